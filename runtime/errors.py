@@ -1,0 +1,30 @@
+"""What edge-adapt raises. Each message is one sentence that names the file, the fault and, where there is one, the remedy.
+
+The command line prints that sentence and exits with status 1; a program catches `EdgeAdaptError`.
+"""
+
+from __future__ import annotations
+
+
+class EdgeAdaptError(Exception):
+    """Anything that a user can cause or repair."""
+
+
+class ImageError(EdgeAdaptError):
+    """An image that cannot be read."""
+
+
+class DataError(EdgeAdaptError):
+    """A folder or zip of labelled images, or a support set made from one, that cannot be used."""
+
+
+class BundleError(EdgeAdaptError):
+    """An `.edge` file that is damaged, of another version, hostile, or of the wrong kind."""
+
+
+class ProviderError(EdgeAdaptError):
+    """An execution provider that does not come up."""
+
+
+class MissingDependencyError(EdgeAdaptError):
+    """A package that this verb needs is not installed."""
