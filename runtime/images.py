@@ -1,15 +1,58 @@
-"""Images: read from any source, checked, and brought to the pixels that a model takes."""
+"""Images: read from any source, checked, and brought to the pixels that a model takes.
+
+Every format is recognised by its first bytes, never by its suffix, and only its own Pillow plugin is imported.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import io
+import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from edge_adapt.runtime.errors import EdgeAdaptError, ImageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
+"""A path, the bytes of an encoded image, a PIL image, or a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]."""
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm"),
+        # Not decoded here, but photos all the same: reading one names the remedy, passing over it would lose it.
+        *(".heic", ".heif", ".hif", ".avif"),
+    )
+)
+"""Lower-case suffixes of the files in a folder or zip that are taken for images."""
+
+MAX_PIXELS = 178_956_970  # twice Pillow's Image.MAX_IMAGE_PIXELS, where Pillow itself stops
+MAX_ENCODED_BYTES = 512 * 1024 * 1024
+MAX_SIDE = 8192
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_READABLE = "JPEG, PNG, GIF, BMP, WebP, TIFF and PPM"
+_HEIC_BRANDS = frozenset(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
+)
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """What `preprocess` makes of an image: uint8 [height, width, channels], channels 1 (grey) or 3 (RGB).
 
-    `resize` and `crop` name how; a bundle of another version could name other ways, so they are recorded.
+    `resize` and `crop` say how; they are recorded because a later version may know other ways.
+
+    Raises:
+        EdgeAdaptError: a size, a number of channels, a resize or a crop that `preprocess` does not know.
     """
 
     height: int
@@ -17,3 +60,244 @@ class Preprocessing:
     channels: int
     resize: str = "bilinear"
     crop: str = "center"
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
+            raise EdgeAdaptError(
+                f"An image size of {self.height} x {self.width} is not possible: "
+                f"height and width are 1 to {MAX_SIDE} pixels."
+            )
+        if self.channels not in (1, 3):
+            raise EdgeAdaptError(
+                f"Images of {self.channels} channels are not possible: a model takes 1 (grey) or 3 (RGB)."
+            )
+        if self.resize != "bilinear" or self.crop != "center":
+            raise EdgeAdaptError(
+                f"Preprocessing with resize {self.resize!r} and crop {self.crop!r} is unknown to this version, "
+                "which knows 'bilinear' and 'center'."
+            )
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """A decoded image, upright (EXIF orientation applied), of Pillow mode L, RGB or RGBA, 8 bits a channel.
+
+    `sha256` identifies the image, in hexadecimal. For a path or bytes it is the SHA-256 of the encoded file. For a
+    PIL image or an array it is the SHA-256 of the ASCII line "HEIGHT WIDTH CHANNELS\\n" (1, 3 or 4 channels)
+    followed by the upright 8-bit pixels, row by row, channels interleaved: an array and the PIL image made from it
+    have the same one.
+    """
+
+    name: str
+    sha256: str
+    image: Image.Image
+
+
+def load_image(source: ImageSource, name: str = "") -> LoadedImage:
+    """Reads and fully decodes an image; of an animation or a multi-page file, the first frame.
+
+    Args:
+        source: see `ImageSource`.
+        name: what messages call the image; by default the path, or "image" where there is none.
+
+    Raises:
+        ImageError: the file is missing, unreadable, empty, no image, of a format not read here, cut short, damaged or
+            larger than `MAX_PIXELS`, or the array has another dtype or shape.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        name = name or os.fsdecode(source)
+        source = read_file(source, name)
+    name = name or "image"
+    if isinstance(source, bytes):
+        return LoadedImage(name, hashlib.sha256(source).hexdigest(), _finish(_open(source, name), name))
+    if isinstance(source, np.ndarray):
+        image = _from_array(source, name)
+    elif isinstance(source, Image.Image):
+        image = _finish(source, name)
+    else:
+        raise ImageError(
+            f"{name} is of type {type(source).__name__}, but an image is a path, the bytes of a file, "
+            "a PIL image or a uint8 array."
+        )
+    header = f"{image.height} {image.width} {len(image.getbands())}\n".encode("ascii")
+    return LoadedImage(name, hashlib.sha256(header + image.tobytes()).hexdigest(), image)
+
+
+def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Brings an image to the pixels that a model takes; the one function for training, evaluation and devices.
+
+    Transparency becomes white. The largest central part of the target's aspect ratio is resized with an antialiased
+    triangle filter. 16-bit grey keeps its high byte.
+
+    Returns:
+        uint8 [height, width, channels], C-contiguous.
+
+    Raises:
+        ImageError: a Pillow mode that converts neither to grey nor to RGB.
+    """
+    image = _to_8_bit(image)
+    if image.mode == "RGBA":
+        # Before the resize: after it, the colours hidden in transparent pixels would have bled into visible ones.
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    mode = "L" if preprocessing.channels == 1 else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
+    size = (preprocessing.width, preprocessing.height)
+    image = image.resize(size, Image.Resampling.BILINEAR, box=_central_box(image.size, size))
+    return np.array(image, dtype=np.uint8).reshape(preprocessing.height, preprocessing.width, -1)
+
+
+def read_file(path: str | os.PathLike[str], name: str) -> bytes:
+    """The bytes of an image file, at least one and at most `MAX_ENCODED_BYTES`.
+
+    Raises:
+        ImageError: the file is missing, a directory, unreadable, empty or too large; the sentence calls it `name`.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (pathlib would be one more import and object per image)
+            if os.fstat(file.fileno()).st_size > MAX_ENCODED_BYTES:
+                raise ImageError(f"{name} is larger than {MAX_ENCODED_BYTES >> 20} MiB, too large for an image.")
+            data = file.read()
+    except FileNotFoundError as error:
+        raise ImageError(f"{name} does not exist; check the spelling of the path.") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{name} is a folder, but one image file is needed here.") from error
+    except PermissionError as error:
+        raise ImageError(f"{name} may not be read: permission denied.") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot be read ({_reason(error)}).") from error
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes), so there is no image in it; copy it again.")
+    return data
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    """An image whose header is read and whose pixels are not yet."""
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes), so there is no image in it.")
+    plugin = _plugin(data, name)
+    try:
+        module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
+        # The plugin's own class and not Image.open, which imports more plugins than one, tries Ghostscript and the
+        # like on what it does not know, and warns on standard error.
+        image: Image.Image = getattr(module, f"{plugin}ImageFile")(io.BytesIO(data))
+    except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged files
+        raise _damaged(name, error) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} that are read here; "
+            "scale it down first."
+        )
+    return image
+
+
+def _plugin(data: bytes, name: str) -> str:
+    """The stem of the Pillow plugin for an encoded image, judged by its first bytes."""
+    for magic, plugin in (
+        (b"\xff\xd8\xff", "Jpeg"),
+        (b"\x89PNG\r\n\x1a\n", "Png"),
+        (b"GIF8", "Gif"),
+        (b"BM", "Bmp"),
+        (b"II*\0", "Tiff"),
+        (b"MM\0*", "Tiff"),
+    ):
+        if data.startswith(magic):
+            return plugin
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
+        return "Ppm"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        raise ImageError(
+            f"{name} is a HEIC photo, as iPhones take them, which cannot be read here: "
+            "convert it to JPEG, or set the camera to Most Compatible (Settings, Camera, Formats)."
+        )
+    if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
+        raise ImageError(f"{name} is an AVIF image, which cannot be read here: convert it to JPEG or PNG.")
+    raise ImageError(f"{name} is not an image that can be read here, whatever its name says: {_READABLE} are.")
+
+
+def _finish(image: Image.Image, name: str) -> Image.Image:
+    """All pixels of an opened image, upright, in mode L, RGB or RGBA."""
+    try:
+        image.load()
+        if 0 in image.size:
+            raise ValueError("it has no pixels")
+        return _to_8_bit(_upright(image))
+    except ImageError:
+        raise
+    except Exception as error:  # as in _open
+        raise _damaged(name, error) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image
+        from PIL import ImageOps  # only photos held sideways need it
+
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF data raises anything; like every viewer, show the intact pixels as they are
+        return image
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """The same picture in mode L, RGB or RGBA."""
+    mode = image.mode
+    if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):
+        return image.convert("RGBA")
+    if mode in ("L", "RGB", "RGBA"):
+        return image
+    if mode == "1":
+        return image.convert("L")
+    if mode.startswith("I"):
+        # Older Pillows open 16-bit PNGs as 32-bit I, newer ones as I;16: both hold 0 to 65535.
+        return Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    if mode == "F":
+        # Floats carry no range: take the smallest usual one that holds the brightest pixel.
+        values = np.nan_to_num(np.asarray(image), nan=0.0)
+        largest = next((top for top in (1.0, 255.0) if values.max() <= top), 65535.0)
+        return Image.fromarray(np.rint(np.clip(values / largest, 0.0, 1.0) * 255.0).astype(np.uint8))
+    try:
+        if mode == "P":
+            alpha = image.palette is not None and image.palette.mode.endswith("A")
+            return image.convert("RGBA" if alpha else "RGB")
+        if mode == "La":
+            image = image.convert("LA")
+        return image.convert("RGBA" if mode.endswith(("A", "a")) else "RGB")
+    except ValueError as error:
+        raise ImageError(f"An image of Pillow mode {mode} cannot be read: convert it to RGB.") from error
+
+
+def _central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest central part of an image that has the target's aspect ratio; (left, upper, right, lower)."""
+    (width, height), (target_width, target_height) = size, target
+    if width * target_height > height * target_width:
+        margin = (width - height * target_width / target_height) / 2
+        return (margin, 0, width - margin, height)
+    margin = (height - width * target_height / target_width) / 2
+    return (0, margin, width, height - margin)
+
+
+def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
+    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype != np.uint8 or not is_image or array.size == 0:
+        raise ImageError(
+            f"{name} is an array of {array.dtype} {list(array.shape)}, but an image is an array of uint8 "
+            "[height, width], [height, width, 1], [height, width, 3] or [height, width, 4] with at least one pixel."
+        )
+    if array.shape[2:] == (1,):
+        array = array[:, :, 0]
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name} cannot be decoded, it is cut short or damaged ({_reason(error)}); copy or save it again.")
+
+
+def _reason(error: Exception) -> str:
+    """The operating system's or Pillow's words, fit to stand in a sentence of ours."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return " ".join(text.split()).rstrip(".")
