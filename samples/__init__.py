@@ -1,0 +1,1 @@
+"""Sample images of our own making, and scripts that draw them and use them."""
