@@ -1,6 +1,6 @@
 """Images: read from any source, checked, and brought to the pixels that a model takes.
 
-Every format is recognised by its first bytes, never by its suffix, and only its own Pillow plugin is imported.
+A format is recognised by its first bytes, never by its suffix, and only its own Pillow plugin is imported.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
-"""A path, the bytes of an encoded image, a PIL image, or a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]."""
+"""A path, the bytes of an image file, a PIL image, or a uint8 array [H, W] or [H, W, C], C in 1, 3, 4."""
 
 IMAGE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
         *(".ppm", ".pgm", ".pbm", ".pnm"),
-        # Not decoded here, but photos all the same: reading one names the remedy, passing over it would lose it.
+        # Not decoded here, but photos all the same: opening one names the remedy, passing over it hides it.
         *(".heic", ".heif", ".hif", ".avif"),
     )
 )
@@ -73,8 +74,8 @@ class Preprocessing:
             )
         if self.resize != "bilinear" or self.crop != "center":
             raise EdgeAdaptError(
-                f"Preprocessing with resize {self.resize!r} and crop {self.crop!r} is unknown to this version, "
-                "which knows 'bilinear' and 'center'."
+                f"Preprocessing with resize {self.resize!r} and crop {self.crop!r} is unknown here: "
+                "this version knows 'bilinear' and 'center'."
             )
 
 
@@ -82,10 +83,10 @@ class Preprocessing:
 class LoadedImage:
     """A decoded image, upright (EXIF orientation applied), of Pillow mode L, RGB or RGBA, 8 bits a channel.
 
-    `sha256` identifies the image, in hexadecimal. For a path or bytes it is the SHA-256 of the encoded file. For a
-    PIL image or an array it is the SHA-256 of the ASCII line "HEIGHT WIDTH CHANNELS\\n" (1, 3 or 4 channels)
-    followed by the upright 8-bit pixels, row by row, channels interleaved: an array and the PIL image made from it
-    have the same one.
+    `sha256` identifies the image, in hexadecimal. For a path or bytes it is the SHA-256 of the encoded file.
+    For a PIL image or an array it is the SHA-256 of the ASCII line "HEIGHT WIDTH CHANNELS\\n" (1, 3 or 4
+    channels) followed by the upright 8-bit pixels, row by row, channels interleaved: an array and the PIL
+    image made from it have the same one.
     """
 
     name: str
@@ -101,8 +102,8 @@ def load_image(source: ImageSource, name: str = "") -> LoadedImage:
         name: what messages call the image; by default the path, or "image" where there is none.
 
     Raises:
-        ImageError: the file is missing, unreadable, empty, no image, of a format not read here, cut short, damaged or
-            larger than `MAX_PIXELS`, or the array has another dtype or shape.
+        ImageError: the file is missing, unreadable, empty, no image, of a format not read here, cut short,
+            damaged or of more than `MAX_PIXELS`, or the array has another dtype or shape.
     """
     if isinstance(source, (str, os.PathLike)):
         name = name or os.fsdecode(source)
@@ -124,10 +125,10 @@ def load_image(source: ImageSource, name: str = "") -> LoadedImage:
 
 
 def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Brings an image to the pixels that a model takes; the one function for training, evaluation and devices.
+    """Brings an image to the pixels that a model takes: one function for training, evaluation and devices.
 
-    Transparency becomes white. The largest central part of the target's aspect ratio is resized with an antialiased
-    triangle filter. 16-bit grey keeps its high byte.
+    Transparency becomes white. The largest central part that has the target's aspect ratio is resized with an
+    antialiased triangle filter. 16-bit grey keeps its high byte.
 
     Returns:
         uint8 [height, width, channels], C-contiguous.
@@ -137,7 +138,7 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[
     """
     image = _to_8_bit(image)
     if image.mode == "RGBA":
-        # Before the resize: after it, the colours hidden in transparent pixels would have bled into visible ones.
+        # Before the resize: after it, the colours of transparent pixels would have bled into visible ones.
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
         image = white
@@ -153,12 +154,12 @@ def read_file(path: str | os.PathLike[str], name: str) -> bytes:
     """The bytes of an image file, at least one and at most `MAX_ENCODED_BYTES`.
 
     Raises:
-        ImageError: the file is missing, a directory, unreadable, empty or too large; the sentence calls it `name`.
+        ImageError: the file is missing, a folder, unreadable, empty or too large; its message says `name`.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 (pathlib would be one more import and object per image)
+        with Path(path).open("rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_ENCODED_BYTES:
-                raise ImageError(f"{name} is larger than {MAX_ENCODED_BYTES >> 20} MiB, too large for an image.")
+                raise ImageError(f"{name} is larger than an image may be ({MAX_ENCODED_BYTES >> 20} MiB).")
             data = file.read()
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist; check the spelling of the path.") from error
@@ -167,10 +168,16 @@ def read_file(path: str | os.PathLike[str], name: str) -> bytes:
     except PermissionError as error:
         raise ImageError(f"{name} may not be read: permission denied.") from error
     except (OSError, ValueError) as error:
-        raise ImageError(f"{name} cannot be read ({_reason(error)}).") from error
+        raise ImageError(f"{name} cannot be read ({reason(error)}).") from error
     if not data:
         raise ImageError(f"{name} is empty (0 bytes), so there is no image in it; copy it again.")
     return data
+
+
+def reason(error: Exception) -> str:
+    """The operating system's or Pillow's words, fit to stand in a sentence of ours."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return " ".join(text.split()).rstrip(".")
 
 
 def _open(data: bytes, name: str) -> Image.Image:
@@ -180,14 +187,14 @@ def _open(data: bytes, name: str) -> Image.Image:
     plugin = _plugin(data, name)
     try:
         module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
-        # The plugin's own class and not Image.open, which imports more plugins than one, tries Ghostscript and the
-        # like on what it does not know, and warns on standard error.
+        # The plugin's own class and not Image.open, which imports every plugin for what it does not know and
+        # warns on standard error.
         image: Image.Image = getattr(module, f"{plugin}ImageFile")(io.BytesIO(data))
     except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged files
         raise _damaged(name, error) from error
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} that are read here; "
+            f"{name} has {image.width} x {image.height} pixels, but at most {MAX_PIXELS:,} are read here: "
             "scale it down first."
         )
     return image
@@ -216,7 +223,7 @@ def _plugin(data: bytes, name: str) -> str:
         )
     if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
         raise ImageError(f"{name} is an AVIF image, which cannot be read here: convert it to JPEG or PNG.")
-    raise ImageError(f"{name} is not an image that can be read here, whatever its name says: {_READABLE} are.")
+    raise ImageError(f"{name} is not an image, or of an unknown format ({_READABLE} can be read).")
 
 
 def _finish(image: Image.Image, name: str) -> Image.Image:
@@ -239,7 +246,7 @@ def _upright(image: Image.Image) -> Image.Image:
         from PIL import ImageOps  # only photos held sideways need it
 
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data raises anything; like every viewer, show the intact pixels as they are
+    except Exception:  # damaged EXIF data raises anything; as viewers do, take the intact pixels as they are
         return image
 
 
@@ -272,7 +279,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The largest central part of an image that has the target's aspect ratio; (left, upper, right, lower)."""
+    """The largest central part with the target's aspect ratio, as (left, upper, right, lower) in pixels."""
     (width, height), (target_width, target_height) = size, target
     if width * target_height > height * target_width:
         margin = (width - height * target_width / target_height) / 2
@@ -286,7 +293,7 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
     if array.dtype != np.uint8 or not is_image or array.size == 0:
         raise ImageError(
             f"{name} is an array of {array.dtype} {list(array.shape)}, but an image is an array of uint8 "
-            "[height, width], [height, width, 1], [height, width, 3] or [height, width, 4] with at least one pixel."
+            "[H, W] or [H, W, C] with C of 1, 3 or 4 and at least one pixel."
         )
     if array.shape[2:] == (1,):
         array = array[:, :, 0]
@@ -294,10 +301,4 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
-    return ImageError(f"{name} cannot be decoded, it is cut short or damaged ({_reason(error)}); copy or save it again.")
-
-
-def _reason(error: Exception) -> str:
-    """The operating system's or Pillow's words, fit to stand in a sentence of ours."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(text.split()).rstrip(".")
+    return ImageError(f"{name} is cut short or damaged ({reason(error)}); copy it or save it again.")
