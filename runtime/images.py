@@ -35,8 +35,9 @@ IMAGE_SUFFIXES = frozenset(
 """Lower-case suffixes of the files in a folder or zip that are taken for images."""
 
 MAX_PIXELS = 178_956_970  # twice Pillow's Image.MAX_IMAGE_PIXELS, where Pillow itself stops
+MAX_SIDE = 65_535  # JPEG's bound; beyond it Pillow's crops get coarse, whose corners are 32-bit floats
 MAX_ENCODED_BYTES = 512 * 1024 * 1024
-MAX_SIDE = 8192
+MAX_MODEL_SIDE = 8192
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _READABLE = "JPEG, PNG, GIF, BMP, WebP, TIFF and PPM"
@@ -63,10 +64,10 @@ class Preprocessing:
     crop: str = "center"
 
     def __post_init__(self) -> None:
-        if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
+        if not (1 <= self.height <= MAX_MODEL_SIDE and 1 <= self.width <= MAX_MODEL_SIDE):
             raise EdgeAdaptError(
                 f"An image size of {self.height} x {self.width} is not possible: "
-                f"height and width are 1 to {MAX_SIDE} pixels."
+                f"height and width are 1 to {MAX_MODEL_SIDE} pixels."
             )
         if self.channels not in (1, 3):
             raise EdgeAdaptError(
@@ -103,7 +104,7 @@ def load_image(source: ImageSource, name: str = "") -> LoadedImage:
 
     Raises:
         ImageError: the file is missing, unreadable, empty, no image, of a format not read here, cut short,
-            damaged or of more than `MAX_PIXELS`, or the array has another dtype or shape.
+            damaged or larger than `MAX_PIXELS` or `MAX_SIDE`, or the array has another dtype or shape.
     """
     if isinstance(source, (str, os.PathLike)):
         name = name or os.fsdecode(source)
@@ -112,7 +113,7 @@ def load_image(source: ImageSource, name: str = "") -> LoadedImage:
     if isinstance(source, bytes):
         return LoadedImage(name, hashlib.sha256(source).hexdigest(), _finish(_open(source, name), name))
     if isinstance(source, np.ndarray):
-        image = _from_array(source, name)
+        image = _finish(_from_array(source, name), name)
     elif isinstance(source, Image.Image):
         image = _finish(source, name)
     else:
@@ -192,11 +193,6 @@ def _open(data: bytes, name: str) -> Image.Image:
         image: Image.Image = getattr(module, f"{plugin}ImageFile")(io.BytesIO(data))
     except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged files
         raise _damaged(name, error) from error
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels, but at most {MAX_PIXELS:,} are read here: "
-            "scale it down first."
-        )
     return image
 
 
@@ -228,10 +224,16 @@ def _plugin(data: bytes, name: str) -> str:
 
 def _finish(image: Image.Image, name: str) -> Image.Image:
     """All pixels of an opened image, upright, in mode L, RGB or RGBA."""
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageError(
+            f"{name} has {width} x {height} pixels, but at most {MAX_PIXELS:,} in all and {MAX_SIDE:,} "
+            "a side are read here: scale it down first."
+        )
+    if width * height == 0:
+        raise ImageError(f"{name} has {width} x {height} pixels, so there is nothing to see in it.")
     try:
         image.load()
-        if 0 in image.size:
-            raise ValueError("it has no pixels")
         return _to_8_bit(_upright(image))
     except ImageError:
         raise
