@@ -1,0 +1,59 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from edge_adapt.runtime.errors import EdgeAdaptError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Calls `write(stream)` on a temporary file beside `path`, brings it to the disk and renames it to `path`.
+
+    A reader, or a power cut at any moment, finds the old file or the new one, never a part. Whatever goes
+    wrong, KeyboardInterrupt included, the old file survives and the temporary one is removed. A new file gets
+    the permissions that the umask gives, a replaced one keeps its own, and a symbolic link stays a link.
+
+    Raises:
+        EdgeAdaptError: the system refuses; names the file and what to do. Whatever else `write` raises
+            passes through.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".edge-adapt-{os.urandom(8).hex()}.tmp"
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with temporary.open("xb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
+    except BaseException as error:
+        with suppress(OSError):  # it may not exist, and the first error is the one to report
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise EdgeAdaptError(_why_not_saved(path, target, error)) from error
+        raise
+
+
+def _why_not_saved(path: str | os.PathLike[str], target: Path, error: OSError) -> str:
+    fault, remedy = str(error.strerror or error), "choose another place"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        fault, remedy = "the disk is full", "free some space and save it again"
+    elif not target.parent.is_dir():
+        fault, remedy = f"the folder {target.parent} does not exist", "create it first"
+    elif target.is_dir():
+        fault, remedy = "it is a folder", "give the name of a file"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        fault, remedy = f"{target.parent} may not be written to", "choose another folder"
+    return f"{os.fspath(path)} could not be saved because {fault}; {remedy}."
