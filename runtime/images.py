@@ -133,9 +133,6 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[
 
     Returns:
         uint8 [height, width, channels], C-contiguous.
-
-    Raises:
-        ImageError: a Pillow mode that converts neither to grey nor to RGB.
     """
     image = _to_8_bit(image)
     if image.mode == "RGBA":
@@ -235,8 +232,6 @@ def _finish(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
         return _to_8_bit(_upright(image))
-    except ImageError:
-        raise
     except Exception as error:  # as in _open
         raise _damaged(name, error) from error
 
@@ -269,15 +264,12 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         values = np.nan_to_num(np.asarray(image), nan=0.0)
         largest = next((top for top in (1.0, 255.0) if values.max() <= top), 65535.0)
         return Image.fromarray(np.rint(np.clip(values / largest, 0.0, 1.0) * 255.0).astype(np.uint8))
-    try:
-        if mode == "P":
-            alpha = image.palette is not None and image.palette.mode.endswith("A")
-            return image.convert("RGBA" if alpha else "RGB")
-        if mode == "La":
-            image = image.convert("LA")
-        return image.convert("RGBA" if mode.endswith(("A", "a")) else "RGB")
-    except ValueError as error:
-        raise ImageError(f"An image of Pillow mode {mode} cannot be read: convert it to RGB.") from error
+    if mode == "P":
+        alpha = image.palette is not None and image.palette.mode.endswith("A")
+        return image.convert("RGBA" if alpha else "RGB")
+    if mode == "La":
+        image = image.convert("LA")
+    return image.convert("RGBA" if mode.endswith(("A", "a")) else "RGB")
 
 
 def _central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -303,4 +295,4 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
-    return ImageError(f"{name} is cut short or damaged ({reason(error)}); copy it or save it again.")
+    return ImageError(f"{name} cannot be decoded ({reason(error)}): it is cut short or damaged; save it again.")
