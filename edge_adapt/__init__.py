@@ -1,0 +1,101 @@
+"""Few-shot adaptation on the device: teach a small image model new classes from a few photos.
+
+    import edge_adapt
+
+    model = edge_adapt.load("characters")
+    mine = model.adapt({"cat": ["a.jpg", "b.jpg"], "dog": ["c.jpg"]})
+    print(mine.classify("new.jpg").label)
+    mine.save("mine.edge")
+
+What runs on a device is in `edge_adapt.runtime`; meta-training and export need the extra `[train]`. Names are imported when they
+are first used, so that a device never imports PyTorch and `--help` imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_adapt.exporting import export_bundle
+    from edge_adapt.run import TrainingConfig
+    from edge_adapt.runtime.dataset import ImageDataset, load_dataset
+    from edge_adapt.runtime.errors import EdgeAdaptError
+    from edge_adapt.runtime.evaluation import Evaluation
+    from edge_adapt.runtime.images import Preprocessing
+    from edge_adapt.runtime.model import (
+        Classifier,
+        MetaModel,
+        Prediction,
+        load,
+        load_classifier,
+        load_model,
+        model_names,
+    )
+    from edge_adapt.training import train
+    from edge_adapt.verbs import evaluate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Classifier",
+    "EdgeAdaptError",
+    "Evaluation",
+    "ImageDataset",
+    "MetaModel",
+    "Prediction",
+    "Preprocessing",
+    "TrainingConfig",
+    "__version__",
+    "evaluate",
+    "export_bundle",
+    "load",
+    "load_classifier",
+    "load_dataset",
+    "load_model",
+    "model_names",
+    "train",
+]
+
+_HOME = {
+    "Classifier": "runtime.model",
+    "EdgeAdaptError": "runtime.errors",
+    "Evaluation": "runtime.evaluation",
+    "ImageDataset": "runtime.dataset",
+    "MetaModel": "runtime.model",
+    "Prediction": "runtime.model",
+    "Preprocessing": "runtime.images",
+    "TrainingConfig": "run",
+    "evaluate": "verbs",
+    "export_bundle": "exporting",
+    "load": "runtime.model",
+    "load_classifier": "runtime.model",
+    "load_dataset": "runtime.dataset",
+    "load_model": "runtime.model",
+    "model_names": "runtime.model",
+    "train": "training",
+}
+
+_TRAINING = frozenset({"run", "exporting", "training"})
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'edge_adapt' has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(f"edge_adapt.{home}"), name)
+    except ModuleNotFoundError as error:
+        if home in _TRAINING and error.name in ("torch", "onnx", "onnxscript", "matplotlib"):
+            from edge_adapt.runtime.errors import MissingDependencyError
+
+            raise MissingDependencyError(
+                f"{name} needs {error.name}, which is not installed; `pip install edge-adapt[train]` brings it."
+            ) from error
+        raise
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

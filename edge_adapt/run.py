@@ -1,0 +1,291 @@
+"""The folder that a meta-training run leaves behind.
+
+RUN/run.json         the configuration, the data, and how the meta-batch was computed
+RUN/checkpoint.pt    weights, optimizer state and progress, written whole or not at all
+RUN/sample.npz       a few hundred images, on which the exporter compares the bundle with PyTorch
+RUN/metrics.csv      one line a record: iteration, seconds, loss, accuracy, validation accuracy
+RUN/curve.png        a picture of metrics.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edge_adapt.backbones import BACKBONES
+from edge_adapt.gradient_head import GradientHead, Initialization
+from edge_adapt.learner import Embedding, MetaLearner
+from edge_adapt.outer_loop import ALL_LAYERS, Method
+from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.files import write_atomically
+from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.tuning import Tuning
+
+CHECKPOINT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides the outcome of a meta-training run, besides its data.
+
+    Attributes:
+        method: `anil`, `maml` or `fomaml`.
+        head: initialization of the gradient head, `prototype` or `zero`.
+        backbone: a name of `edge_adapt.backbones.BACKBONES`, or "custom" for a module passed to `train`.
+        image_size: height and width of the images, pixels.
+        grayscale: one channel instead of three.
+        rotations: make four classes of each by quarter turns.
+        n_way, n_shot, n_query: of the training episodes; `n_query` images a class.
+        steps: of the inner loop.
+        meta_batch: episodes in an outer step.
+        learning_rate: of Adam, at its peak; it falls to zero along a cosine.
+        augment: turn, scale, slant and shift the training images a little.
+        iterations: outer steps to take; or
+        minutes: time to take them in.
+        seed: of initialization and episodes.
+    """
+
+    method: Method = "anil"
+    head: Initialization = "prototype"
+    backbone: str = "conv4"
+    image_size: int = 28
+    grayscale: bool = False
+    rotations: bool = False
+    n_way: int = 20
+    n_shot: int = 1
+    n_query: int = 5
+    steps: int = 5
+    meta_batch: int = 8
+    learning_rate: float = 0.002
+    augment: bool = False
+    iterations: int | None = None
+    minutes: float | None = None
+    seed: int = 0
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the pixels of this model."""
+        return Preprocessing(self.image_size, self.image_size, 1 if self.grayscale else 3)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of metrics.csv; `validation` is empty where none was measured."""
+
+    iteration: int
+    seconds: float
+    loss: float
+    accuracy: float
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A moment of a run.
+
+    Attributes:
+        config: the configuration.
+        trained_on: what it is trained on, in words, for the bundle.
+        tuning: how the meta-batch is computed; chosen once, then kept.
+        iteration: outer steps done.
+        seconds: spent on them, over all its stretches.
+        learner: state dict of the `MetaLearner`.
+        optimizer: state dict of Adam.
+        records: metrics.csv up to here.
+    """
+
+    config: TrainingConfig
+    trained_on: str
+    tuning: Tuning
+    iteration: int
+    seconds: float
+    learner: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    records: Sequence[Record]
+
+
+def build_learner(
+    config: TrainingConfig, mean: torch.Tensor, std: torch.Tensor, backbone: nn.Module | None = None
+) -> MetaLearner:
+    """The untrained model of a configuration; `backbone` is needed where the configuration says "custom"."""
+    all_layers = config.method in ALL_LAYERS
+    if backbone is None:
+        if config.backbone not in BACKBONES:
+            known = ", ".join(BACKBONES)
+            raise EdgeAdaptError(
+                f"{config.backbone!r} is not a backbone known by name ({known}); pass the module itself as backbone."
+            )
+        backbone = BACKBONES[config.backbone](config.preprocessing.channels, "group" if all_layers else "batch")
+    if all_layers and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()):
+        raise EdgeAdaptError(
+            f"{config.method} adapts all layers, and under that the running statistics of BatchNorm fall to chance; "
+            "use a backbone with GroupNorm, or the method anil."
+        )
+    return MetaLearner(Embedding(backbone, mean, std), GradientHead(config.head, config.steps), all_layers)
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
+    """Write checkpoint.pt, run.json, metrics.csv and curve.png, each atomically, the checkpoint first."""
+    fields = {field.name: getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint)}
+    config, tuning = dataclasses.asdict(checkpoint.config), dataclasses.asdict(checkpoint.tuning)
+    records = [dataclasses.astuple(record) for record in checkpoint.records]
+    payload = {**fields, "version": CHECKPOINT_VERSION, "config": config, "tuning": tuning, "records": records}
+    write_atomically(run / "checkpoint.pt", lambda stream: torch.save(payload, stream))
+    described = {"trained_on": checkpoint.trained_on, "config": config, "tuning": tuning, "torch": torch.__version__}
+    write_atomically(run / "run.json", lambda stream: stream.write((json.dumps(described, indent=2) + "\n").encode()))
+    write_atomically(run / "metrics.csv", lambda stream: stream.write(_csv(checkpoint.records)))
+    write_atomically(run / "curve.png", lambda stream: stream.write(_curve(checkpoint.records)))
+
+
+def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
+    """Read checkpoint.pt of a run.
+
+    Raises:
+        EdgeAdaptError: no checkpoint, damaged, or of another version.
+    """
+    path = Path(run) / "checkpoint.pt"
+    if not path.is_file():
+        raise EdgeAdaptError(f"{run}: there is no checkpoint.pt; give the folder that `edge-adapt train -o` wrote.")
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises half a dozen unrelated types for a damaged file
+        raise EdgeAdaptError(
+            f"{path}: the checkpoint is damaged and cannot be read ({type(error).__name__}); train again."
+        ) from error
+    version = payload.pop("version", None) if isinstance(payload, dict) else None
+    if version != CHECKPOINT_VERSION:
+        raise EdgeAdaptError(
+            f"{path}: the checkpoint has version {version}; this edge-adapt reads version {CHECKPOINT_VERSION}."
+        )
+    payload["config"] = TrainingConfig(**payload["config"])
+    payload["tuning"] = Tuning(**payload["tuning"])
+    payload["records"] = [Record(*values) for values in payload["records"]]
+    return Checkpoint(**payload)
+
+
+def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None) -> tuple[MetaLearner, Checkpoint]:
+    """The trained model of a run, in evaluation mode, and its checkpoint.
+
+    Args:
+        run: the folder.
+        backbone: an instance of the module that was trained, if it was one of the user's own.
+    """
+    checkpoint = load_checkpoint(run)
+    state = checkpoint.learner
+    learner = build_learner(checkpoint.config, state["embedding.mean"], state["embedding.std"], backbone)
+    try:
+        learner.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise EdgeAdaptError(
+            f"{run}: the checkpoint does not fit the backbone; pass an instance of the module that was trained."
+        ) from error
+    return learner.eval(), checkpoint
+
+
+SAMPLE_CLASSES, SAMPLE_IMAGES = 20, 20
+
+
+def save_sample(run: Path, data: ImageDataset) -> None:
+    """Keep up to 20 images of up to 20 classes, spread over the data set."""
+    chosen = range(0, len(data.class_names), max(1, len(data.class_names) // SAMPLE_CLASSES))[:SAMPLE_CLASSES]
+    members = [data.images[data.starts[c] : data.starts[c + 1]][:SAMPLE_IMAGES] for c in chosen]
+    starts = np.cumsum([0, *map(len, members)], dtype=np.int64)
+    names = np.array([data.class_names[c] for c in chosen])
+    arrays: dict[str, NDArray[Any]] = {"images": np.concatenate(members), "starts": starts, "class_names": names}
+    write_atomically(run / "sample.npz", lambda stream: np.savez_compressed(stream, **arrays))
+
+
+def load_sample(run: str | os.PathLike[str]) -> ImageDataset:
+    """The images that `save_sample` kept.
+
+    Raises:
+        EdgeAdaptError: the file is missing or damaged.
+    """
+    path = Path(run) / "sample.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = tuple(str(name) for name in arrays["class_names"])
+            return ImageDataset(str(path), arrays["images"], names, arrays["starts"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise EdgeAdaptError(f"{path} is missing or damaged ({error}); train again.") from error
+
+
+def _csv(records: Sequence[Record]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in dataclasses.fields(Record))
+    for record in records:
+        validation = "" if record.validation is None else f"{record.validation:.4f}"
+        writer.writerow(
+            [record.iteration, f"{record.seconds:.1f}", f"{record.loss:.5f}", f"{record.accuracy:.4f}", validation]
+        )
+    return text.getvalue().encode()
+
+
+def _curve(records: Sequence[Record]) -> bytes:
+    """A PNG: training loss on the left axis, training and validation accuracy on the right one."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    loss_axis = figure.add_subplot()
+    accuracy_axis = loss_axis.twinx()
+    iterations = [record.iteration for record in records]
+    loss_axis.semilogy(iterations, [record.loss for record in records], color="tab:gray", label="training loss")
+    accuracy_axis.plot(
+        iterations,
+        [100 * record.accuracy for record in records],
+        color="tab:blue",
+        alpha=0.5,
+        label="training accuracy",
+    )
+    measured = [record for record in records if record.validation is not None]
+    if measured:
+        accuracies = [100 * (record.validation or 0) for record in measured]
+        label = f"validation accuracy ({accuracies[-1]:.1f}%)"
+        accuracy_axis.plot(
+            [record.iteration for record in measured], accuracies, "o-", color="tab:orange", markersize=3, label=label
+        )
+    loss_axis.set(xlabel="outer step", ylabel="query loss (nats)")
+    accuracy_axis.set_ylabel("query accuracy (%)")
+    loss_axis.grid(alpha=0.3)
+    lines = [*loss_axis.get_lines(), *accuracy_axis.get_lines()]
+    loss_axis.legend(lines, [str(line.get_label()) for line in lines], loc="center right")
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    return image.getvalue()
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def choose_device(device: Device) -> torch.device:
+    """The training device; `auto` takes CUDA where it works.
+
+    Raises:
+        EdgeAdaptError: `cuda` was asked for and PyTorch has none.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        why = (
+            "this PyTorch is a CPU build"
+            if torch.version.cuda is None
+            else "PyTorch finds no working NVIDIA driver and GPU"
+        )
+        raise EdgeAdaptError(f"--device cuda: {why}; use --device cpu or install a CUDA build of PyTorch.")
+    return torch.device("cuda" if available and device != "cpu" else "cpu")

@@ -1,0 +1,218 @@
+"""Meta-training: the outer loop on one screen."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edge_adapt import tuning as tuning_module
+from edge_adapt.episodes import EpisodeSampler
+from edge_adapt.learner import MetaLearner
+from edge_adapt.outer_loop import query_loss
+from edge_adapt.run import (
+    Checkpoint,
+    Device,
+    Record,
+    TrainingConfig,
+    build_learner,
+    choose_device,
+    load_checkpoint,
+    save_checkpoint,
+    save_sample,
+)
+from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
+from edge_adapt.runtime.evaluation import evaluate_episodes
+from edge_adapt.runtime.progress import Progress
+from edge_adapt.torch_model import LearnerModel
+from edge_adapt.tuning import Tuning
+
+WARM_UP = 100
+"""Outer steps over which the learning rate rises to its peak."""
+
+RECORDS = 100
+"""Lines of metrics.csv in a whole run; every tenth has a validation accuracy."""
+
+CHECKPOINT_SECONDS = 60.0
+
+VALIDATION_EPISODES = 200
+
+
+def train(
+    data: ImageDataset,
+    run: str | os.PathLike[str],
+    config: TrainingConfig,
+    *,
+    validation: ImageDataset | None = None,
+    backbone: nn.Module | None = None,
+    device: Device = "auto",
+    resume: bool = False,
+    piece: int | None = None,
+    trained_on: str = "",
+    progress: bool = False,
+) -> Checkpoint:
+    """Meta-train a model and leave it in the folder `run`.
+
+    With `config.iterations`, on a CPU with the same number of threads, a run that was interrupted and resumed gives the very
+    weights of one that was not: each outer step draws from a generator seeded with its own number.
+
+    Args:
+        data: the training classes.
+        run: the folder to write; see `edge_adapt.run`.
+        config: what to train.
+        validation: classes to measure on along the way.
+        backbone: a module of one's own, float [B, C, H, W] -> float [B, D], in place of `config.backbone`.
+        device: `auto`, `cpu` or `cuda`.
+        resume: go on from the checkpoint in `run`, if there is one.
+        piece: episodes that are computed together; None measures what is fastest.
+        trained_on: the data in words, for the bundle.
+        progress: show a bar.
+
+    Raises:
+        DataError: the classes or images do not suffice for the episodes.
+        EdgeAdaptError: `run` holds another run, the configuration does not fit, or the loss is no longer finite.
+    """
+    folder, place = Path(run), choose_device(device)
+    data.require(config.n_way, config.n_shot + config.n_query)
+    if (config.iterations is None) == (config.minutes is None):
+        raise EdgeAdaptError("a training budget is either iterations or minutes; give exactly one of the two.")
+    previous = _previous(folder, config, resume)
+    if place.type == "cpu":
+        tuning_module.keep_freed_memory()
+    torch.manual_seed(config.seed)
+    learner = build_learner(config, *_pixel_statistics(data), backbone).to(place)
+    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(learner.parameters(), lr=config.learning_rate)
+    generator = torch.Generator(place)
+    sampler = EpisodeSampler(data, place)
+
+    def piece_loss(learner: MetaLearner, episodes: int) -> tuple[Tensor, Tensor]:
+        images = sampler.draw(episodes, config.n_way, config.n_shot + config.n_query, generator)
+        return query_loss(
+            learner, config.method, images, config.n_shot, config.steps, generator if config.augment else None
+        )
+
+    if previous:
+        learner.load_state_dict(dict(previous.learner))
+        optimizer.load_state_dict(dict(previous.optimizer))
+        tuning = previous.tuning
+    elif piece:
+        if config.meta_batch % piece:
+            raise EdgeAdaptError(f"a piece of {piece} episodes does not divide the meta-batch of {config.meta_batch}.")
+        tuning = Tuning(piece, bf16=place.type == "cuda" and torch.cuda.is_bf16_supported())
+    else:
+        tuning = tuning_module.choose(
+            learner, place, config.meta_batch, lambda model, episodes: piece_loss(model, episodes)[0]
+        )
+    records = list(previous.records) if previous else []
+    iteration = previous.iteration if previous else 0
+    seconds_before = previous.seconds if previous else 0.0
+    began = saved = time.monotonic()
+
+    def checkpoint() -> Checkpoint:
+        seconds = seconds_before + time.monotonic() - began
+        state = Checkpoint(
+            config, trained_on, tuning, iteration, seconds, learner.state_dict(), optimizer.state_dict(), records
+        )
+        save_checkpoint(folder, state)
+        return state
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_sample(folder, validation or data)
+    fraction = _fraction(config, iteration, seconds_before)
+    total = float(config.iterations or (config.minutes or 0) * 60)
+    window: list[tuple[float, float]] = []
+    unit = "steps" if config.iterations else ""
+    with Progress("meta-training", total, unit, show=progress, done=total * fraction) as bar:
+        learner.train()
+        while fraction < 1:
+            for group in optimizer.param_groups:
+                group["lr"] = (
+                    config.learning_rate * min(1.0, (iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * fraction)) / 2
+                )
+            generator.manual_seed((config.seed << 32) + iteration)
+            optimizer.zero_grad()
+            loss_sum, accuracy_sum, pieces = 0.0, 0.0, config.meta_batch // tuning.piece
+            for _ in range(pieces):
+                with tuning.autocast(place):
+                    loss, accuracy = piece_loss(learner, tuning.piece)
+                (loss / pieces).backward()  # type: ignore[no-untyped-call]
+                loss_sum, accuracy_sum = loss_sum + loss.item() / pieces, accuracy_sum + accuracy.item() / pieces
+            if not math.isfinite(loss_sum):
+                raise EdgeAdaptError(
+                    f"{folder}: the loss is {loss_sum} at outer step {iteration + 1}; the last checkpoint is kept, "
+                    "try a lower learning rate."
+                )
+            optimizer.step()
+            iteration += 1
+            window.append((loss_sum, accuracy_sum))
+            before, fraction = fraction, _fraction(config, iteration, seconds_before + time.monotonic() - began)
+            bar.advance(total * (fraction - before), f"loss {loss_sum:.3f}")
+            if fraction >= 1 or int(fraction * RECORDS) > int(before * RECORDS):
+                measure = validation is not None and (fraction >= 1 or int(fraction * RECORDS) % 10 == 0)
+                accuracy_now = (
+                    _validate(learner, validation, config, place) if measure and validation is not None else None
+                )
+                means = [sum(column) / len(window) for column in zip(*window, strict=True)]
+                records.append(
+                    Record(iteration, seconds_before + time.monotonic() - began, means[0], means[1], accuracy_now)
+                )
+                window.clear()
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                checkpoint()
+                saved = time.monotonic()
+    return checkpoint()
+
+
+def _previous(run: Path, config: TrainingConfig, resume: bool) -> Checkpoint | None:
+    """The checkpoint to go on from, if there is one and that was asked for."""
+    if not (run / "checkpoint.pt").exists():
+        return None
+    if not resume:
+        raise EdgeAdaptError(f"{run} holds a run already; go on with --resume or write to another folder.")
+    previous = load_checkpoint(run)
+    if previous.config != config:
+        raise EdgeAdaptError(
+            f"{run} was trained with other settings (see run.json); resume with the same, or write to another folder."
+        )
+    return previous
+
+
+def _fraction(config: TrainingConfig, iteration: int, seconds: float) -> float:
+    """How much of the budget is spent, 0 to 1."""
+    if config.iterations is not None:
+        return min(1.0, iteration / config.iterations)
+    return min(1.0, seconds / (60 * (config.minutes or 0)))
+
+
+def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel in 0..1, float32 [C] each, over up to ten thousand images."""
+    sample = torch.from_numpy(data.images[:: max(1, len(data.images) // 10_000)]).to(torch.float32) / 255
+    std, mean = torch.std_mean(sample, dim=(0, 1, 2), correction=0)
+    if bool((std == 0).any()):
+        raise DataError(f"{data.source}: all images are the same flat colour, and nothing can be learned from them.")
+    return mean, std
+
+
+def _validate(learner: MetaLearner, validation: ImageDataset, config: TrainingConfig, device: torch.device) -> float:
+    """Accuracy on validation classes, in episodes like those of training, with running statistics."""
+    learner.eval()
+    model = LearnerModel(learner, device)
+    n_query = max(1, min(15, int(validation.counts.min()) - config.n_shot))
+    result = evaluate_episodes(
+        model,
+        validation,
+        n_way=min(config.n_way, len(validation.class_names)),
+        n_shot=config.n_shot,
+        n_query=n_query,
+        episodes=VALIDATION_EPISODES,
+        steps=config.steps,
+        seed=config.seed,
+    )
+    learner.train()
+    return result.accuracy

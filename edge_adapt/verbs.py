@@ -1,0 +1,117 @@
+"""`evaluate`: one verb for bundles, which run as on a device, and for training runs, which need PyTorch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
+from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
+from edge_adapt.runtime.model import load_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edge_adapt.runtime.dataset import ImageDataset
+    from edge_adapt.runtime.images import Preprocessing
+    from edge_adapt.runtime.sessions import Provider
+
+
+def open_for_evaluation(
+    model: str | os.PathLike[str],
+    *,
+    all_layers: bool = False,
+    backbone: nn.Module | None = None,
+    provider: Provider = "auto",
+    threads: int | None = None,
+) -> tuple[EpisodeModel, Preprocessing, int]:
+    """A bundle or a run as something to evaluate, with the preprocessing it needs and its default steps.
+
+    Raises:
+        EdgeAdaptError: neither bundle nor run, or `all_layers` for a bundle.
+    """
+    if Path(model).is_dir():
+        return _open_run(model, all_layers, backbone)
+    if all_layers:
+        raise EdgeAdaptError(
+            f"{os.fspath(model)} is a bundle, which adapts the last layer; --all-layers needs a training run."
+        )
+    graphs = load_model(model, provider, threads).graphs
+    return graphs, graphs.manifest.preprocessing, graphs.manifest.default_steps
+
+
+def _open_run(
+    run: str | os.PathLike[str], all_layers: bool, backbone: nn.Module | None
+) -> tuple[EpisodeModel, Preprocessing, int]:
+    try:
+        import torch
+
+        from edge_adapt.run import load_learner
+        from edge_adapt.torch_model import LearnerModel
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{os.fspath(run)} is a training run, which needs {error.name}; `pip install edge-adapt[train]` brings it."
+        ) from error
+    learner, checkpoint = load_learner(run, backbone)
+    if all_layers and not learner.log_backbone_rates:
+        raise EdgeAdaptError(
+            f"{os.fspath(run)} was trained with {checkpoint.config.method}, which has no rates for all layers."
+        )
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = LearnerModel(learner.to(place), place, all_layers)
+    return model, checkpoint.config.preprocessing, checkpoint.config.steps
+
+
+def evaluate(
+    model: str | os.PathLike[str],
+    data: ImageDataset,
+    *,
+    n_way: int = 5,
+    n_shot: int = 1,
+    n_query: int = 15,
+    episodes: int = 1000,
+    steps: int | None = None,
+    seed: int = 0,
+    all_layers: bool = False,
+    backbone: nn.Module | None = None,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure accuracy over random episodes of classes in `data`, each query on its own (non-transductive).
+
+    Args:
+        model: a bundle's path or name, or the folder of a training run.
+        data: from `load_dataset`, with the model's preprocessing.
+        n_way, n_shot, n_query: of the episodes; a class with too few images gives fewer queries.
+        episodes: how many to draw.
+        steps: of the inner loop; None takes the model's own number.
+        seed: of the drawing; the same seed draws the same episodes.
+        all_layers: adapt all layers, as in meta-training with MAML; runs only.
+        backbone: an instance of the module that was trained, if it was one of the user's own.
+        provider, threads: of a bundle.
+        progress: show a bar.
+
+    Raises:
+        EdgeAdaptError: the model or the data cannot be used for this.
+    """
+    opened, preprocessing, default_steps = open_for_evaluation(
+        model, all_layers=all_layers, backbone=backbone, provider=provider, threads=threads
+    )
+    expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    if data.images.shape[1:] != expected:
+        raise EdgeAdaptError(
+            f"{data.source} was read as {data.images.shape[1:]} and {os.fspath(model)} takes {expected} (H, W, C)."
+        )
+    return evaluate_episodes(
+        opened,
+        data,
+        n_way=n_way,
+        n_shot=n_shot,
+        n_query=n_query,
+        episodes=episodes,
+        steps=default_steps if steps is None else steps,
+        seed=seed,
+        progress=progress,
+    )

@@ -1,0 +1,92 @@
+"""Accuracy over episodes, of a bundle as a device would run it or of a model in PyTorch. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_adapt.runtime.dataset import ImageDataset, draw_episodes
+from edge_adapt.runtime.progress import Progress
+
+HeadState = dict[str, NDArray[Any]]
+"""The named arrays that `adapt` gives and `predict` takes."""
+
+
+class EpisodeModel(Protocol):
+    """`embed`, `adapt` and `predict` on arrays, wherever they run."""
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Preprocessed images, uint8 [B, H, W, C], to features, float32 [B, D]."""
+
+    def adapt(
+        self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+    ) -> tuple[HeadState, NDArray[np.float32]]:
+        """Support features [M, D] and labels [M] in 0..n_way-1 to the head state and the support loss before each step."""
+
+    def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
+        """Query features [B, D] and the head state to logits [B, N]."""
+
+
+BATCH = 64
+"""Images that are embedded together."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An accuracy and how it was measured; `accuracy` and `ci95` are fractions.
+
+    Attributes:
+        accuracy: the mean over episodes of the share of right answers.
+        ci95: half the width of its 95% confidence interval over episodes.
+        episodes, n_way, n_shot, n_query, steps, seed: the arguments.
+    """
+
+    accuracy: float
+    ci95: float
+    episodes: int
+    n_way: int
+    n_shot: int
+    n_query: int
+    steps: int
+    seed: int
+
+
+def evaluate_episodes(
+    model: EpisodeModel,
+    data: ImageDataset,
+    *,
+    n_way: int,
+    n_shot: int,
+    n_query: int,
+    episodes: int,
+    steps: int,
+    seed: int,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure a model over random episodes, each query on its own (non-transductive).
+
+    The features do not depend on the episode, so every image is embedded once.
+
+    Raises:
+        DataError: the data set is too small for such episodes.
+    """
+    data.require(n_way, n_shot + 1)
+    with Progress("embedding", len(data.images), "images", show=progress) as bar:
+        features = []
+        for start in range(0, len(data.images), BATCH):
+            features.append(model.embed(data.images[start : start + BATCH]))
+            bar.advance(len(features[-1]))
+    embedded = np.concatenate(features)
+    accuracies = []
+    with Progress("evaluating", episodes, "episodes", show=progress) as bar:
+        for episode in draw_episodes(data, n_way, n_shot, n_query, episodes, seed):
+            state, _ = model.adapt(embedded[episode.support], episode.support_labels, n_way, steps)
+            logits = model.predict(embedded[episode.query], state)
+            accuracies.append(float((logits.argmax(axis=1) == episode.query_labels).mean()))
+            bar.advance()
+    spread = float(np.std(accuracies, ddof=1)) if episodes > 1 else 0.0
+    ci95 = 1.96 * spread / episodes**0.5
+    return Evaluation(float(np.mean(accuracies)), ci95, episodes, n_way, n_shot, n_query, steps, seed)

@@ -1,0 +1,335 @@
+"""A meta-model that adapts and a classifier that classifies: the three graphs of a bundle, called with images.
+
+This file knows no method by name. It decodes images, calls `embed`, `adapt` and `predict`, and keeps what they give.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_adapt.runtime.bundle import Adapted, Bundle, Manifest, Shot, write_bundle
+from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
+from edge_adapt.runtime.evaluation import BATCH, HeadState
+from edge_adapt.runtime.images import ImageSource, LoadedImage, load_image, preprocess
+from edge_adapt.runtime.sessions import Provider, Session, scalar
+
+MODELS = Path(__file__).parent / "models"
+"""The folder of the bundled models."""
+
+MAX_FOLDS = 200
+"""Shots that the leave-one-out estimate leaves out at most; more are sampled evenly."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of an image.
+
+    Attributes:
+        label: the most probable class.
+        confidence: its probability, 0 to 1.
+        scores: the probability of every class, the most probable first; they add up to 1.
+    """
+
+    label: str
+    confidence: float
+    scores: Mapping[str, float]
+
+
+class Graphs:
+    """The three graphs of a bundle, each loaded when it is first called.
+
+    Args:
+        bundle: the file.
+        provider: what runs `embed`; the other two are microseconds of work and stay on the CPU.
+        threads: of `embed` on the CPU; None takes all cores.
+    """
+
+    def __init__(self, bundle: Bundle, provider: Provider = "auto", threads: int | None = None) -> None:
+        self.bundle = bundle
+        self._provider: Provider = provider
+        self._threads = threads
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about itself."""
+        return self.bundle.manifest
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Preprocessed images, uint8 [B, H, W, C], to features, float32 [B, D]; B may be 0."""
+        batches = [
+            self._embed.run({"images": images[start : start + BATCH]})[0] for start in range(0, len(images), BATCH)
+        ]
+        features: NDArray[np.float32] = np.concatenate(
+            [np.empty((0, self.manifest.feature_size), np.float32), *batches]
+        )
+        return features
+
+    def adapt(
+        self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+    ) -> tuple[HeadState, NDArray[np.float32]]:
+        """Support features [M, D] and labels [M] in 0..n_way-1 to the head state and the support loss before each step."""
+        feeds: HeadState = {"features": features, "targets": labels, "n_way": scalar(n_way), "steps": scalar(steps)}
+        outputs = dict(zip(self._adapt.outputs, self._adapt.run(feeds), strict=True))
+        missing = {*self.manifest.head_state, "losses"} - set(outputs)
+        if missing:
+            raise BundleError(
+                f"{self.bundle.path}: adapt.onnx gives no {sorted(missing)[0]!r}; export the bundle again."
+            )
+        return {name: outputs[name] for name in self.manifest.head_state}, outputs["losses"]
+
+    def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
+        """Query features [B, D] and the head state to logits [B, N]."""
+        logits: NDArray[np.float32] = self._predict.run({"features": features, **state})[0]
+        return logits
+
+    def pixels(self, images: Sequence[LoadedImage]) -> NDArray[np.uint8]:
+        """Decoded images to uint8 [B, H, W, C]."""
+        return np.stack([preprocess(image.image, self.manifest.preprocessing) for image in images])
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs `embed`, in ONNX Runtime's words."""
+        return self._embed.provider
+
+    @cached_property
+    def _embed(self) -> Session:
+        return self._session("embed.onnx", ("images",), self._provider, self._threads)
+
+    @cached_property
+    def _adapt(self) -> Session:
+        return self._session("adapt.onnx", ("features", "targets", "n_way", "steps"))
+
+    @cached_property
+    def _predict(self) -> Session:
+        return self._session("predict.onnx", ("features", *self.manifest.head_state))
+
+    def _session(
+        self, graph: str, inputs: tuple[str, ...], provider: Provider = "cpu", threads: int | None = 1
+    ) -> Session:
+        return Session(self.bundle.graph(graph), f"{self.bundle.path}: {graph}", inputs, provider, threads)
+
+
+class MetaModel:
+    """A meta-trained model, before it has seen any class of yours."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        self.graphs = graphs
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about the model."""
+        return self.graphs.manifest
+
+    def adapt(self, images: Mapping[str, Iterable[ImageSource]], steps: int | None = None) -> Classifier:
+        """Learn new classes from a few images of each.
+
+        The result depends on the images and labels alone, not on their order: both are sorted first.
+
+        Args:
+            images: label -> images; 2 labels or more, 1 image or more each, unequal counts welcome.
+            steps: gradient steps; None takes the model's own number.
+
+        Raises:
+            ImageError: an image cannot be read.
+            DataError: fewer than two classes, a class without images, more than the model's limits, or too many steps.
+        """
+        loaded = {label: [load_image(image) for image in of_label] for label, of_label in images.items()}
+        return self.adapt_loaded(loaded, steps)
+
+    def adapt_loaded(self, images: Mapping[str, Sequence[LoadedImage]], steps: int | None = None) -> Classifier:
+        """`adapt` on images that are decoded already."""
+        labels = tuple(sorted(images))
+        self._check(labels, images)
+        steps = self.manifest.default_steps if steps is None else steps
+        if steps < 0:
+            raise EdgeAdaptError(f"{steps} steps are not possible; give 0 or more.")
+        ordered = [
+            (index, shot)
+            for index, label in enumerate(labels)
+            for shot in sorted(images[label], key=lambda s: s.sha256)
+        ]
+        features = self.graphs.embed(self.graphs.pixels([shot for _, shot in ordered]))
+        targets = np.array([index for index, _ in ordered], np.int64)
+        state, losses = self.graphs.adapt(features, targets, len(labels), steps)
+        for name, array in state.items():
+            if not np.isfinite(array).all():
+                raise DataError(
+                    f"the adaptation diverged ({name!r} is not finite after {steps} steps); take fewer steps."
+                )
+        adapted = Adapted(
+            labels=labels,
+            shots=tuple(Shot(index, shot.name, shot.sha256) for index, shot in ordered),
+            steps=steps,
+            losses=tuple(float(loss) for loss in losses),
+            leave_one_out=leave_one_out(self.graphs, features, targets, len(labels), steps),
+            head_state=state,
+            support_features=features,
+            support_targets=targets,
+        )
+        return Classifier(self.graphs, labels, state, adapted)
+
+    def _check(self, labels: Sequence[str], images: Mapping[str, Sequence[LoadedImage]]) -> None:
+        if self.manifest.task != "classification":
+            raise BundleError(
+                f"{self.graphs.bundle.path} is a {self.manifest.task} model; this edge-adapt adapts classification only."
+            )
+        if len(labels) < 2:
+            raise DataError(
+                f"there is {len(labels)} class and adapting needs two or more; add images of something else."
+            )
+        for label in labels:
+            if not images[label]:
+                raise DataError(f"class {label!r} has no images; add some or leave the class out.")
+        ways, support = self.manifest.max_ways, self.manifest.max_support
+        total = sum(len(of_label) for of_label in images.values())
+        if ways is not None and len(labels) > ways:
+            raise DataError(
+                f"there are {len(labels)} classes and {self.manifest.name} takes at most {ways}; leave some out."
+            )
+        if support is not None and total > support:
+            raise DataError(
+                f"there are {total} support images and {self.manifest.name} takes at most {support}; leave some out."
+            )
+
+
+class Classifier:
+    """A model adapted to classes of yours."""
+
+    def __init__(
+        self, graphs: Graphs, labels: tuple[str, ...], state: HeadState, adapted: Adapted | None = None
+    ) -> None:
+        self.graphs = graphs
+        self.labels = labels
+        self._state = state
+        self._adapted = adapted
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about the model that was adapted."""
+        return self.graphs.manifest
+
+    @property
+    def adapted(self) -> Adapted:
+        """Shots, support loss, leave-one-out estimate and support features; read from the file when first asked for."""
+        if self._adapted is None:
+            self._adapted = self.graphs.bundle.adapted()
+        return self._adapted
+
+    def classify(self, image: ImageSource) -> Prediction:
+        """Classify one image.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        return self.classify_loaded([load_image(image)])[0]
+
+    def classify_all(self, images: Iterable[ImageSource]) -> list[Prediction]:
+        """Classify several images; each as if it were alone."""
+        return self.classify_loaded([load_image(image) for image in images])
+
+    def classify_loaded(self, images: Sequence[LoadedImage]) -> list[Prediction]:
+        """`classify_all` on images that are decoded already."""
+        if not images:
+            return []
+        logits = self.graphs.predict(self.graphs.embed(self.graphs.pixels(images)), self._state).astype(np.float64)
+        if logits.shape[1:] != (len(self.labels),) or not np.isfinite(logits).all():
+            raise BundleError(
+                f"{self.graphs.bundle.path}: predict.onnx gives no finite logits for {len(self.labels)} classes."
+            )
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        return [self._prediction(row) for row in probabilities]
+
+    def _prediction(self, probabilities: NDArray[np.float64]) -> Prediction:
+        order = np.argsort(-probabilities, kind="stable")
+        scores = {self.labels[index]: float(probabilities[index]) for index in order}
+        label = self.labels[order[0]]
+        return Prediction(label, scores[label], scores)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the classifier as one `.edge` file, whole or not at all.
+
+        Raises:
+            EdgeAdaptError: the file cannot be written.
+        """
+        bundle = self.graphs.bundle
+        write_bundle(path, self.manifest, {name: bundle.graph(name) for name in self.manifest.graphs}, self.adapted)
+
+
+def leave_one_out(
+    graphs: Graphs, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+) -> float | None:
+    """The accuracy to expect: adapt without one shot, classify it, and so on through the support set.
+
+    Classes with a single shot cannot spare it and are passed over; None where no class can. Above `MAX_FOLDS` shots, every
+    k-th is left out.
+
+    Returns:
+        the share of right answers, 0 to 1.
+    """
+    shots = np.bincount(labels, minlength=n_way)
+    candidates = np.flatnonzero(shots[labels] > 1)
+    candidates = candidates[:: -(-len(candidates) // MAX_FOLDS) or 1]
+    right = 0
+    for left_out in candidates:
+        state, _ = graphs.adapt(np.delete(features, left_out, axis=0), np.delete(labels, left_out), n_way, steps)
+        right += int(graphs.predict(features[left_out : left_out + 1], state).argmax() == labels[left_out])
+    return right / len(candidates) if len(candidates) else None
+
+
+def model_names() -> tuple[str, ...]:
+    """The names of the bundled models."""
+    return tuple(sorted(path.stem for path in MODELS.glob("*.edge")))
+
+
+def load(
+    model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None
+) -> MetaModel | Classifier:
+    """Open a bundle: a meta-model to `adapt`, or a classifier to `classify` with.
+
+    Args:
+        model: a path, or the name of a bundled model.
+        provider: `auto` runs `embed` on CUDA where it comes up, `cpu` and `cuda` insist.
+        threads: of the CPU; None takes all cores.
+
+    Raises:
+        BundleError: the file is missing, damaged, or not a bundle of this version.
+    """
+    name = os.fspath(model)
+    path = MODELS / f"{name}.edge" if name in model_names() else Path(name)
+    if not path.exists() and path.suffix != ".edge" and path.name == name:
+        known = ", ".join(model_names())
+        raise BundleError(f"{name} is neither a file nor a bundled model ({known}).")
+    graphs = Graphs(Bundle.open(path), provider, threads)
+    if graphs.bundle.is_adapted:
+        return Classifier(graphs, graphs.bundle.labels(), graphs.bundle.head_state())
+    return MetaModel(graphs)
+
+
+def load_model(model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None) -> MetaModel:
+    """`load` where only a meta-model will do."""
+    loaded = load(model, provider, threads)
+    if isinstance(loaded, Classifier):
+        raise BundleError(
+            f"{os.fspath(model)} is an adapted classifier where a meta-model is needed; give the model it was made from."
+        )
+    return loaded
+
+
+def load_classifier(
+    model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None
+) -> Classifier:
+    """`load` where only an adapted classifier will do."""
+    loaded = load(model, provider, threads)
+    if isinstance(loaded, MetaModel):
+        raise BundleError(
+            f"{os.fspath(model)} is a meta-model that knows no classes yet; first run `edge-adapt adapt PHOTOS -o MINE.edge`."
+        )
+    return loaded
