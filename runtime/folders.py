@@ -199,7 +199,7 @@ def _zip_tree(path: Path) -> _Tree:
         raise DataError(
             f"{path} is not a zip, or it is cut short or damaged ({reason(error)}); copy it or make it again."
         ) from error
-    lock = threading.Lock()
+    lock = threading.Lock()  # ZipFile counts its open entries without one
     tree: _Tree = {"": {}}
     for entry in archive.infolist():
         *parts, name = _entry_name(entry).split("/")  # a folder's own entry ends with "/"

@@ -251,6 +251,10 @@ def test_a_class_folder_without_images(tmp_path: Path, kind: str, nothing: str) 
     assert "class folder without images, dog" in message
 
 
+def test_a_zip_of_one_empty_class_folder(tmp_path: Path) -> None:
+    assert "class folder without images, cat" in refusal(write_zip(tmp_path / "photos.zip", {"cat/": b""}))
+
+
 @both_kinds
 def test_folders_that_differ_only_in_unicode_form(tmp_path: Path, kind: str) -> None:
     message = refusal(write(tmp_path, {"Caf\xe9/1.png": b"1", "Cafe\u0301/1.png": b"2"}, kind))

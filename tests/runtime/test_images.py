@@ -371,6 +371,7 @@ def test_a_16_bit_png() -> None:
 def test_a_1_bit_drawing_is_antialiased() -> None:
     drawing = np.indices((8, 8)).sum(axis=0) % 2 == 0
     loaded = load_image(encode(Image.fromarray(drawing), "PNG"))
+    assert loaded.image.mode == "L"
     pixels = preprocess(loaded.image, Preprocessing(4, 4, 1))
     assert np.abs(pixels.astype(int) - 127.5).max() < 20
 
