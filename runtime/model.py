@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from edge_adapt.runtime.bundle import Adapted, Bundle, Manifest, Shot, write_bundle
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import BATCH, HeadState
-from edge_adapt.runtime.images import ImageSource, LoadedImage, load_image, preprocess
+from edge_adapt.runtime.images import ImageSource, load_image, preprocess
 from edge_adapt.runtime.sessions import Provider, Session, scalar
 
 MODELS = Path(__file__).parent / "models"
 """The folder of the bundled models."""
+
+MAX_WAYS = 200
+"""Classes that `adapt` takes at most."""
 
 MAX_FOLDS = 200
 """Shots that the leave-one-out estimate leaves out at most; more are sampled evenly."""
@@ -40,6 +43,20 @@ class Prediction:
     label: str
     confidence: float
     scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImage:
+    """An image as `embed` takes it, and which image it is.
+
+    Attributes:
+        name, sha256: see `edge_adapt.runtime.images.LoadedImage`.
+        pixels: uint8 [H, W, C]; a photo takes a thousand times the memory, so none is kept longer than it takes to prepare it.
+    """
+
+    name: str
+    sha256: str
+    pixels: NDArray[np.uint8]
 
 
 class Graphs:
@@ -89,9 +106,14 @@ class Graphs:
         logits: NDArray[np.float32] = self._predict.run({"features": features, **state})[0]
         return logits
 
-    def pixels(self, images: Sequence[LoadedImage]) -> NDArray[np.uint8]:
-        """Decoded images to uint8 [B, H, W, C]."""
-        return np.stack([preprocess(image.image, self.manifest.preprocessing) for image in images])
+    def prepare(self, source: ImageSource, name: str = "") -> PreparedImage:
+        """Read an image and bring it to the model's pixels.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        image = load_image(source, name)
+        return PreparedImage(image.name, image.sha256, preprocess(image.image, self.manifest.preprocessing))
 
     @property
     def provider(self) -> str:
@@ -140,13 +162,13 @@ class MetaModel:
             ImageError: an image cannot be read.
             DataError: fewer than two classes, a class without images, more than the model's limits, or too many steps.
         """
-        loaded = {label: [load_image(image) for image in of_label] for label, of_label in images.items()}
-        return self.adapt_loaded(loaded, steps)
+        prepared = {label: [self.graphs.prepare(image) for image in of_label] for label, of_label in images.items()}
+        return self.adapt_prepared(prepared, steps)
 
-    def adapt_loaded(self, images: Mapping[str, Sequence[LoadedImage]], steps: int | None = None) -> Classifier:
-        """`adapt` on images that are decoded already."""
+    def adapt_prepared(self, images: Mapping[str, Sequence[PreparedImage]], steps: int | None = None) -> Classifier:
+        """`adapt` on images that `Graphs.prepare` gave."""
+        self.check(images)
         labels = tuple(sorted(images))
-        self._check(labels, images)
         steps = self.manifest.default_steps if steps is None else steps
         if steps < 0:
             raise EdgeAdaptError(f"{steps} steps are not possible; give 0 or more.")
@@ -155,7 +177,7 @@ class MetaModel:
             for index, label in enumerate(labels)
             for shot in sorted(images[label], key=lambda s: s.sha256)
         ]
-        features = self.graphs.embed(self.graphs.pixels([shot for _, shot in ordered]))
+        features = self.graphs.embed(np.stack([shot.pixels for _, shot in ordered]))
         targets = np.array([index for index, _ in ordered], np.int64)
         state, losses = self.graphs.adapt(features, targets, len(labels), steps)
         for name, array in state.items():
@@ -175,23 +197,23 @@ class MetaModel:
         )
         return Classifier(self.graphs, labels, state, adapted)
 
-    def _check(self, labels: Sequence[str], images: Mapping[str, Sequence[LoadedImage]]) -> None:
+    def check(self, images: Mapping[str, Sequence[object]]) -> None:
+        """Raise unless the model can adapt to these classes (label -> images), before any of the images is read."""
         if self.manifest.task != "classification":
             raise BundleError(
                 f"{self.graphs.bundle.path} is a {self.manifest.task} model; this edge-adapt adapts classification only."
             )
-        if len(labels) < 2:
-            raise DataError(
-                f"there is {len(labels)} class and adapting needs two or more; add images of something else."
-            )
-        for label in labels:
-            if not images[label]:
+        if len(images) < 2:
+            found = ", ".join(images) or "none"
+            raise DataError(f"adapting needs two classes or more ({found} given); add images of something else.")
+        for label, of_label in images.items():
+            if not of_label:
                 raise DataError(f"class {label!r} has no images; add some or leave the class out.")
-        ways, support = self.manifest.max_ways, self.manifest.max_support
+        ways, support = min(self.manifest.max_ways or MAX_WAYS, MAX_WAYS), self.manifest.max_support
         total = sum(len(of_label) for of_label in images.values())
-        if ways is not None and len(labels) > ways:
+        if len(images) > ways:
             raise DataError(
-                f"there are {len(labels)} classes and {self.manifest.name} takes at most {ways}; leave some out."
+                f"there are {len(images)} classes and {self.manifest.name} takes at most {ways}; leave some out."
             )
         if support is not None and total > support:
             raise DataError(
@@ -228,17 +250,18 @@ class Classifier:
         Raises:
             ImageError: the image cannot be read.
         """
-        return self.classify_loaded([load_image(image)])[0]
+        return self.classify_prepared([self.graphs.prepare(image)])[0]
 
     def classify_all(self, images: Iterable[ImageSource]) -> list[Prediction]:
         """Classify several images; each as if it were alone."""
-        return self.classify_loaded([load_image(image) for image in images])
+        return self.classify_prepared([self.graphs.prepare(image) for image in images])
 
-    def classify_loaded(self, images: Sequence[LoadedImage]) -> list[Prediction]:
-        """`classify_all` on images that are decoded already."""
+    def classify_prepared(self, images: Sequence[PreparedImage]) -> list[Prediction]:
+        """`classify_all` on images that `Graphs.prepare` gave."""
         if not images:
             return []
-        logits = self.graphs.predict(self.graphs.embed(self.graphs.pixels(images)), self._state).astype(np.float64)
+        features = self.graphs.embed(np.stack([image.pixels for image in images]))
+        logits = self.graphs.predict(features, self._state).astype(np.float64)
         if logits.shape[1:] != (len(self.labels),) or not np.isfinite(logits).all():
             raise BundleError(
                 f"{self.graphs.bundle.path}: predict.onnx gives no finite logits for {len(self.labels)} classes."
@@ -268,20 +291,23 @@ def leave_one_out(
 ) -> float | None:
     """The accuracy to expect: adapt without one shot, classify it, and so on through the support set.
 
-    Classes with a single shot cannot spare it and are passed over; None where no class can. Above `MAX_FOLDS` shots, every
-    k-th is left out.
-
     Returns:
-        the share of right answers, 0 to 1.
+        the share of right answers over `folds`, 0 to 1; None where there is no fold.
     """
-    shots = np.bincount(labels, minlength=n_way)
-    candidates = np.flatnonzero(shots[labels] > 1)
-    candidates = candidates[:: -(-len(candidates) // MAX_FOLDS) or 1]
-    right = 0
+    right, candidates = 0, folds(labels)
     for left_out in candidates:
         state, _ = graphs.adapt(np.delete(features, left_out, axis=0), np.delete(labels, left_out), n_way, steps)
         right += int(graphs.predict(features[left_out : left_out + 1], state).argmax() == labels[left_out])
     return right / len(candidates) if len(candidates) else None
+
+
+def folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The shots that `leave_one_out` leaves out, as indices into the support set.
+
+    A class with a single shot cannot spare it and is passed over. Above `MAX_FOLDS` shots, every k-th is left out.
+    """
+    candidates = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    return candidates[:: -(-len(candidates) // MAX_FOLDS) or 1]
 
 
 def model_names() -> tuple[str, ...]:
