@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.errors import EdgeAdaptError
     from edge_adapt.runtime.evaluation import Evaluation
     from edge_adapt.runtime.images import Preprocessing
+    from edge_adapt.runtime.labelled import ClassifierEvaluation, evaluate_classifier
     from edge_adapt.runtime.model import (
         Classifier,
         MetaModel,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Classifier",
+    "ClassifierEvaluation",
     "EdgeAdaptError",
     "Evaluation",
     "ImageDataset",
@@ -48,6 +50,7 @@ __all__ = [
     "TrainingConfig",
     "__version__",
     "evaluate",
+    "evaluate_classifier",
     "export_bundle",
     "load",
     "load_classifier",
@@ -59,6 +62,7 @@ __all__ = [
 
 _HOME = {
     "Classifier": "runtime.model",
+    "ClassifierEvaluation": "runtime.labelled",
     "EdgeAdaptError": "runtime.errors",
     "Evaluation": "runtime.evaluation",
     "ImageDataset": "runtime.dataset",
@@ -67,6 +71,7 @@ _HOME = {
     "Preprocessing": "runtime.images",
     "TrainingConfig": "run",
     "evaluate": "verbs",
+    "evaluate_classifier": "runtime.labelled",
     "export_bundle": "exporting",
     "load": "runtime.model",
     "load_classifier": "runtime.model",

@@ -102,6 +102,11 @@ class Bundle:
         """Whether the bundle is a classifier (or a regressor) and not a meta-model."""
         return CLASSIFIER in self._entries
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each entry, by name, in the file's order."""
+        return {entry.name: entry.size for entry in self._entries.values()}
+
     def graph(self, name: str) -> bytes:
         """The bytes of one of GRAPHS, which match their SHA-256 and have passed `check_graph`."""
         data = self._read(name, self.manifest.graphs[name])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_adapt.runtime.errors import DataError
-from edge_adapt.runtime.folders import open_folder, select_classes
+from edge_adapt.runtime.folders import ImageFolder, open_folder, select_classes
 from edge_adapt.runtime.images import Preprocessing, load_image, preprocess
 from edge_adapt.runtime.progress import Progress
 
@@ -71,12 +71,7 @@ def load_dataset(
         DataError: the folder, its classes or a `classes` file cannot be used.
         ImageError: an image cannot be read.
     """
-    folder = open_folder(path)
-    if classes:
-        wanted: list[str] = []
-        for listing in classes:
-            wanted += _read_lines(Path(listing))
-        folder = select_classes(folder, wanted, ", ".join(str(listing) for listing in classes))
+    folder = open_classes(path, classes)
     files = [file for images in folder.classes.values() for file in images]
     images = np.empty((len(files), preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
     with Progress(f"reading {path}", len(files), "images", show=progress) as bar:
@@ -88,9 +83,18 @@ def load_dataset(
     return _with_rotations(dataset) if rotations else dataset
 
 
+def open_classes(path: str | os.PathLike[str], classes: Sequence[str | os.PathLike[str]] = ()) -> ImageFolder:
+    """`open_folder`, of which `select_classes` keeps the classes that these files list, one a line; empty: all."""
+    folder = open_folder(path)
+    if not classes:
+        return folder
+    wanted = [line for listing in classes for line in _read_lines(Path(listing))]
+    return select_classes(folder, wanted, ", ".join(str(listing) for listing in classes))
+
+
 def _read_lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: the list of classes cannot be read ({error}); give a text file with one class a line."
