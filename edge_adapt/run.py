@@ -287,5 +287,5 @@ def choose_device(device: Device) -> torch.device:
             if torch.version.cuda is None
             else "PyTorch finds no working NVIDIA driver and GPU"
         )
-        raise EdgeAdaptError(f"--device cuda: {why}; use --device cpu or install a CUDA build of PyTorch.")
+        raise EdgeAdaptError(f"CUDA does not come up: {why}; take cpu, or install a CUDA build of PyTorch.")
     return torch.device("cuda" if available and device != "cpu" else "cpu")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
 from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
-from edge_adapt.runtime.model import load_model
+from edge_adapt.runtime.model import load_model, model_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,8 +31,8 @@ def open_for_evaluation(
     Raises:
         EdgeAdaptError: neither bundle nor run, or `all_layers` for a bundle.
     """
-    if Path(model).is_dir():
-        return _open_run(model, all_layers, backbone)
+    if Path(model).is_dir() and os.fspath(model) not in model_names():
+        return _open_run(model, all_layers, backbone, provider, threads)
     if all_layers:
         raise EdgeAdaptError(
             f"{os.fspath(model)} is a bundle, which adapts the last layer; --all-layers needs a training run."
@@ -42,12 +42,12 @@ def open_for_evaluation(
 
 
 def _open_run(
-    run: str | os.PathLike[str], all_layers: bool, backbone: nn.Module | None
+    run: str | os.PathLike[str], all_layers: bool, backbone: nn.Module | None, provider: Provider, threads: int | None
 ) -> tuple[EpisodeModel, Preprocessing, int]:
     try:
         import torch
 
-        from edge_adapt.run import load_learner
+        from edge_adapt.run import choose_device, load_learner
         from edge_adapt.torch_model import LearnerModel
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
@@ -58,7 +58,9 @@ def _open_run(
         raise EdgeAdaptError(
             f"{os.fspath(run)} was trained with {checkpoint.config.method}, which has no rates for all layers."
         )
-    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = choose_device(provider)
+    if threads is not None:
+        torch.set_num_threads(threads)
     model = LearnerModel(learner.to(place), place, all_layers)
     return model, checkpoint.config.preprocessing, checkpoint.config.steps
 
@@ -90,7 +92,8 @@ def evaluate(
         seed: of the drawing; the same seed draws the same episodes.
         all_layers: adapt all layers, as in meta-training with MAML; runs only.
         backbone: an instance of the module that was trained, if it was one of the user's own.
-        provider, threads: of a bundle.
+        provider: what computes, `auto`, `cpu` or `cuda`.
+        threads: of the CPU; None takes all cores.
         progress: show a bar.
 
     Raises:
