@@ -1,0 +1,83 @@
+"""What several test files share. Nothing here imports PyTorch before a test asks for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edge_adapt.runtime.dataset import ImageDataset
+from tests.gratings import gratings
+
+if TYPE_CHECKING:
+    from edge_adapt.run import TrainingConfig
+
+TINY = Path(__file__).parent / "data" / "tiny.edge"
+"""A bundle of a few kilobytes that needs no PyTorch to run; `tests/data/make_tiny.py` makes it."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small tensors are not worth waking threads for, and sums in one thread are the same on every machine."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def training_data() -> ImageDataset:
+    """16 classes of 10 images, gray, 28x28."""
+    return gratings(16, 10)
+
+
+@pytest.fixture(scope="session")
+def new_classes() -> ImageDataset:
+    """8 classes of 16 images at angles that are not in `training_data`."""
+    return gratings(8, 16, seed=1, turn=0.5)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., TrainingConfig]:
+    """A configuration of seconds, with any of its fields changed."""
+    from edge_adapt.run import TrainingConfig
+
+    def configure(**changes: object) -> TrainingConfig:
+        values: dict[str, object] = {
+            "grayscale": True,
+            "n_way": 5,
+            "n_query": 3,
+            "steps": 3,
+            "meta_batch": 2,
+            "learning_rate": 0.003,
+            "iterations": 40,
+        }
+        return TrainingConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+    return configure
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    training_data: ImageDataset,
+    new_classes: ImageDataset,
+    tiny_config: Callable[..., TrainingConfig],
+) -> Path:
+    """The folder of a finished run: conv4, ANIL, about 90% on `new_classes`."""
+    from edge_adapt.training import train
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    train(training_data, run, tiny_config(), validation=new_classes, device="cpu", piece=1, trained_on="drawn gratings")
+    return run
+
+
+@pytest.fixture(scope="session")
+def exported_bundle(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> Path:
+    """`trained_run` as a bundle."""
+    from edge_adapt.exporting import export_bundle
+
+    path = tmp_path_factory.mktemp("exported") / "gratings.edge"
+    export_bundle(trained_run, path, license="Apache-2.0")
+    return path
