@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -41,8 +41,7 @@ class Shot:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Adaptation:
+class Adaptation(NamedTuple):
     """What `classifier.json` holds: everything of an adaptation but the arrays."""
 
     labels: tuple[str, ...]
@@ -88,9 +87,7 @@ def adaptation_to_json(adaptation: Adaptation, path: str) -> bytes:
         "losses": [float(loss) for loss in adaptation.losses],
         "leave_one_out": adaptation.leave_one_out,
         "arrays": dict(adaptation.arrays),
-        "shots": [
-            {"label": shot.label, "name": shot.name, "sha256": shot.sha256} for shot in adaptation.shots
-        ],
+        "shots": [{"label": shot.label, "name": shot.name, "sha256": shot.sha256} for shot in adaptation.shots],
     }
     return dump_json(value, f"{path}: classifier.json")
 
@@ -143,9 +140,7 @@ def _shots(fields: Fields, n_way: int, manifest: Manifest) -> tuple[Shot, ...]:
     shots = []
     for item in fields.items("shots"):
         shot = Fields(item, f'{fields.where} ("shots")')
-        shots.append(
-            Shot(shot.integer("label", least, most), shot.line("name", empty=True), shot.sha256("sha256"))
-        )
+        shots.append(Shot(shot.integer("label", least, most), shot.line("name", empty=True), shot.sha256("sha256")))
         shot.done()
     if not shots or len({shot.label for shot in shots}) != max(n_way, 1):
         fields.fail("has a label without a shot")
@@ -161,15 +156,11 @@ def check_support(
     count = len(adaptation.shots)
     expected = f"float32 {[count, manifest.feature_size]}"
     if _describe(features) != expected:
-        raise BundleError(
-            f"{path}: {SUPPORT_FEATURES} is {_describe(features)}, and the shots need {expected}."
-        )
+        raise BundleError(f"{path}: {SUPPORT_FEATURES} is {_describe(features)}, and the shots need {expected}.")
     regression = manifest.task == "regression"
     expected = f"float32 {[count, len(adaptation.targets)]}" if regression else f"int64 {[count]}"
     if _describe(targets) != expected:
-        raise BundleError(
-            f"{path}: {SUPPORT_TARGETS} is {_describe(targets)}, and the shots need {expected}."
-        )
+        raise BundleError(f"{path}: {SUPPORT_TARGETS} is {_describe(targets)}, and the shots need {expected}.")
     if not regression and targets.tolist() != [shot.label for shot in adaptation.shots]:
         raise BundleError(f"{path}: {SUPPORT_TARGETS} disagrees with the labels in classifier.json.")
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import re
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.strict_json import quoted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _START = len(_MAGIC) + 2

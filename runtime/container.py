@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from edge_adapt.runtime.errors import BundleError
 
@@ -36,8 +35,7 @@ _STORED = 0
 _FIXED = (_VERSION, 0, _STORED, _TIME, _DATE)  # version needed, flags, method, time, date: as in both headers
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry as the zip directory gives it; `offset` is that of its local header."""
 
     name: str
