@@ -252,7 +252,7 @@ class _Walk:
             if location == 0:
                 return position
         number = tag >> 3
-        self._fail(message.faults.get(number, f"has an unknown field ({number}) in a {message.name}"))
+        self._fail(message.faults.get(number, f"has the unknown {message.name} field {number}"))
 
     def _fail(self, fault: str) -> NoReturn:
         raise BundleError(f"{self._name} {fault}.")
