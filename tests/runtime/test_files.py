@@ -1,0 +1,121 @@
+"""write_atomically: the old file or the new one, nothing between and nothing left over."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+import pytest
+
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.files import write_atomically
+
+
+def failing(error: BaseException) -> Callable[..., NoReturn]:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return fail
+
+
+def full_disk() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_writes_a_new_file_and_replaces_an_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.edge"
+    for content in (b"first", b"", b"x" * 100_000):
+        write_atomically(path, lambda stream, content=content: stream.write(content))  # type: ignore[misc]
+        assert path.read_bytes() == content
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a.edge"]
+
+
+def test_the_old_file_is_whole_until_the_new_one_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.edge"
+    path.write_bytes(b"old")
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(b"new")
+        stream.flush()
+        assert path.read_bytes() == b"old"
+
+    write_atomically(path, write)
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), ValueError("odd"), EdgeAdaptError("said")])
+def test_whatever_is_raised_passes_and_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a.edge"
+    path.write_bytes(b"old")
+    with pytest.raises(type(error)) as raised:
+        write_atomically(path, failing(error))
+    assert raised.value is error
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.edge"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    path = tmp_path / "a.edge"
+    path.write_bytes(b"old")
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", failing(full_disk()))
+    else:
+        monkeypatch.setattr(Path, "replace", failing(full_disk()))
+    with pytest.raises(EdgeAdaptError, match=r"a\.edge could not be saved because the disk is full; free some space"):
+        write_atomically(path, lambda stream: stream.write(b"new"))
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.edge"]
+
+
+def test_a_full_disk_while_writing(tmp_path: Path) -> None:
+    with pytest.raises(EdgeAdaptError, match="the disk is full"):
+        write_atomically(tmp_path / "a.edge", failing(full_disk()))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(EdgeAdaptError, match=r"the folder .*nowhere does not exist; create it first\."):
+        write_atomically(tmp_path / "nowhere" / "a.edge", failing(AssertionError()))
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(EdgeAdaptError, match="it is a folder; give the name of a file"):
+        write_atomically(tmp_path, failing(AssertionError()))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_may_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(Path, "open", failing(denied))  # root may write anywhere, so the refusal is staged
+    with pytest.raises(EdgeAdaptError, match="may not be written to; choose another folder"):
+        write_atomically(tmp_path / "a.edge", lambda stream: stream.write(b"new"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permission bits are Unix's")
+def test_permissions_are_those_of_the_umask_or_of_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.edge"
+    before = os.umask(0o027)
+    try:
+        write_atomically(path, lambda stream: stream.write(b"new"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(0o604)
+    write_atomically(path, lambda stream: stream.write(b"newer"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    target = tmp_path / "real" / "a.edge"
+    link = tmp_path / "link.edge"
+    link.symlink_to(target)
+    write_atomically(link, lambda stream: stream.write(b"new"))
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
