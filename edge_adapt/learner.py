@@ -90,7 +90,9 @@ class MetaLearner(nn.Module):
             The adapted tensors, `backbone.*` and `head.*`, and the support loss before each step [steps].
         """
         slow = dict(self.embedding.backbone.named_parameters())
-        head = self.head.initialize(self._features(slow, support), labels, n_way)
+        features = self._features(slow, support)
+        with torch.autocast(features.device.type, enabled=False):
+            head = self.head.initialize(features, labels, n_way)
         fast = {**_prefixed("backbone.", slow), **_prefixed("head.", head)}
         shots = functional.one_hot(labels, n_way).sum(0).clamp(min=1)
         share = 1 / (n_way * shots[labels].to(support.dtype))
@@ -111,11 +113,13 @@ class MetaLearner(nn.Module):
     def predict_all_layers(self, query: Tensor, state: HeadState) -> Tensor:
         """Normalized query images [Q, C, H, W] and what `adapt_all_layers` gave, to logits [Q, N]."""
         features = self._features(_without_prefix("backbone.", state), query)
-        return self.head.predict(features, _without_prefix("head.", state))
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head.predict(features, _without_prefix("head.", state))
 
     def _features(self, backbone: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """Features of a backbone with these parameters, float32 or more under autocast too: see `query_loss`."""
         features: Tensor = functional_call(self.embedding.backbone, dict(backbone), (images,))
-        return features.float()
+        return features.to(torch.promote_types(features.dtype, torch.float32))
 
     def _rate(self, name: str, step: int) -> Tensor:
         """The learned inner learning rate of one tensor at one step."""
