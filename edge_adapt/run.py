@@ -13,16 +13,16 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from edge_adapt.backbones import BACKBONES
@@ -56,7 +56,10 @@ class TrainingConfig:
         augment: turn, scale, slant and shift the training images a little.
         iterations: outer steps to take; or
         minutes: time to take them in.
-        seed: of initialization and episodes.
+        seed: of initialization and episodes, 0 to 2^32 - 1.
+
+    Raises:
+        EdgeAdaptError: a value that cannot be; names the field.
     """
 
     method: Method = "anil"
@@ -75,6 +78,22 @@ class TrainingConfig:
     iterations: int | None = None
     minutes: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("method", get_args(Method)), ("head", get_args(Initialization))):
+            if getattr(self, name) not in known:
+                raise EdgeAdaptError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+        least = {"image_size": 1, "n_way": 2, "n_shot": 1, "n_query": 1, "steps": 0, "meta_batch": 1, "iterations": 1}
+        for name, smallest in (least | {"seed": 0}).items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
+        for name in ("learning_rate", "minutes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise EdgeAdaptError(f"{name} is {value}; take a number above 0.")
+        if self.seed >= 2**32:
+            raise EdgeAdaptError(f"seed is {self.seed}; take one below 2^32.")
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -138,6 +157,30 @@ def build_learner(
     return MetaLearner(Embedding(backbone, mean, std), GradientHead(config.head, config.steps), all_layers)
 
 
+@torch.no_grad()
+def check_backbone(learner: MetaLearner, preprocessing: Preprocessing, device: torch.device) -> None:
+    """Try the backbone on two blank images; leaves the learner in training mode.
+
+    Raises:
+        EdgeAdaptError: it fails on images of this size, or does not give one vector an image.
+    """
+    size = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    name = type(learner.embedding.backbone).__name__
+    try:
+        features = learner.eval().embed(torch.zeros(2, *size, dtype=torch.uint8, device=device))
+    except Exception as error:  # whatever a module raises
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise EdgeAdaptError(
+            f"the backbone {name} fails on images of {size} (H, W, C) ({reason}); choose another image size."
+        ) from error
+    learner.train()
+    if features.dim() != 2 or len(features) != 2:
+        raise EdgeAdaptError(
+            f"the backbone {name} gives {list(features.shape)} for 2 images where [2, D] is needed; "
+            "let it end in one vector an image."
+        )
+
+
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     """Write checkpoint.pt, run.json, metrics.csv and curve.png, each atomically, the checkpoint first."""
     fields = {field.name: getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint)}
@@ -171,10 +214,13 @@ def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
         raise EdgeAdaptError(
             f"{path}: the checkpoint has version {version}; this edge-adapt reads version {CHECKPOINT_VERSION}."
         )
-    payload["config"] = TrainingConfig(**payload["config"])
-    payload["tuning"] = Tuning(**payload["tuning"])
-    payload["records"] = [Record(*values) for values in payload["records"]]
-    return Checkpoint(**payload)
+    try:
+        payload["config"] = TrainingConfig(**payload["config"])
+        payload["tuning"] = Tuning(**payload["tuning"])
+        payload["records"] = [Record(*values) for values in payload["records"]]
+        return Checkpoint(**payload)
+    except (KeyError, TypeError) as error:
+        raise EdgeAdaptError(f"{path}: the checkpoint is damaged and lacks a part ({error}); train again.") from error
 
 
 def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None) -> tuple[MetaLearner, Checkpoint]:
@@ -190,10 +236,15 @@ def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None)
     try:
         learner.load_state_dict(dict(state))
     except RuntimeError as error:
-        raise EdgeAdaptError(
-            f"{run}: the checkpoint does not fit the backbone; pass an instance of the module that was trained."
-        ) from error
+        raise misfit(run) from error
     return learner.eval(), checkpoint
+
+
+def misfit(run: str | os.PathLike[str]) -> EdgeAdaptError:
+    """What to raise where a run's weights do not fit the backbone given."""
+    return EdgeAdaptError(
+        f"{run}: the checkpoint does not fit the backbone; pass an instance of the module that was trained."
+    )
 
 
 SAMPLE_CLASSES, SAMPLE_IMAGES = 20, 20
@@ -205,8 +256,11 @@ def save_sample(run: Path, data: ImageDataset) -> None:
     members = [data.images[data.starts[c] : data.starts[c + 1]][:SAMPLE_IMAGES] for c in chosen]
     starts = np.cumsum([0, *map(len, members)], dtype=np.int64)
     names = np.array([data.class_names[c] for c in chosen])
-    arrays: dict[str, NDArray[Any]] = {"images": np.concatenate(members), "starts": starts, "class_names": names}
-    write_atomically(run / "sample.npz", lambda stream: np.savez_compressed(stream, **arrays))
+    images = np.concatenate(members)
+    write_atomically(
+        run / "sample.npz",
+        lambda stream: np.savez_compressed(stream, images=images, starts=starts, class_names=names),
+    )
 
 
 def load_sample(run: str | os.PathLike[str]) -> ImageDataset:

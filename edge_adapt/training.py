@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,8 +21,10 @@ from edge_adapt.run import (
     Record,
     TrainingConfig,
     build_learner,
+    check_backbone,
     choose_device,
     load_checkpoint,
+    misfit,
     save_checkpoint,
     save_sample,
 )
@@ -78,7 +81,11 @@ def train(
         EdgeAdaptError: `run` holds another run, the configuration does not fit, or the loss is no longer finite.
     """
     folder, place = Path(run), choose_device(device)
-    data.require(config.n_way, config.n_shot + config.n_query)
+    if backbone is not None:
+        config = replace(config, backbone="custom")
+    _require(data, config, config.n_way, config.n_shot + config.n_query)
+    if validation is not None:
+        _require(validation, config, max(2, min(config.n_way, len(validation.class_names))), config.n_shot + 1)
     if (config.iterations is None) == (config.minutes is None):
         raise EdgeAdaptError("a training budget is either iterations or minutes; give exactly one of the two.")
     previous = _previous(folder, config, resume)
@@ -87,6 +94,7 @@ def train(
     torch.manual_seed(config.seed)
     learner = build_learner(config, *_pixel_statistics(data), backbone).to(place)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    check_backbone(learner, config.preprocessing, place)
     optimizer = torch.optim.Adam(learner.parameters(), lr=config.learning_rate)
     generator = torch.Generator(place)
     sampler = EpisodeSampler(data, place)
@@ -98,7 +106,10 @@ def train(
         )
 
     if previous:
-        learner.load_state_dict(dict(previous.learner))
+        try:
+            learner.load_state_dict(dict(previous.learner))
+        except RuntimeError as error:
+            raise misfit(folder) from error
         optimizer.load_state_dict(dict(previous.optimizer))
         tuning = previous.tuning
     elif piece:
@@ -114,7 +125,14 @@ def train(
     seconds_before = previous.seconds if previous else 0.0
     began = saved = time.monotonic()
 
+    def diverged(fault: str) -> EdgeAdaptError:
+        return EdgeAdaptError(
+            f"{folder}: {fault} at outer step {iteration + 1}; the last checkpoint is kept, try a lower learning rate."
+        )
+
     def checkpoint() -> Checkpoint:
+        if not all(bool(parameter.isfinite().all()) for parameter in learner.parameters()):
+            raise diverged("a weight is not finite")
         seconds = seconds_before + time.monotonic() - began
         state = Checkpoint(
             config, trained_on, tuning, iteration, seconds, learner.state_dict(), optimizer.state_dict(), records
@@ -136,6 +154,7 @@ def train(
                     config.learning_rate * min(1.0, (iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * fraction)) / 2
                 )
             generator.manual_seed((config.seed << 32) + iteration)
+            torch.manual_seed((config.seed << 32) + iteration)  # of dropout, where a backbone has it
             optimizer.zero_grad()
             loss_sum, accuracy_sum, pieces = 0.0, 0.0, config.meta_batch // tuning.piece
             for _ in range(pieces):
@@ -144,10 +163,7 @@ def train(
                 (loss / pieces).backward()  # type: ignore[no-untyped-call]
                 loss_sum, accuracy_sum = loss_sum + loss.item() / pieces, accuracy_sum + accuracy.item() / pieces
             if not math.isfinite(loss_sum):
-                raise EdgeAdaptError(
-                    f"{folder}: the loss is {loss_sum} at outer step {iteration + 1}; the last checkpoint is kept, "
-                    "try a lower learning rate."
-                )
+                raise diverged(f"the loss is {loss_sum}")
             optimizer.step()
             iteration += 1
             window.append((loss_sum, accuracy_sum))
@@ -183,6 +199,18 @@ def _previous(run: Path, config: TrainingConfig, resume: bool) -> Checkpoint | N
     return previous
 
 
+def _require(data: ImageDataset, config: TrainingConfig, n_way: int, per_class: int) -> None:
+    """Raise unless the data set has the pixels of the configuration, and classes and images for its episodes."""
+    data.require(n_way, per_class)
+    size = config.preprocessing
+    expected = (size.height, size.width, size.channels)
+    if data.images.shape[1:] != expected:
+        raise DataError(
+            f"{data.source} was read as {data.images.shape[1:]} and the configuration takes {expected} (H, W, C); "
+            "read it with config.preprocessing."
+        )
+
+
 def _fraction(config: TrainingConfig, iteration: int, seconds: float) -> float:
     """How much of the budget is spent, 0 to 1."""
     if config.iterations is not None:
@@ -194,9 +222,9 @@ def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel in 0..1, float32 [C] each, over up to ten thousand images."""
     sample = torch.from_numpy(data.images[:: max(1, len(data.images) // 10_000)]).to(torch.float32) / 255
     std, mean = torch.std_mean(sample, dim=(0, 1, 2), correction=0)
-    if bool((std == 0).any()):
+    if not bool(std.any()):
         raise DataError(f"{data.source}: all images are the same flat colour, and nothing can be learned from them.")
-    return mean, std
+    return mean, std.clamp(min=1 / 255)  # one channel may be flat where another is not
 
 
 def _validate(learner: MetaLearner, validation: ImageDataset, config: TrainingConfig, device: torch.device) -> float:
