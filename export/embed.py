@@ -43,23 +43,30 @@ def embed_graph(embedding: nn.Module, preprocessing: Preprocessing) -> bytes:
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps whatever the module's operations raise in types of its own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EdgeAdaptError(f"the backbone {type(module).__name__} cannot be exported to ONNX ({reason}).") from error
+        name = type(getattr(embedding, "backbone", embedding)).__name__
+        raise EdgeAdaptError(f"the backbone {name} cannot be exported to ONNX ({_reason(error)}).") from error
     assert program is not None  # dynamo=True without a file name returns the program
     model = program.model_proto
     model.graph.name = "embed"
     return finish(model)
 
 
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first: the exporter's own errors are advice on how to debug it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and its warnings about packages it does not need off the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the exporter's progress, its dumps of what fails and its warnings about packages it does not need off the terminal."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    nowhere = io.StringIO()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)
