@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,13 +81,13 @@ class Graphs:
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Preprocessed images, uint8 [B, H, W, C], to features, float32 [B, D]; B may be 0."""
-        batches = [
-            self._embed.run({"images": images[start : start + BATCH]})[0] for start in range(0, len(images), BATCH)
-        ]
-        features: NDArray[np.float32] = np.concatenate(
-            [np.empty((0, self.manifest.feature_size), np.float32), *batches]
-        )
-        return features
+        size = self.manifest.feature_size
+        batches = [np.empty((0, size), np.float32)]
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH]
+            features = self._embed.run({"images": batch})[0]
+            batches.append(self._checked("embed.onnx", "features", features, (len(batch), size)))
+        return np.concatenate(batches)
 
     def adapt(
         self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
@@ -99,12 +100,28 @@ class Graphs:
             raise BundleError(
                 f"{self.bundle.path}: adapt.onnx gives no {sorted(missing)[0]!r}; export the bundle again."
             )
-        return {name: outputs[name] for name in self.manifest.head_state}, outputs["losses"]
+        state = {name: outputs[name] for name in self.manifest.head_state}
+        return state, self._checked("adapt.onnx", "losses", outputs["losses"], (None,))
 
     def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
         """Query features [B, D] and the head state to logits [B, N]."""
-        logits: NDArray[np.float32] = self._predict.run({"features": features, **state})[0]
-        return logits
+        logits = self._predict.run({"features": features, **state})[0]
+        return self._checked("predict.onnx", "logits", logits, (len(features), None))
+
+    def _checked(
+        self, graph: str, name: str, output: NDArray[Any], expected: tuple[int | None, ...]
+    ) -> NDArray[np.float32]:
+        """An output, if it has the dtype and shape (None: any length) that the format gives it; a bundle is data from outside."""
+        fits = len(output.shape) == len(expected) and all(
+            length in (None, found) for length, found in zip(expected, output.shape, strict=True)
+        )
+        if output.dtype != np.float32 or not fits:
+            due = ", ".join("any" if length is None else str(length) for length in expected)
+            raise BundleError(
+                f"{self.bundle.path}: {graph} gives {name} as {output.dtype} {list(output.shape)} where float32 [{due}] is due; "
+                "export the bundle again."
+            )
+        return output
 
     def prepare(self, source: ImageSource, name: str = "") -> PreparedImage:
         """Read an image and bring it to the model's pixels.
@@ -175,7 +192,7 @@ class MetaModel:
         ordered = [
             (index, shot)
             for index, label in enumerate(labels)
-            for shot in sorted(images[label], key=lambda s: s.sha256)
+            for shot in sorted(images[label], key=lambda s: (s.sha256, s.name))
         ]
         features = self.graphs.embed(np.stack([shot.pixels for _, shot in ordered]))
         targets = np.array([index for index, _ in ordered], np.int64)
