@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_adapt.runtime.dataset import ImageDataset, draw_episodes
+from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
 
 HeadState = dict[str, NDArray[Any]]
@@ -72,7 +73,12 @@ def evaluate_episodes(
 
     Raises:
         DataError: the data set is too small for such episodes.
+        EdgeAdaptError: an argument that no episode can have.
     """
+    least = {"n_way": (n_way, 2), "n_shot": (n_shot, 1), "n_query": (n_query, 1), "episodes": (episodes, 1)}
+    for name, (value, smallest) in (least | {"steps": (steps, 0), "seed": (seed, 0)}).items():
+        if value < smallest:
+            raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
     data.require(n_way, n_shot + 1)
     with Progress("embedding", len(data.images), "images", show=progress) as bar:
         features = []

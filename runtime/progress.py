@@ -26,7 +26,7 @@ class Progress:
         self._label, self._total, self._unit, self._show = label, total, unit, show
         self._done = self._start = done
         self._began = self._drawn = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+        self._terminal = show and sys.stderr.isatty()  # a program without a console has no stderr
 
     def __enter__(self) -> Progress:
         if self._show and not self._terminal:
