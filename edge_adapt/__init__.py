@@ -95,7 +95,7 @@ def __getattr__(name: str) -> Any:
             from edge_adapt.runtime.errors import MissingDependencyError
 
             raise MissingDependencyError(
-                f"{name} needs {error.name}, which is not installed; `pip install edge-adapt[train]` brings it."
+                f'{name} needs {error.name}, which is not installed; `pip install "edge-adapt[train]"` brings it.'
             ) from error
         raise
     globals()[name] = value

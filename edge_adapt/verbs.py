@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.sessions import Provider
 
 
+def is_run(model: str | os.PathLike[str]) -> bool:
+    """Whether this is the folder of a training run, and neither a bundle nor a bundled model's name."""
+    return Path(model).is_dir() and os.fspath(model) not in model_names()
+
+
 def open_for_evaluation(
     model: str | os.PathLike[str],
     *,
@@ -31,7 +36,7 @@ def open_for_evaluation(
     Raises:
         EdgeAdaptError: neither bundle nor run, or `all_layers` for a bundle.
     """
-    if Path(model).is_dir() and os.fspath(model) not in model_names():
+    if is_run(model):
         return _open_run(model, all_layers, backbone, provider, threads)
     if all_layers:
         raise EdgeAdaptError(
@@ -51,7 +56,7 @@ def _open_run(
         from edge_adapt.torch_model import LearnerModel
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"{os.fspath(run)} is a training run, which needs {error.name}; `pip install edge-adapt[train]` brings it."
+            f'{os.fspath(run)} is a training run, which needs {error.name}; `pip install "edge-adapt[train]"` brings it.'
         ) from error
     learner, checkpoint = load_learner(run, backbone)
     if all_layers and not learner.log_backbone_rates:

@@ -1,17 +1,42 @@
-"""How good is a classifier of one's own: its answers on labelled images that it has not seen."""
+"""Folders of labelled images, to adapt a model to and to measure a classifier on."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_adapt.runtime.dataset import open_classes
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.evaluation import BATCH
-from edge_adapt.runtime.model import Classifier, PreparedImage
+from edge_adapt.runtime.folders import open_folder
+from edge_adapt.runtime.model import Classifier, MetaModel, PreparedImage
 from edge_adapt.runtime.progress import Progress
+
+
+def prepare_support(
+    model: MetaModel, path: str | os.PathLike[str], progress: bool = False
+) -> dict[str, list[PreparedImage]]:
+    """Read the support set from a folder or zip with one sub-folder a class, for `MetaModel.adapt_prepared`.
+
+    A shot is named by its path below the folder: where the folder lay is nobody's business who gets the classifier.
+
+    Raises:
+        DataError: the folder cannot be used, or the model cannot adapt to so few or so many classes.
+        ImageError: an image cannot be read.
+    """
+    folder = open_folder(path)
+    model.check(folder.classes)
+    images: dict[str, list[PreparedImage]] = {}
+    with Progress(f"reading {path}", sum(map(len, folder.classes.values())), "images", show=progress) as bar:
+        for label, files in folder.classes.items():
+            images[label] = []
+            for file in files:
+                image = model.graphs.prepare(file.read(), f"{path}/{file.name}")
+                images[label].append(replace(image, name=file.name))
+                bar.advance()
+    return images
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError(
-            "ONNX Runtime is not installed; `pip install edge-adapt[cpu]` brings it (or [gpu] on a machine with an NVIDIA GPU)."
+            'ONNX Runtime is not installed; `pip install "edge-adapt[cpu]"` brings it (or [gpu] on a machine with an NVIDIA GPU).'
         ) from error
     return onnxruntime
 

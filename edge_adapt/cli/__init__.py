@@ -1,0 +1,67 @@
+"""The command line: a thin layer over the Python API. Nothing heavy is imported before a command runs.
+
+An `EdgeAdaptError` becomes one sentence on standard error and status 1; wrong usage is click's, status 2.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import sys
+from typing import Any
+
+import click
+
+from edge_adapt import __version__
+from edge_adapt.cli import bundles, demonstration, device, evaluation, training
+from edge_adapt.runtime.errors import EdgeAdaptError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class _Group(click.Group):
+    """Commands in the order in which they are added, and errors in one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A file name need not be valid Unicode, and a terminal need not show all of Unicode.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except EdgeAdaptError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader has gone; click ends quietly
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}.") from error
+        except MemoryError as error:
+            raise click.ClickException("there is not enough memory for this; use fewer or smaller images.") from error
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            raise SystemExit(INTERRUPTED) from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(__version__, "--version", prog_name="edge-adapt")
+def main() -> None:
+    """Teach a small image model, from a few images of each, classes that it has never seen.
+
+    On a device: adapt and classify. On a workstation: train, evaluate and export. To see it work: demo.
+    """
+
+
+for _command in (
+    demonstration.demo,
+    device.adapt,
+    device.classify,
+    bundles.info,
+    bundles.models,
+    training.train,
+    evaluation.evaluate,
+    training.export,
+):
+    main.add_command(_command)

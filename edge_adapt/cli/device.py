@@ -1,0 +1,131 @@
+"""Commands that a device needs: adapt and classify."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_adapt.cli import options
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError, ImageError
+
+if TYPE_CHECKING:
+    from edge_adapt.runtime.model import Prediction, PreparedImage
+    from edge_adapt.runtime.sessions import Provider
+
+
+@click.command(
+    epilog=options.examples("edge-adapt adapt photos -o mine.edge", "edge-adapt classify mine.edge new.jpg"),
+)
+@click.argument("photos", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.edge", help="The classifier to write.")
+@click.option(
+    "--model",
+    default=options.DEFAULT_MODEL,
+    show_default=True,
+    metavar="MODEL.edge|NAME",
+    help="The model to adapt: a file, or a name that `edge-adapt models` lists.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    metavar="S",
+    help="Gradient steps [default: those the model was trained with].",
+)
+@options.runs_a_bundle
+def adapt(photos: str, output: str, model: str, steps: int | None, provider: Provider, threads: int | None) -> None:
+    """Teach a model the classes in PHOTOS.
+
+    PHOTOS is a folder or a zip with one sub-folder a class, 2 to 200 of them, each with one image or more. Needs no network and
+    takes seconds. The accuracy to expect is estimated by leaving out one image at a time.
+    """
+    from edge_adapt.runtime.labelled import prepare_support
+    from edge_adapt.runtime.model import folds, load_model
+
+    meta_model = load_model(model, provider, threads)
+    images = prepare_support(meta_model, photos, progress=True)
+    total = sum(map(len, images.values()))
+    click.echo(f"{options.plural(len(images), 'class', 'classes')}, {options.plural(total, 'image')}:")
+    counts = options.filled(f"{label} {len(of_label)}" for label, of_label in images.items())
+    click.echo(textwrap.indent(counts, "  "))
+    classifier = meta_model.adapt_prepared(images, steps)
+    adapted = classifier.adapted
+    click.echo(f"Support loss over {options.plural(adapted.steps, 'step')}: {options.loss_line(adapted.losses)}")
+    click.echo(options.expectation(adapted.leave_one_out, len(folds(adapted.support_targets))))
+    classifier.save(output)
+    click.echo(f"Saved {output} ({options.size(Path(output).stat().st_size)}).")
+    click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")
+
+
+@click.command(
+    epilog=options.examples(
+        "edge-adapt classify mine.edge new.jpg", "edge-adapt classify mine.edge inbox --top 3 --json > answers.jsonl"
+    ),
+)
+@click.argument("classifier", type=click.Path(), metavar="MINE.edge")
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_FOLDER...")
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line: image, label, confidence, scores.")
+@options.runs_a_bundle
+@click.pass_context
+def classify(
+    ctx: click.Context,
+    classifier: str,
+    images: tuple[str, ...],
+    top: int | None,
+    as_json: bool,
+    provider: Provider,
+    threads: int | None,
+) -> None:
+    """Say what is in images: a line each with image, label and confidence, separated by tabs.
+
+    Of a folder or zip, every image below it is classified. An image that cannot be read is named on standard error and passed
+    over; the status is then 1.
+    """
+    from edge_adapt.runtime.evaluation import BATCH
+    from edge_adapt.runtime.folders import list_images
+    from edge_adapt.runtime.model import load_classifier
+
+    mine = load_classifier(classifier, provider, threads)
+    batch: list[PreparedImage] = []
+    failures = 0
+
+    def answer() -> None:
+        for image, prediction in zip(batch, mine.classify_prepared(batch), strict=True):
+            _print_prediction(image.name, prediction, top, as_json)
+        batch.clear()
+
+    def pass_over(error: EdgeAdaptError) -> None:
+        nonlocal failures
+        failures += 1
+        click.echo(f"Error: {error}", err=True)
+
+    for path in images:
+        try:
+            files = list_images(path)
+        except DataError as error:
+            pass_over(error)
+            continue
+        for file in files:
+            try:
+                batch.append(mine.graphs.prepare(file.read(), file.name))
+            except (DataError, ImageError) as error:
+                pass_over(error)
+            if len(batch) == BATCH:
+                answer()
+    answer()
+    if failures:
+        ctx.exit(1)
+
+
+def _print_prediction(image: str, prediction: Prediction, top: int | None, as_json: bool) -> None:
+    best = dict(list(prediction.scores.items())[:top])
+    if as_json:
+        options.print_json(
+            {"image": image, "label": prediction.label, "confidence": prediction.confidence, "scores": best}
+        )
+    else:
+        shown = best if top else {prediction.label: prediction.confidence}
+        click.echo("\t".join([image, *(f"{label}\t{score:.1%}" for label, score in shown.items())]))

@@ -1,0 +1,207 @@
+"""The command `evaluate`: over episodes for a model, on labelled images for a classifier of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from edge_adapt.cli import options
+
+if TYPE_CHECKING:
+    from edge_adapt.runtime.labelled import ClassifierEvaluation
+    from edge_adapt.runtime.model import Classifier
+    from edge_adapt.runtime.sessions import Provider
+
+MOST_CONFUSIONS = 10
+"""Confusions that the text output shows."""
+
+
+@click.command(
+    epilog=options.examples(
+        "edge-adapt evaluate characters omniglot.zip --classes test.txt --rotations --way 20",
+        "edge-adapt evaluate mine.edge labelled_photos",
+    ),
+)
+@click.argument("model", type=click.Path())
+@click.argument("data", type=click.Path())
+@click.option(
+    "--classes",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="Only classes whose path ends with a line of FILE; may be repeated.",
+)
+@click.option("--rotations", is_flag=True, help="Make four classes of each by quarter turns.")
+@click.option(
+    "--way",
+    "n_way",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Classes in an episode.",
+)
+@click.option(
+    "--shot",
+    "n_shot",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Support images of a class.",
+)
+@click.option(
+    "--query",
+    "n_query",
+    type=click.IntRange(min=1),
+    default=15,
+    show_default=True,
+    metavar="Q",
+    help="Query images of a class, at most.",
+)
+@click.option(
+    "--episodes", type=click.IntRange(min=1), default=1000, show_default=True, metavar="E", help="Episodes to draw."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    metavar="S",
+    help="Gradient steps [default: those the model was trained with].",
+)
+@click.option("--all-layers", is_flag=True, help="Adapt all layers, as MAML does in training; only of a training run.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="SEED",
+    help="The same seed draws the same episodes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; shares are fractions, not percent.")
+@options.runs_a_bundle
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    model: str,
+    data: str,
+    classes: tuple[str, ...],
+    rotations: bool,
+    n_way: int,
+    n_shot: int,
+    n_query: int,
+    episodes: int,
+    steps: int | None,
+    all_layers: bool,
+    seed: int,
+    as_json: bool,
+    provider: Provider,
+    threads: int | None,
+) -> None:
+    """Measure accuracy on the images in DATA, each query image on its own.
+
+    MODEL is a bundle, the name of a bundled model, or the folder of a training run; its accuracy is the mean over random
+    episodes, with a 95% confidence interval. If MODEL is a classifier that `edge-adapt adapt` wrote, DATA has a sub-folder for
+    each of its classes, and the answer is how many of those images it gets right, and what it takes for what.
+    """
+    from edge_adapt.runtime.dataset import load_dataset
+    from edge_adapt.runtime.evaluation import evaluate_episodes
+    from edge_adapt.runtime.model import Classifier, load
+    from edge_adapt.verbs import is_run, open_for_evaluation
+
+    if not is_run(model):
+        loaded = load(model, provider, threads)
+        if isinstance(loaded, Classifier):
+            _refuse_episodes(ctx, model)
+            _evaluate_classifier(loaded, model, data, classes, as_json)
+            return
+    opened, preprocessing, default_steps = open_for_evaluation(
+        model, all_layers=all_layers, provider=provider, threads=threads
+    )
+    result = evaluate_episodes(
+        opened,
+        load_dataset(data, preprocessing, classes, rotations, progress=True),
+        n_way=n_way,
+        n_shot=n_shot,
+        n_query=n_query,
+        episodes=episodes,
+        steps=default_steps if steps is None else steps,
+        seed=seed,
+        progress=True,
+    )
+    if as_json:
+        options.print_json(asdict(result) | {"model": model})
+        return
+    click.echo(
+        f"{result.accuracy:.2%} +- {result.ci95:.2%} (95% confidence over {options.plural(episodes, 'episode')}), "
+        f"{n_way}-way {n_shot}-shot, up to {n_query} queries a class, {options.plural(result.steps, 'step')}"
+        f"{' on all layers' if all_layers else ''}, seed {seed}"
+    )
+
+
+def _refuse_episodes(ctx: click.Context, model: str) -> None:
+    """Options about episodes would be passed over in silence for a classifier; say so instead."""
+    of_episodes = {"rotations", "n_way", "n_shot", "n_query", "episodes", "steps", "all_layers", "seed"}
+    for parameter in ctx.command.params:
+        if parameter.name in of_episodes and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{parameter.opts[0]} is about episodes, and {Path(model).name} is adapted already to classes of its own."
+            )
+
+
+def _evaluate_classifier(
+    classifier: Classifier, model: str, data: str, classes: tuple[str, ...], as_json: bool
+) -> None:
+    from edge_adapt.runtime.labelled import evaluate_classifier
+
+    result = evaluate_classifier(classifier, data, classes, progress=True)
+    low, high = result.interval
+    if not as_json:
+        _print_classifier_evaluation(result)
+        return
+    options.print_json(
+        {
+            "accuracy": result.accuracy,
+            "ci95": (high - low) / 2,
+            "episodes": None,
+            "n_way": len(classifier.labels),
+            "n_shot": None,
+            "n_query": None,
+            "steps": classifier.adapted.steps,
+            "seed": None,
+            "model": model,
+            "interval": result.interval,
+            "images": result.images,
+            "in_support": result.in_support,
+            "classes": {entry.label: {"images": entry.images, "right": entry.right} for entry in result.classes},
+            "confusions": [asdict(confusion) for confusion in result.confusions],
+        }
+    )
+
+
+def _print_classifier_evaluation(result: ClassifierEvaluation) -> None:
+    low, high = result.interval
+    right = sum(entry.right for entry in result.classes)
+    click.echo(
+        f"{result.accuracy:.2%}: {right} of {options.plural(result.images, 'image')} right "
+        f"(95% confidence {low:.1%} to {high:.1%})"
+    )
+    if result.in_support:
+        click.echo(
+            f"{options.plural(result.in_support, 'image')} of these taught the classifier; "
+            "expect less on new ones, and measure on those."
+        )
+    width = max(len("class"), *(len(entry.label) for entry in result.classes))
+    click.echo(f"\n{'class':<{width}}  images  right")
+    for entry in result.classes:
+        click.echo(f"{entry.label:<{width}}  {entry.images:>6}  {entry.right:>5}  {entry.right / entry.images:>6.1%}")
+    if result.confusions:
+        click.echo("\nconfusions")
+    for confusion in result.confusions[:MOST_CONFUSIONS]:
+        click.echo(f"{confusion.label} taken for {confusion.predicted}: {options.plural(confusion.images, 'time')}")
+    hidden = len(result.confusions) - MOST_CONFUSIONS
+    if hidden > 0:
+        click.echo(f"and {options.plural(hidden, 'rarer confusion')} (all of them with --json)")

@@ -1,0 +1,79 @@
+"""What several commands share: options, and how numbers read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_MODEL = "characters"
+"""The bundled model that `adapt` and `demo` take."""
+
+
+def runs_a_bundle(command: Command) -> Command:
+    """Give a command the options `--provider` and `--threads`."""
+    provider = click.option(
+        "--provider",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="What runs the backbone; auto takes CUDA where it comes up.",
+    )
+    return provider(threads(command))
+
+
+threads = click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads [default: all cores].")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def examples(*lines: str) -> str:
+    """An epilog of commands to type, which click leaves as they are."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def print_json(value: object) -> None:
+    """One object on one line, in ASCII: every terminal and pipe takes it."""
+    click.echo(json.dumps(value))
+
+
+def size(count: int) -> str:
+    """A number of bytes as one reads it."""
+    return f"{count / 1e6:.1f} MB" if count >= 999_500 else f"{count / 1e3:.0f} KB" if count >= 1000 else f"{count} B"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """A number and its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def filled(items: Iterable[str]) -> str:
+    """Items separated by commas, on lines that do not break within an item where they can help it."""
+    lines = [""]
+    for item in items:
+        if lines[-1] and len(lines[-1]) + len(item) > 78:
+            lines.append("")
+        lines[-1] += f"{item}, "
+    return "\n".join(line.rstrip() for line in lines).rstrip(",")
+
+
+def loss_line(losses: Sequence[float], most: int = 8) -> str:
+    """The support loss before some of the steps, the first and the last among them."""
+    if not losses:
+        return "none, for there are no steps"
+    chosen = sorted({round(index * (len(losses) - 1) / (most - 1)) for index in range(most)})
+    return " > ".join(f"{losses[index]:.3g}" for index in chosen)
+
+
+def expectation(leave_one_out: float | None, folds: int) -> str:
+    """What the leave-one-out estimate says, in a sentence."""
+    if leave_one_out is None:
+        return "No class has two images, so there is no estimate of the accuracy; a second image of each gives one."
+    right = round(leave_one_out * folds)
+    return (
+        f"Expect about {leave_one_out:.0%}: {right} of {plural(folds, 'image')} right when left out of the adaptation."
+    )

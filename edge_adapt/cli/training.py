@@ -1,0 +1,314 @@
+"""Commands of a workstation, which need the extra [train]: train and export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from edge_adapt.cli import options
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from edge_adapt.run import Checkpoint, Device, TrainingConfig
+    from edge_adapt.runtime.dataset import ImageDataset
+
+DEFAULT_MINUTES = 30.0
+"""The budget of a run that is given none: on two cores enough for good results with conv4 on small images."""
+
+N_QUERY = 5
+
+TRAINING_PACKAGES = ("torch", "onnx", "onnxscript", "matplotlib")
+"""What the extra [train] brings."""
+
+_count = click.IntRange(min=1)
+_listing = click.Path()
+
+
+@click.command(
+    epilog=options.examples(
+        "edge-adapt train omniglot.zip -o run --classes train.txt --val-classes val.txt --grayscale --rotations",
+        "edge-adapt export run -o model.edge",
+    ),
+)
+@click.argument("data", type=click.Path())
+@click.option("-o", "--output", "run", required=True, type=click.Path(), metavar="RUN", help="The folder to write.")
+@click.option(
+    "--method",
+    type=click.Choice(["anil", "maml", "fomaml"]),
+    default="anil",
+    show_default=True,
+    help="What the inner loop adapts: anil the last layer, maml and fomaml (first order) all of them.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["prototype", "zero"]),
+    default="prototype",
+    show_default=True,
+    help="Where the last layer starts from.",
+)
+@click.option(
+    "--backbone",
+    type=click.Choice(["conv4"]),
+    default="conv4",
+    show_default=True,
+    help="The network below the last layer.",
+)
+@click.option(
+    "--image-size",
+    type=click.IntRange(16, 1024),
+    default=28,
+    show_default=True,
+    metavar="PIXELS",
+    help="Height and width of the images, pixels.",
+)
+@click.option("--grayscale", is_flag=True, help="Take the images as grey instead of RGB.")
+@click.option(
+    "--classes",
+    multiple=True,
+    type=_listing,
+    metavar="FILE",
+    help="Train on the classes whose path ends with a line of FILE; may be repeated [default: all].",
+)
+@click.option(
+    "--val-classes",
+    multiple=True,
+    type=_listing,
+    metavar="FILE",
+    help="Measure on these classes along the way; may be repeated.",
+)
+@click.option("--rotations", is_flag=True, help="Make four classes of each by quarter turns.")
+@click.option(
+    "--augment/--no-augment",
+    default=False,
+    show_default=True,
+    help="Turn, scale, slant and shift the training images a little.",
+)
+@click.option(
+    "--way",
+    "n_way",
+    type=click.IntRange(min=2),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Classes in a training episode.",
+)
+@click.option(
+    "--shot", "n_shot", type=_count, default=1, show_default=True, metavar="K", help="Support images of a class."
+)
+@click.option(
+    "--query",
+    "n_query",
+    type=_count,
+    metavar="Q",
+    help=f"Query images of a class [default: {N_QUERY}, or as many as the smallest class leaves].",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    metavar="S",
+    help="Gradient steps of the inner loop.",
+)
+@click.option(
+    "--meta-batch", type=_count, default=8, show_default=True, metavar="E", help="Episodes in a step of the outer loop."
+)
+@click.option(
+    "--episodes-per-piece",
+    "piece",
+    type=_count,
+    metavar="N",
+    help="Episodes computed together [default: the fastest number, measured first].",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.002,
+    show_default=True,
+    metavar="RATE",
+    help="Of the outer loop, at its peak.",
+)
+@click.option("--iterations", type=_count, metavar="N", help="Take N outer steps; or")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="M",
+    help=f"train for M minutes [default: {DEFAULT_MINUTES:.0f}, if neither is given].",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to train; auto takes CUDA where it comes up.",
+)
+@options.threads
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="SEED",
+    help="Of the initialization and the episodes.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in RUN, with its settings, from its last checkpoint.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    data: str,
+    run: str,
+    classes: tuple[str, ...],
+    val_classes: tuple[str, ...],
+    device: Device,
+    threads: int | None,
+    piece: int | None,
+    resume: bool,
+    **settings: Any,
+) -> None:
+    """Meta-train a model on the classes in DATA.
+
+    DATA is a folder or a zip; a class is any folder in it that directly holds images. RUN is a folder that holds, afterwards, the
+    checkpoint, the settings, metrics.csv and a picture of the training curve. A run that was stopped goes on with --resume.
+    """
+    if settings["iterations"] and settings["minutes"]:
+        raise click.UsageError("--iterations and --minutes exclude each other.")
+    _require_training("train")
+    import torch
+
+    from edge_adapt.run import load_checkpoint
+    from edge_adapt.training import train as meta_train
+
+    if threads:
+        torch.set_num_threads(threads)
+    previous = load_checkpoint(run) if resume and (Path(run) / "checkpoint.pt").exists() else None
+    chosen = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    config = _configuration(settings, chosen, previous.config if previous else None)
+    training, validation = _load(data, classes, val_classes, config)
+    if not previous and "n_query" not in chosen:
+        left = int(training.counts.min()) - config.n_shot
+        config = replace(config, n_query=max(1, min(N_QUERY, left)))
+    trained_on = describe_data(data, classes, training, config.rotations)
+    if previous and previous.trained_on != trained_on:
+        raise DataError(f"{run} was trained on other data ({previous.trained_on}); resume with the same.")
+    for what, dataset in (("training", training), ("validation", validation)):
+        if dataset:
+            classes_and_images = options.plural(len(dataset.class_names), "class", "classes")
+            click.echo(f"{what}: {classes_and_images}, {options.plural(len(dataset.images), 'image')}")
+    try:
+        checkpoint = meta_train(
+            training,
+            run,
+            config,
+            validation=validation,
+            device=device,
+            resume=resume,
+            piece=piece,
+            trained_on=trained_on,
+            progress=True,
+        )
+    except torch.OutOfMemoryError as error:
+        raise EdgeAdaptError(
+            "the GPU has too little memory for this; choose a smaller --meta-batch or --way."
+        ) from error
+    except KeyboardInterrupt:
+        if (Path(run) / "checkpoint.pt").exists():
+            click.echo(f"\n{run} keeps its last checkpoint; the same command with --resume goes on.", err=True)
+        raise
+    _print_outcome(run, checkpoint, validation)
+
+
+def _configuration(settings: Mapping[str, Any], chosen: Set[str], saved: TrainingConfig | None) -> TrainingConfig:
+    """The settings of a new run, or those saved with a run to resume under what was chosen now; `train` compares the two."""
+    from edge_adapt.run import TrainingConfig
+
+    if saved:
+        values = asdict(saved)
+        if chosen & {"iterations", "minutes"}:
+            values |= {"iterations": None, "minutes": None}
+        return TrainingConfig(**(values | {name: settings[name] for name in chosen}))
+    minutes = settings["minutes"] if settings["minutes"] or settings["iterations"] else DEFAULT_MINUTES
+    return TrainingConfig(**({**settings, "minutes": minutes, "n_query": settings["n_query"] or N_QUERY}))
+
+
+def _load(
+    data: str, classes: tuple[str, ...], val_classes: tuple[str, ...], config: TrainingConfig
+) -> tuple[ImageDataset, ImageDataset | None]:
+    """The training and the validation classes."""
+    from edge_adapt.runtime.dataset import load_dataset
+
+    training = load_dataset(data, config.preprocessing, classes, config.rotations, progress=True)
+    if not val_classes:
+        return training, None
+    validation = load_dataset(data, config.preprocessing, val_classes, config.rotations, progress=True)
+    both = set(training.class_names) & set(validation.class_names)
+    if both:
+        raise DataError(
+            f"{data}: {options.plural(len(both), 'class is', 'classes are')} listed both to train and to validate on, such as "
+            f"{min(both)}; list different ones with --classes and --val-classes."
+        )
+    return training, validation
+
+
+def describe_data(data: str, classes: Sequence[str], dataset: ImageDataset, rotations: bool) -> str:
+    """What a model was trained on, in words for its bundle: names of files and how much was in them, but not where they lay."""
+    turns = 4 if rotations else 1
+    listed = f" ({', '.join(Path(listing).name for listing in classes)})" if classes else ""
+    return (
+        f"{Path(data).resolve().stem}{listed}: {options.plural(len(dataset.class_names) // turns, 'class', 'classes')}, "
+        f"{options.plural(len(dataset.images) // turns, 'image')}{', in four rotations each' if rotations else ''}"
+    )
+
+
+def _print_outcome(run: str, checkpoint: Checkpoint, validation: ImageDataset | None) -> None:
+    last = checkpoint.records[-1]
+    minutes, seconds = divmod(round(checkpoint.seconds), 60)
+    click.echo(
+        f"{run}: {options.plural(checkpoint.iteration, 'outer step')} in {minutes}:{seconds:02d}, "
+        f"query loss {last.loss:.3f}, training accuracy {last.accuracy:.2%}"
+    )
+    if validation and last.validation is not None:
+        n_way = min(checkpoint.config.n_way, len(validation.class_names))
+        click.echo(f"Validation classes: {last.validation:.2%}, {n_way}-way {checkpoint.config.n_shot}-shot")
+    click.echo(f"Curve: {Path(run) / 'curve.png'}")
+    click.echo(f"Next: edge-adapt export {run} -o MODEL.edge")
+
+
+@click.command(
+    epilog=options.examples(
+        "edge-adapt export run -o model.edge --license CC-BY-4.0",
+        "edge-adapt adapt photos -o mine.edge --model model.edge",
+    ),
+)
+@click.argument("run", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="MODEL.edge", help="The bundle to write.")
+@click.option("--name", default="", metavar="NAME", help="What the model is called [default: as the file].")
+@click.option("--license", default="", metavar="SPDX", help="Of the weights, such as Apache-2.0.")
+def export(run: str, output: str, name: str, license: str) -> None:
+    """Write the model in RUN as one bundle that runs without PyTorch.
+
+    The bundle is compared with PyTorch first: features, head state and logits for several numbers of classes, images and steps,
+    then the accuracy over the same 200 episodes. One that disagrees is not written.
+    """
+    _require_training("export")
+    from edge_adapt.exporting import export_bundle
+
+    click.echo("The bundle against PyTorch:")
+    export_bundle(run, output, name=name, license=license, report=lambda comparison: click.echo(f"  {comparison}"))
+    click.echo(f"Saved {output} ({options.size(Path(output).stat().st_size)}).")
+    click.echo(f"Next: edge-adapt evaluate {output} DATA")
+    click.echo(f"      edge-adapt adapt PHOTOS -o MINE.edge --model {output}")
+
+
+def _require_training(command: str) -> None:
+    for package in TRAINING_PACKAGES:
+        if find_spec(package) is None:
+            raise MissingDependencyError(
+                f'`edge-adapt {command}` needs {package}, which is not installed; `pip install "edge-adapt[train]"` brings it.'
+            )
