@@ -125,6 +125,7 @@ class Checkpoint:
         learner: state dict of the `MetaLearner`.
         optimizer: state dict of Adam.
         records: metrics.csv up to here.
+        window: loss and accuracy of the outer steps since the last record, for the next.
     """
 
     config: TrainingConfig
@@ -135,6 +136,7 @@ class Checkpoint:
     learner: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     records: Sequence[Record]
+    window: Sequence[tuple[float, float]] = ()
 
 
 def build_learner(

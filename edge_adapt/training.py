@@ -121,6 +121,7 @@ def train(
             learner, place, config.meta_batch, lambda model, episodes: piece_loss(model, episodes)[0]
         )
     records = list(previous.records) if previous else []
+    window = list(previous.window) if previous else []
     iteration = previous.iteration if previous else 0
     seconds_before = previous.seconds if previous else 0.0
     began = saved = time.monotonic()
@@ -135,7 +136,15 @@ def train(
             raise diverged("a weight is not finite")
         seconds = seconds_before + time.monotonic() - began
         state = Checkpoint(
-            config, trained_on, tuning, iteration, seconds, learner.state_dict(), optimizer.state_dict(), records
+            config,
+            trained_on,
+            tuning,
+            iteration,
+            seconds,
+            learner.state_dict(),
+            optimizer.state_dict(),
+            records,
+            window,
         )
         save_checkpoint(folder, state)
         return state
@@ -144,7 +153,6 @@ def train(
     save_sample(folder, validation or data)
     fraction = _fraction(config, iteration, seconds_before)
     total = float(config.iterations or (config.minutes or 0) * 60)
-    window: list[tuple[float, float]] = []
     unit = "steps" if config.iterations else ""
     with Progress("meta-training", total, unit, show=progress, done=total * fraction) as bar:
         learner.train()
