@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,7 +102,9 @@ def _create_on_cuda(
     # ONNX Runtime prints what goes wrong and falls back to the CPU; here the outcome is asked for instead.
     runtime.set_default_logger_severity(_FATAL_ONLY)
     try:
-        runtime.preload_dlls() if hasattr(runtime, "preload_dlls") else None
+        if hasattr(runtime, "preload_dlls"):
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+                runtime.preload_dlls()
         options.log_severity_level = _FATAL_ONLY
         session = runtime.InferenceSession(graph, options, providers=[_CUDA, _CPU])
     except Exception as error:  # as in run; a graph that is at fault fails again on the CPU, with its own message
