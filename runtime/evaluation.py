@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_adapt.runtime.dataset import ImageDataset, draw_episodes
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.progress import Progress
 
-HeadState = dict[str, NDArray[Any]]
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from edge_adapt.runtime.dataset import ImageDataset
+
+HeadState: TypeAlias = "dict[str, NDArray[Any]]"
 """The named arrays that `adapt` gives and `predict` takes."""
 
 
@@ -75,6 +79,10 @@ def evaluate_episodes(
         DataError: the data set is too small for such episodes.
         EdgeAdaptError: an argument that no episode can have.
     """
+    # Not needed to classify, and a device that classifies starts sooner without.
+    from edge_adapt.runtime.dataset import draw_episodes
+    from edge_adapt.runtime.progress import Progress
+
     least = {"n_way": (n_way, 2), "n_shot": (n_shot, 1), "n_query": (n_query, 1), "episodes": (episodes, 1)}
     for name, (value, smallest) in (least | {"steps": (steps, 0), "seed": (seed, 0)}).items():
         if value < smallest:

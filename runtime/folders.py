@@ -142,9 +142,7 @@ def list_images(path: str | os.PathLike[str]) -> tuple[ImageFile, ...]:
         return (ImageFile(str(path), partial(read_file, path, str(path))),)
     tree = _zip_tree(path) if kind == "zip" else _folder_tree(path)
     files = [
-        ImageFile(str(path / folder / name), read)
-        for folder, readers in tree.items()
-        for name, read in readers.items()
+        ImageFile(str(path / folder / name), read) for folder, readers in tree.items() for name, read in readers.items()
     ]
     if not files:
         raise DataError(f"{path} holds no images.")
@@ -239,9 +237,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
             "make the zip again with the usual one (deflate)."
         )
     if entry.file_size > MAX_ENCODED_BYTES:
-        raise DataError(
-            f"{path} holds {name}, which is larger than an image may be ({MAX_ENCODED_BYTES >> 20} MiB)."
-        )
+        raise DataError(f"{path} holds {name}, which is larger than an image may be ({MAX_ENCODED_BYTES >> 20} MiB).")
 
 
 def _read_entry(path: Path, archive: zipfile.ZipFile, lock: threading.Lock, entry: zipfile.ZipInfo) -> bytes:

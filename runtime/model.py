@@ -10,16 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_adapt.runtime.bundle import Adapted, Bundle, Manifest, Shot, write_bundle
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import BATCH, HeadState
 from edge_adapt.runtime.images import ImageSource, load_image, preprocess
 from edge_adapt.runtime.sessions import Provider, Session, scalar
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
 
 MODELS = Path(__file__).parent / "models"
 """The folder of the bundled models."""

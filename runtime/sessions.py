@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_adapt.runtime.errors import BundleError, MissingDependencyError, ProviderError
 
 if TYPE_CHECKING:
     import onnxruntime
+    from numpy.typing import NDArray
 
 Provider = Literal["auto", "cpu", "cuda"]
 

@@ -8,22 +8,40 @@ from __future__ import annotations
 import errno
 import io
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
 from edge_adapt import __version__
-from edge_adapt.cli import bundles, demonstration, device, evaluation, training
 from edge_adapt.runtime.errors import EdgeAdaptError
+
+COMMANDS = {
+    "demo": "demonstration",
+    "adapt": "device",
+    "classify": "device",
+    "info": "bundles",
+    "models": "bundles",
+    "train": "training",
+    "evaluate": "evaluation",
+    "export": "training",
+}
+"""Each command and the module that holds it, which is imported when the command runs."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class _Group(click.Group):
-    """Commands in the order in which they are added, and errors in one sentence."""
+    """The commands, imported when they are needed, and errors in one sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"edge_adapt.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -52,16 +70,3 @@ def main() -> None:
 
     On a device: adapt and classify. On a workstation: train, evaluate and export. To see it work: demo.
     """
-
-
-for _command in (
-    demonstration.demo,
-    device.adapt,
-    device.classify,
-    bundles.info,
-    bundles.models,
-    training.train,
-    evaluation.evaluate,
-    training.export,
-):
-    main.add_command(_command)
