@@ -1,0 +1,94 @@
+"""Meta-training episodes drawn on the device, and their augmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+
+import torch
+
+from edge_adapt.episodes import EpisodeSampler, labels_of, random_affine
+from edge_adapt.runtime.dataset import ImageDataset
+
+
+def numbered(counts: list[int]) -> ImageDataset:
+    """Images of one pixel, which say their class and their number in it."""
+    pixels = [(label, number) for label, count in enumerate(counts) for number in range(count)]
+    images = np.array(pixels, np.uint8).reshape(-1, 1, 1, 2)
+    starts = np.cumsum([0, *counts], dtype=np.int64)
+    return ImageDataset("numbered", images, tuple(map(str, range(len(counts)))), starts)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_an_episode_has_different_classes_and_different_images_of_each(data: st.DataObject) -> None:
+    counts = data.draw(st.lists(st.integers(1, 12), min_size=2, max_size=9))
+    n_way = data.draw(st.integers(2, len(counts)))
+    per_class = data.draw(st.integers(1, min(counts)))
+    seed = data.draw(st.integers(0, 2**63))
+    sampler = EpisodeSampler(numbered(counts), torch.device("cpu"))
+    drawn = sampler.draw(5, n_way, per_class, torch.Generator().manual_seed(seed))
+    assert drawn.shape == (5, n_way, per_class, 1, 1, 2) and drawn.dtype == torch.uint8
+    for episode in drawn.reshape(5, n_way, per_class, 2).tolist():
+        classes = [{label for label, _ in of_class} for of_class in episode]
+        assert all(len(labels) == 1 for labels in classes)
+        assert len(set.union(*classes)) == n_way
+        for of_class in episode:
+            assert len({number for _, number in of_class}) == per_class
+            assert all(number < counts[label] for label, number in of_class)
+    again = sampler.draw(5, n_way, per_class, torch.Generator().manual_seed(seed))
+    assert torch.equal(drawn, again)
+
+
+def test_every_image_is_drawn_and_those_of_a_class_equally_often() -> None:
+    counts = [3, 9, 5]
+    sampler = EpisodeSampler(numbered(counts), torch.device("cpu"))
+    drawn = sampler.draw(6000, 2, 3, torch.Generator().manual_seed(0)).reshape(-1, 2).tolist()
+    for label, count in enumerate(counts):
+        numbers = [number for found, number in drawn if found == label]
+        expected = 6000 * 2 * 3 / 3 / count  # a class is in two episodes of three
+        frequencies = np.bincount(numbers, minlength=count)
+        assert len(frequencies) == count
+        # Five standard deviations of a binomial count, so that the fixed seed is not a lucky one.
+        assert np.abs(frequencies - expected).max() < 5 * expected**0.5
+
+
+def test_labels_follow_the_layout_of_an_episode() -> None:
+    assert labels_of(3, 2, torch.device("cpu")).tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_augmentation_turns_some_images_a_little_and_leaves_some_alone() -> None:
+    images = torch.rand(400, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    changed = random_affine(images, torch.Generator().manual_seed(1))
+    assert changed.shape == images.shape
+    same = [torch.allclose(a, b, atol=1e-5) for a, b in zip(images, changed, strict=True)]
+    assert 0.15 < np.mean(same) < 0.35
+    assert torch.equal(changed, random_affine(images, torch.Generator().manual_seed(1)))
+    assert not torch.equal(changed, random_affine(images, torch.Generator().manual_seed(2)))
+    assert changed.min() >= images.min() and changed.max() <= images.max()
+
+
+def test_augmentation_moves_the_middle_by_no_more_than_it_says() -> None:
+    size = 61
+    images = torch.zeros(300, 1, size, size)
+    images[:, :, size // 2, size // 2] = 1
+    spread = torch.nn.functional.max_pool2d(images, 3, 1, 1)  # a dot that no interpolation loses
+    changed = random_affine(spread, torch.Generator().manual_seed(3))
+    weights = changed[:, 0] / changed[:, 0].sum((1, 2), keepdim=True)
+    axis = torch.arange(size) - size // 2
+    for total in (weights.sum(2), weights.sum(1)):
+        center = (total * axis).sum(1).abs().max()
+        # 0.12 half-widths, through a matrix that turns, slants and scales by at most 1.6 together.
+        assert 1 < center < 0.12 * size / 2 * 1.6 + 1
+
+
+def test_augmentation_is_in_float32_under_autocast() -> None:
+    images = torch.rand(8, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    expected = random_affine(images, torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = random_affine(images, torch.Generator().manual_seed(1))
+    assert torch.equal(found, expected)

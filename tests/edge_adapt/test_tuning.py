@@ -1,0 +1,75 @@
+"""The choice of piece and precision."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import Tensor, nn
+
+from edge_adapt import tuning
+from edge_adapt.gradient_head import GradientHead
+from edge_adapt.learner import Embedding, MetaLearner
+from edge_adapt.tuning import Tuning
+
+CPU = torch.device("cpu")
+
+
+def learner_with_batch_norm() -> MetaLearner:
+    backbone = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4))
+    return MetaLearner(Embedding(backbone, torch.zeros(1), torch.ones(1)), GradientHead())
+
+
+def loss_of(learner: MetaLearner, episodes: int) -> Tensor:
+    images = torch.randint(0, 256, (episodes * 3, 2, 2, 1), dtype=torch.uint8)
+    return learner.embed(images).square().sum()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "meta_batch", "chosen"),
+    [
+        ({(1, False): 5, (2, False): 4, (4, False): 3, (8, False): 2, (1, True): 9, (2, True): 11}, 8, (8, False)),
+        # Past the cache the larger pieces are not tried, however fast they would be.
+        ({(1, False): 2, (2, False): 3, (4, False): 1, (1, True): 9, (2, True): 12}, 4, (1, False)),
+        # A little worse is not past the cache yet.
+        ({(1, False): 2, (2, False): 2.2, (4, False): 1, (1, True): 9, (2, True): 12}, 4, (4, False)),
+        ({(1, False): 2, (2, False): 3, (1, True): 1, (2, True): 0.5}, 2, (2, True)),
+        ({(1, False): 2, (2, False): 1.5, (1, True): 3, (2, True): 4}, 6, (2, False)),
+        ({(1, False): 2, (1, True): 3}, 7, (1, False)),
+    ],
+)
+def test_the_fastest_piece_that_divides_the_meta_batch_is_chosen(
+    seconds: dict[tuple[int, bool], float], meta_batch: int, chosen: tuple[int, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scripted(learner: MetaLearner, tuning: Tuning, *_: object) -> float:
+        assert meta_batch % tuning.piece == 0
+        return seconds[tuning.piece, tuning.bf16]
+
+    monkeypatch.setattr(tuning, "_seconds_per_episode", scripted)
+    assert tuning.choose(learner_with_batch_norm(), CPU, meta_batch, loss_of) == Tuning(*chosen)
+
+
+def test_tuning_leaves_no_trace_on_the_learner() -> None:
+    learner = learner_with_batch_norm()
+    before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
+    chosen = tuning.choose(learner, CPU, 4, loss_of)
+    assert chosen.piece in (1, 2, 4)
+    for name, tensor in learner.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in learner.parameters())
+
+
+def test_autocast_is_on_for_bf16_alone() -> None:
+    matrix = torch.ones(2, 2)
+    for bf16, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        with Tuning(1, bf16).autocast(CPU):
+            assert (matrix @ matrix).dtype == expected
+    assert (matrix @ matrix).dtype == torch.float32
+
+
+def test_a_gpu_takes_the_whole_meta_batch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for bf16 in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda bf16=bf16: bf16)
+        assert tuning.choose(learner_with_batch_norm(), torch.device("cuda"), 32, loss_of) == Tuning(32, bf16)

@@ -1,0 +1,58 @@
+"""Support sets for Hypothesis: ways, unequal shots, feature sizes and steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class SupportSet:
+    """A support set in no particular order, queries, and a head to adapt to it."""
+
+    features: NDArray[np.float32]
+    """[M, D]"""
+    labels: NDArray[np.int64]
+    """[M], each of 0..n_way-1 at least once"""
+    query: NDArray[np.float32]
+    """[B, D]"""
+    n_way: int
+    steps: int
+    scale: float | None
+    rates: tuple[float, ...]
+    bias_rate: float
+
+    def __repr__(self) -> str:
+        shots = np.bincount(self.labels).tolist()
+        head = f"scale={self.scale}, rates={self.rates}, bias_rate={self.bias_rate}"
+        return f"SupportSet(shots={shots}, D={self.features.shape[1]}, steps={self.steps}, {head})"
+
+
+@st.composite
+def support_sets(draw: st.DrawFn, *, ways: int = 20, shots: int = 8, size: int = 80, steps: int = 60) -> SupportSet:
+    """Any support set up to these numbers.
+
+    Features have a norm near 1, as sizes and rates are otherwise free: gradient descent then does not overshoot, and two
+    implementations of it differ by rounding alone.
+    """
+    counts = draw(st.lists(st.integers(1, shots), min_size=2, max_size=ways))
+    feature_size = draw(st.integers(1, size))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    labels = random.permutation(np.repeat(np.arange(len(counts), dtype=np.int64), counts))
+    centers = random.normal(size=(len(counts), feature_size))
+    features = centers[labels] + 0.5 * random.normal(size=(len(labels), feature_size))
+    query = random.normal(size=(7, feature_size))
+    trained_steps = draw(st.integers(1, 6))
+    return SupportSet(
+        features=(features / feature_size**0.5).astype(np.float32),
+        labels=labels,
+        query=(query / feature_size**0.5).astype(np.float32),
+        n_way=len(counts),
+        steps=draw(st.integers(0, steps)),
+        scale=draw(st.none() | st.sampled_from([0.01, 0.1, 1.0, 5.0])),
+        rates=tuple(np.exp(random.uniform(-3, 0.7, trained_steps)).tolist()),
+        bias_rate=draw(st.sampled_from([0.05, 0.3, 1.0, 1.7])),
+    )
