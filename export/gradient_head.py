@@ -3,12 +3,17 @@
 Softmax cross-entropy on a linear classifier has a closed-form gradient, so the inner loop needs no autograd: it is an ONNX `Loop`
 whose trip count is an input. `edge_adapt.gradient_head` defines the head and states its step; this file writes that step out.
 
-Two exact rearrangements make it fast:
+Exact rearrangements make it fast. F [M, D] are the support features, Y [M, N] the one-hot targets, P the probabilities and
+share_i = 1 / (N * shots of the class of i):
 
-- The bias is one more feature, of the constant value sqrt(bias_rate): its step is then the weights' step.
-- With G = F F^T (F: support features with that constant, [M, D + 1]) the logits of the support set follow without the weights,
-  Z <- Z + G E with E the weighted error of the step, and the weights are W_0 + (sum of E)^T F at the end: [M, M] x [M, N] a step,
-  whatever D. When M is large against D the plain form, through the weights, costs less; an `If` chooses by size.
+- The weights stay in the span of the support features, W = A^T diag(share) F. The prototypes are A = 2 scale N Y, and a step adds
+  the error E = rate (Y - P) to A. With G = (F F^T + bias_rate) diag(share) it adds G E to the logits of the support set: [M, M] x
+  [M, N] a step whatever D. Weights and bias are computed once, at the end.
+- bias_rate in G is the bias's part, so A holds bias_rate * sum_i share_i A_i of the bias, and `bias_0` the rest.
+- A step through the weights costs 2 M D N products. It is less than through G where M is large against D, and where the steps are
+  too few to pay for G itself; an `If` chooses.
+
+The carried logits have a second merit: ONNX Runtime cannot overwrite them with their softmax, which is slow in place.
 """
 
 from __future__ import annotations
@@ -22,8 +27,9 @@ from onnx import numpy_helper, parser
 
 from edge_adapt.export.model_proto import finish
 
-SUPPORT_PER_FEATURE = 2
-"""The plain form is taken from M > 2 (D + 1) on: there a step through G has more products than a step through the weights."""
+COST_OF_A_PASS = 20
+"""What a step costs beside its products with N columns, in further columns (measured): G, with its M M D products, is taken for
+M < D and M < steps (N + 20)."""
 
 HEAD_STATE = ("weight", "bias")
 """The names of the head state's tensors, in the order of `adapt`'s outputs."""
@@ -49,97 +55,84 @@ _ADAPT = """
 adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
     => (float[N, {D}] weight, float[N] bias, float[S] losses)
 {{
-    ways = Unsqueeze(n_way, first_axis)
-    one_hot = OneHot <axis = -1> (targets, ways, off_on)
+    one_hot = OneHot <axis = -1> (targets, n_way, off_on)
     shots = ReduceSum <keepdims = 0> (one_hot, first_axis)
-    shots_or_one = Max(shots, one)
-    class_share = Div(one_hot, shots_or_one)
-    own_share = ReduceSum(class_share, last_axis)
-    ways_float = CastLike(n_way, one)
-    share = Div(own_share, ways_float)
+    own_class = Unsqueeze(targets, last_axis)
+    own_shots = Gather(shots, own_class)
+    ways = CastLike(n_way, shots)
+    shots_times_ways = Mul(own_shots, ways)
+    share = Reciprocal(shots_times_ways)
+    prototype = Mul(ways, double_scale)
+    repeats = Mul(steps, none_and_one)
+    rates_of_steps = Pad <mode = "edge"> (rates, repeats)
 
-    count = Shape <end = 1> (features)
-    column = Concat <axis = 0> (count, one_int)
-    steps_column = Unsqueeze(steps, first_axis)
-    constant_feature = Expand(bias_feature, column)
-    inputs = Concat <axis = 1> (features, constant_feature)
-
-    {initialization}
-    logits_0 = Gemm <transB = 1> (inputs, weights_0)
-
+    count = Shape(targets)
+    columns = Add(n_way, cost_of_a_pass)
+    columns_of_all_steps = Mul(columns, steps)
+    limit = Min(columns_of_all_steps, feature_size)
+    is_gram_cheaper = Less(count, limit)
     true = Constant <value = bool {{1}}> ()
-    support_is_large = Greater(count, largest_support_for_gram)
-    weights, probabilities = If (support_is_large) <
-        then_branch = through_weights () => (float[N, {D1}] weights_plain, float[S, M] probabilities_plain) {{
-            weights_plain, probabilities_plain = Loop (steps, true, weights_0) <body = weight_step
-                (int64 step, bool continue, float[N, {D1}] w) => (bool still, float[N, {D1}] w_next, float[M] own) {{
-                still = Identity(continue)
-                index = Min(step, last_rate)
-                rate = Gather(rates, index)
-                z = Gemm <transB = 1> (inputs, w)
-                p = Softmax <axis = -1> (z)
-                difference = Sub(one_hot, p)
-                step_share = Mul(share, rate)
-                e = Mul(difference, step_share)
-                w_next = Gemm <transA = 1> (e, inputs, w)
-                p_own = Mul(p, one_hot)
-                own = ReduceSum <keepdims = 0> (p_own, last_axis)
-            }}>
-        }},
-        else_branch = through_gram () => (float[N, {D1}] weights_gram, float[S, M] probabilities_gram) {{
-            gram_raw = Gemm <transB = 1> (inputs, inputs)
+    weight, bias, own_probabilities = If (is_gram_cheaper) <
+        then_branch = through_gram () => (float[N, {D}] weight_g, float[N] bias_g, float[S, M, 1] own_g) {{
+            products = Gemm <transB = 1> (features, features, bias_rate)
             row_share = Transpose(share)
-            gram = Mul(gram_raw, row_share)
-            errors_0 = Sub(one_hot, one_hot)
-            logits, errors, probabilities_gram = Loop (steps, true, logits_0, errors_0) <body = gram_step
-                (int64 step, bool continue, float[M, N] z, float[M, N] sum)
-                => (bool still, float[M, N] z_next, float[M, N] sum_next, float[M] own) {{
-                still = Identity(continue)
-                index = Min(step, last_rate)
-                rate = Gather(rates, index)
-                p = Softmax <axis = -1> (z)
-                difference = Sub(one_hot, p)
-                e = Mul(difference, rate)
-                sum_next = Add(sum, e)
-                z_next = Gemm(gram, e, z)
-                p_own = Mul(p, one_hot)
-                own = ReduceSum <keepdims = 0> (p_own, last_axis)
+            gram = Mul(products, row_share)
+            a_0 = Mul(one_hot, prototype)
+            raw_logits = Gemm(gram, a_0, bias_in_prototype)
+            own_logits = Mul(one_hot, raw_logits)
+            norms = Gemm <alpha = -0.5> (row_share, own_logits)
+            bias_0 = Mul(norms, ways)
+            logits_0 = Add(raw_logits, bias_0)
+            a_end, logits_end, own_g = Loop (steps, true, a_0, logits_0) <body = gram_step
+                (int64 step, bool continue, float[M, N] a, float[M, N] logits)
+                => (bool continue, float[M, N] a_next, float[M, N] logits_next, float[M, 1] own) {{
+                probabilities = Softmax <axis = -1> (logits)
+                own = GatherElements <axis = 1> (probabilities, own_class)
+                difference = Sub(one_hot, probabilities)
+                rate = Gather(rates_of_steps, step)
+                error = Mul(difference, rate)
+                a_next = Add(a, error)
+                logits_next = Gemm(gram, error, logits)
             }}>
-            shared_errors = Mul(errors, share)
-            weights_gram = Gemm <transA = 1> (shared_errors, inputs, weights_0)
+            shared_a = Mul(a_end, share)
+            weight_g = Gemm <transA = 1> (shared_a, features)
+            bias_row = Gemm <alpha = {bias_rate}> (row_share, a_end, bias_0)
+            bias_g = Squeeze(bias_row, first_axis)
+        }},
+        else_branch = through_weights () => (float[N, {D}] weight_w, float[N] bias_w, float[S, M, 1] own_w) {{
+            shared_one_hot = Mul(one_hot, share)
+            means = Gemm <transA = 1> (shared_one_hot, features)
+            weight_0 = Mul(means, prototype)
+            squares = Mul(means, weight_0)
+            norms = ReduceSum <keepdims = 0> (squares, last_axis)
+            norms_times_ways = Mul(norms, ways)
+            bias_0 = Mul(norms_times_ways, minus_half)
+            weight_w, bias_w, own_w = Loop (steps, true, weight_0, bias_0) <body = weight_step
+                (int64 step, bool continue, float[N, {D}] w, float[N] b)
+                => (bool continue, float[N, {D}] w_next, float[N] b_next, float[M, 1] own) {{
+                logits = Gemm <transB = 1> (features, w, b)
+                probabilities = Softmax <axis = -1> (logits)
+                own = GatherElements <axis = 1> (probabilities, own_class)
+                difference = Sub(one_hot, probabilities)
+                rate = Gather(rates_of_steps, step)
+                step_share = Mul(share, rate)
+                error = Mul(difference, step_share)
+                w_next = Gemm <transA = 1> (error, features, w)
+                sum_of_error = ReduceSum <keepdims = 0> (error, first_axis)
+                bias_step = Mul(sum_of_error, bias_rate)
+                b_next = Add(b, bias_step)
+            }}>
         }}
     >
 
-    weight = Slice(weights, zero_int, feature_size, last_axis)
-    bias_column = Slice(weights, feature_size, feature_size_1, last_axis)
-    bias_scaled = Mul(bias_column, bias_feature)
-    bias = Squeeze(bias_scaled, last_axis)
-
-    steps_and_count = Concat <axis = 0> (steps_column, count)
-    probabilities_by_step = Reshape <allowzero = 1> (probabilities, steps_and_count)
-    possible = Max(probabilities_by_step, smallest)
+    step_count = Unsqueeze(steps, first_axis)
+    steps_and_count = Concat <axis = 0> (step_count, count)
+    own_by_step = Reshape <allowzero = 1> (own_probabilities, steps_and_count)
+    possible = Max(own_by_step, smallest)
     log_probabilities = Log(possible)
-    weighted = MatMul(log_probabilities, share)
-    gains = Squeeze(weighted, last_axis)
-    losses = Neg(gains)
+    loss_columns = Gemm <alpha = -1.0> (log_probabilities, share)
+    losses = Squeeze(loss_columns, last_axis)
 }}
-"""
-
-_PROTOTYPE = """
-    prototypes = Gemm <transA = 1> (class_share, features)
-    scaled = Mul(prototypes, scale)
-    doubled = Add(scaled, scaled)
-    squares = Mul(scaled, prototypes)
-    norms = ReduceSum(squares, last_axis)
-    over_bias_feature = Div(norms, bias_feature)
-    bias_0 = Neg(over_bias_feature)
-    weights_0 = Concat <axis = 1> (doubled, bias_0)
-"""
-
-_ZERO = """
-    width = Shape <start = 1> (inputs)
-    weights_shape = Concat <axis = 0> (ways, width)
-    weights_0 = ConstantOfShape(weights_shape)
 """
 
 _PREDICT = """
@@ -158,26 +151,22 @@ def gradient_head_graphs(parameters: GradientHeadParameters, feature_size: int) 
         parameters: the learned numbers, which become constants of `adapt`.
         feature_size: D.
     """
-    initialization = _ZERO if parameters.scale is None else _PROTOTYPE
-    sizes = {"D": feature_size, "D1": feature_size + 1}
-    adapt = parser.parse_model(_ADAPT.format(initialization=initialization, **sizes))
+    adapt = parser.parse_model(_ADAPT.format(D=feature_size, bias_rate=f"{parameters.bias_rate:.9e}"))
+    scale = parameters.scale or 0.0
     constants: dict[str, NDArray[Any]] = {
         "first_axis": np.array([0], np.int64),
         "last_axis": np.array([-1], np.int64),
-        "zero_int": np.array([0], np.int64),
-        "one_int": np.array([1], np.int64),
-        "one": np.array(1, np.float32),
+        "none_and_one": np.array([0, 1], np.int64),
+        "minus_half": np.array(-0.5, np.float32),
         "off_on": np.array([0, 1], np.float32),
         "feature_size": np.array([feature_size], np.int64),
-        "feature_size_1": np.array([feature_size + 1], np.int64),
-        "largest_support_for_gram": np.array([SUPPORT_PER_FEATURE * (feature_size + 1)], np.int64),
-        "bias_feature": np.array([[parameters.bias_rate**0.5]], np.float32),
+        "cost_of_a_pass": np.array(COST_OF_A_PASS, np.int64),
+        "double_scale": np.array(2 * scale, np.float32),
+        "bias_in_prototype": np.array(2 * scale * parameters.bias_rate, np.float32),
         "rates": np.array(parameters.rates, np.float32),
-        "last_rate": np.array(len(parameters.rates) - 1, np.int64),
+        "bias_rate": np.array(parameters.bias_rate, np.float32),
         "smallest": np.array(np.finfo(np.float32).tiny, np.float32),
     }
-    if parameters.scale is not None:
-        constants["scale"] = np.array(parameters.scale, np.float32)
     adapt.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
-    predict = parser.parse_model(_PREDICT.format(**sizes))
+    predict = parser.parse_model(_PREDICT.format(D=feature_size))
     return {"adapt.onnx": finish(adapt), "predict.onnx": finish(predict)}
