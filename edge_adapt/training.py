@@ -161,8 +161,8 @@ def train(
                 group["lr"] = (
                     config.learning_rate * min(1.0, (iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * fraction)) / 2
                 )
-            generator.manual_seed((config.seed << 32) + iteration)
-            torch.manual_seed((config.seed << 32) + iteration)  # of dropout, where a backbone has it
+            generator.manual_seed(_seed_of_step(config.seed, iteration))
+            torch.manual_seed(_seed_of_step(config.seed, iteration) ^ 1 << 31)  # of dropout, where a backbone has it
             optimizer.zero_grad()
             loss_sum, accuracy_sum, pieces = 0.0, 0.0, config.meta_batch // tuning.piece
             for _ in range(pieces):
@@ -217,6 +217,11 @@ def _require(data: ImageDataset, config: TrainingConfig, n_way: int, per_class: 
             f"{data.source} was read as {data.images.shape[1:]} and the configuration takes {expected} (H, W, C); "
             "read it with config.preprocessing."
         )
+
+
+def _seed_of_step(seed: int, iteration: int) -> int:
+    """32 bits, since PyTorch on the CPU drops the rest; multiples of the golden ratio keep the runs of two seeds apart."""
+    return (seed * 0x9E3779B1 + iteration) % (1 << 32)
 
 
 def _fraction(config: TrainingConfig, iteration: int, seconds: float) -> float:

@@ -215,6 +215,22 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     assert not torch.equal(other.learner[name], first.learner[name])
 
 
+def test_another_seed_draws_other_episodes(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[int, list[bytes]] = {0: [], 1: [], 2**32 - 1: []}
+    for seed, episodes in drawn.items():
+
+        def spy(learner: Any, method: Any, images: Tensor, *rest: Any, into: list[bytes] = episodes) -> Any:
+            into.append(images.numpy().tobytes())
+            return query_loss(learner, method, images, *rest)
+
+        monkeypatch.setattr("edge_adapt.training.query_loss", spy)
+        brief(tiny_config(iterations=3, seed=seed), f"run {seed}", backbone=Small())
+    assert [len(set(episodes)) for episodes in drawn.values()] == [6, 6, 6]  # three outer steps of two
+    assert len(set.union(*map(set, drawn.values()))) == 18
+
+
 @pytest.mark.parametrize("method", ["anil", "maml"])
 def test_a_run_interrupted_and_resumed_is_the_run_that_was_not(
     method: str, brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
