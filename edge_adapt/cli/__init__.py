@@ -63,7 +63,7 @@ class _Group(click.Group):
             raise SystemExit(INTERRUPTED) from None
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.group("edge-adapt", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, "--version", prog_name="edge-adapt")
 def main() -> None:
     """Teach a small image model, from a few images of each, classes that it has never seen.

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     "--steps",
     type=click.IntRange(min=0),
     metavar="S",
-    help="Gradient steps [default: those the model was trained with].",
+    show_default="as in training",
+    help="Gradient steps.",
 )
 @options.runs_a_bundle
 def adapt(photos: str, output: str, model: str, steps: int | None, provider: Provider, threads: int | None) -> None:

@@ -33,7 +33,8 @@ MOST_CONFUSIONS = 10
     multiple=True,
     type=click.Path(),
     metavar="FILE",
-    help="Only classes whose path ends with a line of FILE; may be repeated.",
+    show_default="all",
+    help="Measure on the classes whose path ends with a line of FILE; may be repeated.",
 )
 @click.option("--rotations", is_flag=True, help="Make four classes of each by quarter turns.")
 @click.option(
@@ -70,7 +71,8 @@ MOST_CONFUSIONS = 10
     "--steps",
     type=click.IntRange(min=0),
     metavar="S",
-    help="Gradient steps [default: those the model was trained with].",
+    show_default="as in training",
+    help="Gradient steps.",
 )
 @click.option("--all-layers", is_flag=True, help="Adapt all layers, as MAML does in training; only of a training run.")
 @click.option(

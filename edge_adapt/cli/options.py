@@ -26,7 +26,9 @@ def runs_a_bundle(command: Command) -> Command:
     return provider(threads(command))
 
 
-threads = click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads [default: all cores].")
+threads = click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", show_default="all cores", help="CPU threads."
+)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 

@@ -73,7 +73,8 @@ _listing = click.Path()
     multiple=True,
     type=_listing,
     metavar="FILE",
-    help="Train on the classes whose path ends with a line of FILE; may be repeated [default: all].",
+    show_default="all",
+    help="Train on the classes whose path ends with a line of FILE; may be repeated.",
 )
 @click.option(
     "--val-classes",
@@ -106,7 +107,8 @@ _listing = click.Path()
     "n_query",
     type=_count,
     metavar="Q",
-    help=f"Query images of a class [default: {N_QUERY}, or as many as the smallest class leaves].",
+    show_default=f"{N_QUERY}, or what the smallest class leaves",
+    help="Query images of a class.",
 )
 @click.option(
     "--steps",
@@ -124,7 +126,8 @@ _listing = click.Path()
     "piece",
     type=_count,
     metavar="N",
-    help="Episodes computed together [default: the fastest number, measured first].",
+    show_default="the fastest, measured first",
+    help="Episodes that are computed together.",
 )
 @click.option(
     "--learning-rate",
@@ -134,12 +137,13 @@ _listing = click.Path()
     metavar="RATE",
     help="Of the outer loop, at its peak.",
 )
-@click.option("--iterations", type=_count, metavar="N", help="Take N outer steps; or")
+@click.option("--iterations", type=_count, metavar="N", help="Outer steps to take, instead of --minutes.")
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     metavar="M",
-    help=f"train for M minutes [default: {DEFAULT_MINUTES:.0f}, if neither is given].",
+    show_default=f"{DEFAULT_MINUTES:.0f}, without --iterations",
+    help="Minutes to train for.",
 )
 @click.option(
     "--device",
@@ -288,7 +292,7 @@ def _print_outcome(run: str, checkpoint: Checkpoint, validation: ImageDataset | 
 )
 @click.argument("run", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MODEL.edge", help="The bundle to write.")
-@click.option("--name", default="", metavar="NAME", help="What the model is called [default: as the file].")
+@click.option("--name", default="", metavar="NAME", show_default="as the file", help="What the model is called.")
 @click.option("--license", default="", metavar="SPDX", help="Of the weights, such as Apache-2.0.")
 def export(run: str, output: str, name: str, license: str) -> None:
     """Write the model in RUN as one bundle that runs without PyTorch.
