@@ -1,0 +1,237 @@
+"""train, evaluate of a run, and export: the command line over a run of a few seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edge_adapt.training
+from edge_adapt.cli import training as train_command
+from edge_adapt.run import TrainingConfig, load_checkpoint
+from edge_adapt.runtime.bundle import Bundle
+from edge_adapt.runtime.errors import EdgeAdaptError
+from tests.command_line import complaint, json_lines, succeeded, tree
+from tests.command_line import edge_adapt as command
+from tests.gratings import gratings, write_images
+
+SMALL = [
+    "--grayscale",
+    "--way",
+    "4",
+    "--meta-batch",
+    "2",
+    "--episodes-per-piece",
+    "1",
+    "--steps",
+    "2",
+    "--device",
+    "cpu",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 classes of 5 images."""
+    folder = write_images(tmp_path_factory.mktemp("data") / "gratings", gratings(12, 5))
+    (folder.parent / "train.txt").write_text("\n".join(f"grating {index:02d}" for index in range(8)), encoding="utf-8")
+    (folder.parent / "val.txt").write_text(
+        "\n".join(f"grating {index:02d}" for index in range(8, 12)), encoding="utf-8"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def listings(data: Path) -> list[str]:
+    """The options that say which classes to train and which to validate on."""
+    return ["--classes", str(data.parent / "train.txt"), "--val-classes", str(data.parent / "val.txt")]
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, listings: list[str]) -> tuple[Path, str]:
+    """A run, and what `train` said."""
+    run = data.parent / "run"
+    return run, succeeded(command("train", data, "-o", run, *listings, *SMALL, "--iterations", "6", "--seed", "3"))
+
+
+@pytest.fixture
+def configuration(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Filled with what the command line passes to `train`, which does nothing."""
+    passed: dict[str, Any] = {}
+
+    def record(data: object, run: object, config: TrainingConfig, **others: object) -> None:
+        passed.update(others, config=config, data=data)
+        raise EdgeAdaptError("recorded.")
+
+    monkeypatch.setattr(edge_adapt.training, "train", record)
+    return passed
+
+
+def test_train_leaves_a_run_and_says_what_came_of_it(trained: tuple[Path, str]) -> None:
+    run, said = trained
+    checkpoint = load_checkpoint(run)
+    assert checkpoint.config == TrainingConfig(
+        grayscale=True, n_way=4, n_query=4, steps=2, meta_batch=2, iterations=6, seed=3
+    )  # the smallest class leaves four images to ask about
+    assert {path.name for path in run.iterdir()} >= {"checkpoint.pt", "run.json", "metrics.csv", "curve.png"}
+    assert "training: 8 classes, 40 images" in said
+    assert "validation: 4 classes, 20 images" in said
+    assert checkpoint.records[-1].validation is not None
+    assert f"Validation classes: {checkpoint.records[-1].validation:.2%}, 4-way 1-shot" in said
+    assert f"edge-adapt export {run} -o" in said
+
+
+def test_a_run_names_its_data_but_not_where_they_lay(trained: tuple[Path, str], data: Path) -> None:
+    described = json.loads((trained[0] / "run.json").read_text(encoding="utf-8"))["trained_on"]
+    assert described == "gratings (train.txt): 8 classes, 40 images"
+    assert str(data.parent) not in described
+
+
+def test_the_data_are_described_before_rotation(data: Path, listings: list[str], configuration: dict[str, Any]) -> None:
+    complaint(command("train", data, "-o", data.parent / "none", *listings, *SMALL, "--rotations", "--minutes", "1"))
+    assert configuration["trained_on"] == "gratings (train.txt): 8 classes, 40 images, in four rotations each"
+    assert len(configuration["data"].class_names) == 32
+    assert len(configuration["validation"].class_names) == 16
+
+
+def test_every_option_reaches_the_configuration(data: Path, configuration: dict[str, Any]) -> None:
+    options = {
+        "method": "fomaml", "head": "zero", "image-size": 20, "way": 3, "shot": 2, "query": 1, "steps": 7,
+        "meta-batch": 6, "learning-rate": 0.01, "iterations": 11, "seed": 5, "episodes-per-piece": 3,
+    }  # fmt: skip
+    pairs = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    assert complaint(command("train", data, "-o", "x", *pairs, "--grayscale", "--augment", "--resume")) == "recorded."
+    assert configuration["config"] == TrainingConfig(
+        method="fomaml", head="zero", image_size=20, grayscale=True, n_way=3, n_shot=2, n_query=1, steps=7, meta_batch=6,
+        learning_rate=0.01, augment=True, iterations=11, seed=5,
+    )  # fmt: skip
+    assert configuration["piece"] == 3
+    assert configuration["resume"]
+    assert configuration["data"].images.shape == (60, 20, 20, 1)
+
+
+def test_a_run_without_a_budget_gets_one(data: Path, configuration: dict[str, Any]) -> None:
+    complaint(command("train", data, "-o", "x"))
+    assert (configuration["config"].iterations, configuration["config"].minutes) == (
+        None,
+        train_command.DEFAULT_MINUTES,
+    )
+    complaint(command("train", data, "-o", "x", "--iterations", "5"))
+    assert (configuration["config"].iterations, configuration["config"].minutes) == (5, None)
+
+
+def test_resume_takes_the_settings_of_the_run(
+    trained: tuple[Path, str], data: Path, listings: list[str], configuration: dict[str, Any]
+) -> None:
+    assert complaint(command("train", data, "-o", trained[0], *listings, "--resume")) == "recorded."
+    assert configuration["config"] == load_checkpoint(trained[0]).config
+
+
+@pytest.mark.parametrize(
+    "change", [["--way", "3"], ["--iterations", "9"], ["--minutes", "1"], ["--no-augment", "--steps", "1"]]
+)
+def test_resume_with_other_settings_is_an_error(
+    trained: tuple[Path, str], data: Path, listings: list[str], change: list[str]
+) -> None:
+    before = tree(trained[0])
+    assert "other settings" in complaint(command("train", data, "-o", trained[0], *listings, *change, "--resume"))
+    assert tree(trained[0]) == before
+
+
+def test_resume_on_other_data_is_an_error(trained: tuple[Path, str], data: Path) -> None:
+    assert "gratings (train.txt)" in complaint(command("train", data, "-o", trained[0], "--resume"))
+
+
+def test_a_run_is_not_written_over(trained: tuple[Path, str], data: Path, listings: list[str]) -> None:
+    before = tree(trained[0])
+    assert "--resume" in complaint(command("train", data, "-o", trained[0], *listings, *SMALL, "--iterations", "6"))
+    assert tree(trained[0]) == before
+
+
+def test_classes_to_train_and_to_validate_on_must_differ(data: Path, listings: list[str]) -> None:
+    sentence = complaint(command("train", data, "-o", data.parent / "none", *listings[2:], *SMALL))
+    assert "4 classes are listed both to train and to validate on, such as grating 08" in sentence
+    assert not (data.parent / "none").exists()
+
+
+def test_an_interrupted_run_says_how_it_goes_on(
+    trained: tuple[Path, str], data: Path, listings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(edge_adapt.training, "train", interrupt)
+    result = command("train", data, "-o", trained[0], *listings, "--resume")
+    assert result.exit_code == 130
+    assert "--resume goes on" in result.stderr
+    assert result.stderr.endswith("interrupted\n")
+
+
+def test_two_budgets_are_wrong_usage(data: Path) -> None:
+    sentence = complaint(command("train", data, "-o", "x", "--iterations", "5", "--minutes", "1"), status=2)
+    assert "--minutes" in sentence
+
+
+def test_too_few_classes_or_images_for_the_episodes(data: Path, tmp_path: Path) -> None:
+    for arguments, option in ((["--way", "13"], "--way"), (["--way", "4", "--shot", "5"], "--shot")):
+        assert option in complaint(command("train", data, "-o", tmp_path / "run", *arguments))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_bundle_of_a_run_is_as_accurate_as_the_run(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    said = succeeded(
+        command("export", trained[0], "-o", tmp_path / "model.edge", "--name", "stripes", "--license", "CC0-1.0")
+    )
+    assert said.count("\n  ok ") > 20
+    assert "accuracy over 200 episodes" in said
+    assert f"Saved {tmp_path / 'model.edge'}" in said
+    manifest = Bundle.open(tmp_path / "model.edge").manifest
+    assert (manifest.name, manifest.license) == ("stripes", "CC0-1.0")
+    assert manifest.trained_on == "gratings (train.txt): 8 classes, 40 images"
+    arguments = [
+        str(data),
+        "--classes",
+        str(data.parent / "val.txt"),
+        "--way",
+        "4",
+        "--query",
+        "4",
+        "--episodes",
+        "50",
+        "--json",
+    ]
+    (of_bundle,) = json_lines(succeeded(command("evaluate", tmp_path / "model.edge", *arguments)))
+    (of_run,) = json_lines(succeeded(command("evaluate", trained[0], *arguments, "--provider", "cpu")))
+    assert of_bundle.pop("accuracy") == pytest.approx(of_run.pop("accuracy"), abs=2e-3)
+    assert of_bundle.pop("ci95") == pytest.approx(of_run.pop("ci95"), abs=2e-3)
+    assert of_bundle.pop("model") == str(tmp_path / "model.edge")
+    assert of_run.pop("model") == str(trained[0])
+    assert of_bundle == of_run
+    assert "self-check     passed" in succeeded(command("info", tmp_path / "model.edge"))
+
+
+def test_all_layers_of_a_maml_run(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    succeeded(command("train", data, "-o", tmp_path / "maml", *SMALL, "--method", "maml", "--iterations", "1"))
+    said = succeeded(command("evaluate", tmp_path / "maml", data, "--all-layers", "--episodes", "2", "--query", "2"))
+    assert "2 steps on all layers" in said
+    assert "anil" in complaint(command("evaluate", trained[0], data, "--all-layers"))
+
+
+def test_what_is_no_run_is_neither_exported_nor_evaluated(data: Path, tmp_path: Path) -> None:
+    for folder in (data, tmp_path / "nowhere"):
+        assert str(folder) in complaint(command("export", folder, "-o", tmp_path / "model.edge"))
+    assert "checkpoint.pt" in complaint(command("evaluate", data, data))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["train", "data", "-o", "run"], ["export", "run", "-o", "model.edge"]])
+@pytest.mark.parametrize("package", ["torch", "onnx", "onnxscript", "matplotlib"])
+def test_without_the_training_extra_the_command_to_install_it_is_named(
+    arguments: list[str], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_command, "find_spec", lambda name: None if name == package else object())
+    sentence = complaint(command(*arguments))
+    assert package in sentence
+    assert 'pip install "edge-adapt[train]"' in sentence
