@@ -63,7 +63,7 @@ class Session:
             BundleError: the graph fails on these inputs.
         """
         try:
-            outputs: list[NDArray[Any]] = self._session.run(None, dict(feeds))
+            outputs: list[NDArray[Any]] = self._session.run(self.outputs, dict(feeds))
         except Exception as error:  # ONNX Runtime's errors share no base class below Exception
             raise BundleError(f"{self._name} cannot be run ({_first_line(error)}).") from error
         return outputs
