@@ -1,0 +1,107 @@
+"""What the benchmarks share: calls timed in turn, ratios of neighbours, and a line about the machine.
+
+A machine is never quiet for long. Candidates are therefore timed one after another in every round, and what is reported of two of
+them is the median over the rounds of their ratio, with the range that the middle 80% of the rounds lie in.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times one thing takes of another: the median over the rounds, and the 10th and the 90th percentile."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def ratio(ones: Sequence[float], others: Sequence[float]) -> Ratio:
+    """Of measurements in the same rounds, two rounds or more."""
+    ratios = [one / other for one, other in zip(ones, others, strict=True)]
+    deciles = quantiles(ratios, n=10, method="inclusive")
+    return Ratio(median(ratios), deciles[0], deciles[-1])
+
+
+def time_in_turn(candidates: Mapping[str, Callable[[], object]], rounds: int, calls: int = 1) -> dict[str, list[float]]:
+    """Seconds that a call of each candidate takes in each round, by name.
+
+    Args:
+        candidates: what to call; in every other round in the opposite order. A round that does not count goes before.
+        rounds: how often each has its turn.
+        calls: of a candidate in one turn; for calls so short that those of its neighbours would cool the caches for it.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    order = list(candidates.items())
+    for number in range(rounds + 1):
+        for name, call in order:
+            began = time.perf_counter()
+            for _ in range(calls):
+                call()
+            took = time.perf_counter() - began
+            if number > 0:
+                seconds[name].append(took / calls)
+        order.reverse()
+    return seconds
+
+
+def with_one_thread() -> None:
+    """Start this script anew with one thread for NumPy's linear algebra, which reads that when it is imported."""
+    if any(os.environ.get(name) != "1" for name in _THREADS):
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | dict.fromkeys(_THREADS, "1"))
+
+
+def machine(*packages: str) -> str:
+    """One line: processor, cores, Python, and the versions of the given distributions."""
+    versions = (f"{name} {_version(name)}" for name in packages)
+    return ", ".join(
+        [
+            f"{_processor()}, {os.cpu_count()} cores",
+            f"{platform.system()}, Python {platform.python_version()}",
+            *versions,
+        ]
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table, its columns aligned."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _processor() -> str:
+    """The processor's name; Linux does not give it to `platform`."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
