@@ -7,7 +7,9 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from click.testing import CliRunner, Result
@@ -19,13 +21,16 @@ from edge_adapt.runtime.container import write_container
 COLOURS = {"blå": (30, 60, 220), "green": (40, 190, 60), "red": (220, 30, 40), "yellow": (230, 210, 50)}
 """Classes that tests/data/tiny.edge tells apart from a single image: the mean colour is among its features."""
 
+# Before click 8.2, standard error had to be asked for.
+_SEPARATE: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+_RUNNER = CliRunner(**_SEPARATE)
+
 PROGRESS = re.compile(r"(reading|classifying|embedding|evaluating|meta-training)\b.*:\s+\d+%")
 
 
 def edge_adapt(*arguments: str | Path) -> Result:
     """Run a command in this process; anything but an exit, a traceback for a user, is raised."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-    return result
+    return _RUNNER.invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def complaint(result: Result, status: int = 1) -> str:

@@ -104,7 +104,10 @@ def _accuracy(entry: dict[str, Any]) -> str:
 
 @click.command(epilog=options.examples("edge-adapt models", "edge-adapt adapt photos -o mine.edge --model characters"))
 def models() -> None:
-    """List the models that come with edge-adapt; every command takes their names for a file's."""
+    """List the models that come with edge-adapt.
+
+    Where a command takes a model, it takes one of these names for a file's.
+    """
     from edge_adapt.runtime.bundle import Bundle
     from edge_adapt.runtime.model import MODELS, model_names
 

@@ -80,10 +80,10 @@ def classify(
     provider: Provider,
     threads: int | None,
 ) -> None:
-    """Say what is in images: a line each with image, label and confidence, separated by tabs.
+    """Say which of its classes a classifier sees in images.
 
-    Of a folder or zip, every image below it is classified. An image that cannot be read is named on standard error and passed
-    over; the status is then 1.
+    Prints a line each with image, label and confidence, separated by tabs. Of a folder or zip, every image below it is
+    classified. An image that cannot be read is named on standard error and passed over; the status is then 1.
     """
     from edge_adapt.runtime.evaluation import BATCH
     from edge_adapt.runtime.folders import list_images

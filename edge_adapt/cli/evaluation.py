@@ -103,11 +103,12 @@ def evaluate(
     provider: Provider,
     threads: int | None,
 ) -> None:
-    """Measure accuracy on the images in DATA, each query image on its own.
+    """Measure accuracy on the images in DATA.
 
     MODEL is a bundle, the name of a bundled model, or the folder of a training run; its accuracy is the mean over random
-    episodes, with a 95% confidence interval. If MODEL is a classifier that `edge-adapt adapt` wrote, DATA has a sub-folder for
-    each of its classes, and the answer is how many of those images it gets right, and what it takes for what.
+    episodes, each query image on its own, with a 95% confidence interval. If MODEL is a classifier that `edge-adapt adapt`
+    wrote, DATA has a sub-folder for each of its classes, and the answer is how many of those images it gets right, and what
+    it takes for what.
     """
     from edge_adapt.runtime.dataset import load_dataset
     from edge_adapt.runtime.evaluation import evaluate_episodes

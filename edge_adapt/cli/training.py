@@ -295,7 +295,7 @@ def _print_outcome(run: str, checkpoint: Checkpoint, validation: ImageDataset | 
 @click.option("--name", default="", metavar="NAME", show_default="as the file", help="What the model is called.")
 @click.option("--license", default="", metavar="SPDX", help="Of the weights, such as Apache-2.0.")
 def export(run: str, output: str, name: str, license: str) -> None:
-    """Write the model in RUN as one bundle that runs without PyTorch.
+    """Write the model in RUN as a bundle, which runs without PyTorch.
 
     The bundle is compared with PyTorch first: features, head state and logits for several numbers of classes, images and steps,
     then the accuracy over the same 200 episodes. One that disagrees is not written.
