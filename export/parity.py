@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.evaluation import EpisodeModel, evaluate_episodes
+from edge_adapt.runtime.evaluation import EpisodeModel, HeadState, evaluate_episodes
 
 TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest magnitude of the tensor."""
@@ -21,6 +21,11 @@ SHOTS: tuple[tuple[int, ...], ...] = ((1, 1), (5,) * 5, (1, 20), (1, 3, 2, 7), (
 """Support sets to compare on: the shots of each class. The last is large against most feature sizes."""
 
 EPISODES = 200
+
+DRIFT = 100
+"""Gradient descent at too high a rate moves apart whatever differs in the last bit, and then no two implementations agree to
+`TOLERANCE`. So as much is allowed as this many times what the last bit of the features makes of PyTorch's own answer; sums in
+another order weigh as much as some hundred last bits."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,40 @@ def check_parity(
         )
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What a model makes of a support set, and of queries after that."""
+
+    state: HeadState
+    losses: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    def difference(self, expected: _Outcome) -> float:
+        """The largest relative difference.
+
+        The head state has one magnitude, since rounding alone keeps some of its tensors from zero. A loss below one nat is
+        compared in nats: a float32 probability near 1 has few digits left for its logarithm.
+        """
+        magnitude = max(float(np.abs(array).max(initial=0)) for array in expected.state.values())
+        return max(
+            relative_difference(self.losses, expected.losses, max(1.0, float(expected.losses.max(initial=0)))),
+            relative_difference(self.logits, expected.logits),
+            *(relative_difference(self.state[name], expected.state[name], magnitude) for name in expected.state),
+        )
+
+
+def _adapt(
+    model: EpisodeModel,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    query: NDArray[np.float32],
+    shots: Sequence[int],
+    steps: int,
+) -> _Outcome:
+    state, losses = model.adapt(features, labels, len(shots), steps)
+    return _Outcome(state, losses, model.predict(query, state))
+
+
 def _compare_adaptation(
     bundle: EpisodeModel,
     torch_model: EpisodeModel,
@@ -106,16 +145,16 @@ def _compare_adaptation(
     shots: Sequence[int],
     steps: int,
 ) -> Comparison:
-    n_way = len(shots)
-    (state, losses), (torch_state, torch_losses) = (
-        model.adapt(features, labels, n_way, steps) for model in (bundle, torch_model)
-    )
-    pairs = [(state[name], torch_state[name]) for name in state]
-    pairs.append((losses, torch_losses))
-    pairs.append((bundle.predict(query, state), torch_model.predict(query, torch_state)))
-    described = f"{n_way} ways of {_span(shots)}, {steps} steps: head state, losses and logits"
-    difference = max(relative_difference(ours, theirs) for ours, theirs in pairs)
-    return Comparison(described, f"relative difference {difference:.1e}", difference <= TOLERANCE)
+    ours, theirs = (_adapt(model, features, labels, query, shots, steps) for model in (bundle, torch_model))
+    up = np.random.default_rng(1).random(features.shape) < 0.5
+    nudged = np.nextafter(features, np.where(up, np.inf, -np.inf).astype(np.float32))
+    drift = DRIFT * _adapt(torch_model, nudged, labels, query, shots, steps).difference(theirs)
+    difference = ours.difference(theirs)
+    result = f"relative difference {difference:.1e}"
+    if drift > TOLERANCE:
+        result += f" ({drift:.1e} allowed: gradient descent is unstable here)"
+    described = f"{len(shots)} ways of {_span(shots)}, {steps} steps: head state, losses and logits"
+    return Comparison(described, result, np.isfinite(difference) and difference <= max(TOLERANCE, drift))
 
 
 def _compare(what: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Comparison:
@@ -123,14 +162,21 @@ def _compare(what: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) 
     return Comparison(what, f"relative difference {difference:.1e}", difference <= TOLERANCE)
 
 
-def relative_difference(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
-    """The largest difference over the largest magnitude; infinite where shapes differ or something is not finite."""
+def relative_difference(
+    ours: NDArray[np.float32], theirs: NDArray[np.float32], magnitude: float | None = None
+) -> float:
+    """The largest difference over the largest magnitude; infinite where shapes differ or something is not finite.
+
+    Args:
+        ours: what is compared.
+        theirs: what is expected.
+        magnitude: to be used in place of the largest of `theirs`.
+    """
     if ours.shape != theirs.shape or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return float("inf")
-    if not ours.size:
-        return 0.0
-    magnitude = max(float(np.abs(theirs).max()), float(np.finfo(np.float32).tiny))
-    return float(np.abs(ours - theirs).max()) / magnitude
+    if magnitude is None:
+        magnitude = float(np.abs(theirs).max(initial=0))
+    return float(np.abs(ours - theirs).max(initial=0)) / max(magnitude, float(np.finfo(np.float32).tiny))
 
 
 def _span(shots: Sequence[int]) -> str:
