@@ -93,9 +93,11 @@ class MetaLearner(nn.Module):
         features = self._features(slow, support)
         with torch.autocast(features.device.type, enabled=False):
             head = self.head.initialize(features, labels, n_way)
+            shots = functional.one_hot(labels, n_way).sum(0).clamp(min=1)
+            share = 1 / (n_way * shots[labels].to(features.dtype))  # [M]
+            unit = self.head.rate_unit(features, share.unsqueeze(-1), n_way).squeeze()
+            unit = unit.detach() if first_order else unit
         fast = {**_prefixed("backbone.", slow), **_prefixed("head.", head)}
-        shots = functional.one_hot(labels, n_way).sum(0).clamp(min=1)
-        share = 1 / (n_way * shots[labels].to(support.dtype))
 
         def support_loss(parameters: HeadState) -> Tensor:
             logits = self.predict_all_layers(support, parameters)
@@ -106,7 +108,7 @@ class MetaLearner(nn.Module):
             gradients, loss = torch.func.grad_and_value(support_loss)(fast)
             if first_order:
                 gradients = {name: gradient.detach() for name, gradient in gradients.items()}
-            fast = {name: value - self._rate(name, step) * gradients[name] for name, value in fast.items()}
+            fast = {name: value - self._rate(name, step, unit) * gradients[name] for name, value in fast.items()}
             losses.append(loss)
         return fast, torch.stack(losses) if losses else support.new_zeros(0)
 
@@ -121,9 +123,9 @@ class MetaLearner(nn.Module):
         features: Tensor = functional_call(self.embedding.backbone, dict(backbone), (images,))
         return features.to(torch.promote_types(features.dtype, torch.float32))
 
-    def _rate(self, name: str, step: int) -> Tensor:
-        """The learned inner learning rate of one tensor at one step."""
-        head_rate = self.head.log_rates[min(step, len(self.head.log_rates) - 1)].exp()
+    def _rate(self, name: str, step: int, unit: Tensor) -> Tensor:
+        """The learned inner learning rate of one tensor at one step; the head's are in units of `unit`."""
+        head_rate = unit * self.head.log_rates[min(step, len(self.head.log_rates) - 1)].exp()
         if name == "head.weight":
             return head_rate
         if name == "head.bias":

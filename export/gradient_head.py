@@ -4,7 +4,7 @@ Softmax cross-entropy on a linear classifier has a closed-form gradient, so the 
 whose trip count is an input. `edge_adapt.gradient_head` defines the head and states its step; this file writes that step out.
 
 Exact rearrangements make it fast. F [M, D] are the support features, Y [M, N] the one-hot targets, P the probabilities and
-share_i = 1 / (N * shots of the class of i):
+share_i = 1 / (N * shots of the class of i), and the rates are times the unit that `edge_adapt.gradient_head` defines:
 
 - The weights stay in the span of the support features, W = A^T diag(share) F. The prototypes are A = 2 scale N Y, and a step adds
   the error E = rate (Y - P) to A. With G = (F F^T + bias_rate) diag(share) it adds G E to the logits of the support set: [M, M] x
@@ -41,7 +41,8 @@ class GradientHeadParameters:
 
     Attributes:
         scale: of the prototype initialization; None starts from zero.
-        rates: the inner learning rate of each trained step, at least one; steps beyond reuse the last.
+        rates: the inner learning rate of each trained step, in units of N over the mean squared norm of the support features; at
+            least one, and steps beyond reuse the last.
         bias_rate: the bias's rate relative to the weights'.
     """
 
@@ -64,7 +65,12 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
     share = Reciprocal(shots_times_ways)
     prototype = Mul(ways, double_scale)
     repeats = Mul(steps, none_and_one)
-    rates_of_steps = Pad <mode = "edge"> (rates, repeats)
+    squares = ReduceSumSquare(features, last_axis)
+    energy = Gemm <transA = 1> (share, squares, bias_rate)
+    unit_column = Div(ways, energy)
+    unit = Squeeze(unit_column, last_axis)
+    units_of_steps = Pad <mode = "edge"> (rates, repeats)
+    rates_of_steps = Mul(units_of_steps, unit)
 
     count = Shape(targets)
     columns = Add(n_way, cost_of_a_pass)
@@ -103,8 +109,8 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
             shared_one_hot = Mul(one_hot, share)
             means = Gemm <transA = 1> (shared_one_hot, features)
             weight_0 = Mul(means, prototype)
-            squares = Mul(means, weight_0)
-            norms = ReduceSum <keepdims = 0> (squares, last_axis)
+            weighted_squares = Mul(means, weight_0)
+            norms = ReduceSum <keepdims = 0> (weighted_squares, last_axis)
             norms_times_ways = Mul(norms, ways)
             bias_0 = Mul(norms_times_ways, minus_half)
             weight_w, bias_w, own_w = Loop (steps, true, weight_0, bias_0) <body = weight_step

@@ -28,6 +28,12 @@ def prototype_start(
     return 2 * scale * prototypes, -scale * (prototypes**2).sum(axis=1)
 
 
+def rate_unit(features: NDArray[np.floating], labels: NDArray[np.int64], n_way: int, bias_rate: float) -> float:
+    """N over the squared norm of a feature vector, with the bias's part, averaged within each class and then over the classes."""
+    squares = (np.asarray(features, np.float64) ** 2).sum(axis=1)
+    return float(n_way / (np.mean([squares[labels == label].mean() for label in range(n_way)]) + bias_rate))
+
+
 def adapt(
     features: NDArray[np.floating],
     labels: NDArray[np.int64],
@@ -46,7 +52,7 @@ def adapt(
         n_way: N.
         steps: how many; those beyond `rates` reuse its last.
         scale: of the prototypes that the weights start from; None starts from zero.
-        rates: the learning rate of each step.
+        rates: the learning rate of each step, in units of `rate_unit`.
         bias_rate: the bias's rate as a multiple of the weights'.
     """
     features = np.asarray(features, np.float64)
@@ -64,7 +70,7 @@ def adapt(
             error = (np.exp(log_probabilities) - np.eye(n_way)[label]) / shots / n_way
             weight_gradient += np.outer(error, feature)
             bias_gradient += error
-        rate = rates[min(step, len(rates) - 1)]
+        rate = rates[min(step, len(rates) - 1)] * rate_unit(features, labels, n_way, bias_rate)
         weight, bias = weight - rate * weight_gradient, bias - rate * bias_rate * bias_gradient
         losses.append(loss)
     return weight, bias, np.array(losses)

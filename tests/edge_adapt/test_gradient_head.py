@@ -63,12 +63,13 @@ def test_adapting_is_gradient_descent_on_the_stated_loss(support: SupportSet) ->
         for label in range(support.n_way):
             prototype = features[labels == label].mean(0)
             weight[label], bias[label] = 2 * support.scale * prototype, -support.scale * prototype @ prototype
+    unit = reference.rate_unit(support.features, support.labels, support.n_way, support.bias_rate)
     losses = []
     for step in range(support.steps):
         weight, bias = weight.detach().requires_grad_(), bias.detach().requires_grad_()
         loss = stated_loss(weight, bias, features, labels)
         of_weight, of_bias = torch.autograd.grad(loss, (weight, bias))
-        rate = support.rates[min(step, len(support.rates) - 1)]
+        rate = support.rates[min(step, len(support.rates) - 1)] * unit
         weight, bias = weight - rate * of_weight, bias - rate * support.bias_rate * of_bias
         losses.append(loss.item())
     state, found = adapt(support)

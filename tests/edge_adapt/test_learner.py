@@ -18,6 +18,7 @@ from edge_adapt.backbones import Conv4
 from edge_adapt.gradient_head import GradientHead, Initialization
 from edge_adapt.learner import Embedding, MetaLearner
 from edge_adapt.outer_loop import Method, query_loss
+from tests import reference
 
 LABELS, QUERY_LABELS = torch.tensor([0, 1, 2, 2]), torch.tensor([2, 0, 1, 1, 0])
 both_heads = pytest.mark.parametrize("initialization", ["prototype", "zero"])
@@ -69,6 +70,7 @@ def test_the_inner_loop_is_gradient_descent_on_every_layer(initialization: Initi
     if initialization == "prototype":
         prototypes = torch.stack([features[label == LABELS].mean(0) for label in range(3)])
         weight, bias = 0.2 * prototypes, -0.1 * prototypes.square().sum(1)
+    unit = reference.rate_unit(features.detach().numpy(), LABELS.numpy(), 3, 0.7)
     tensors = [parameter.detach() for parameter in backbone.parameters()] + [weight.detach(), bias.detach()]
 
     def logits_of(images: Tensor, tensors: list[Tensor]) -> Tensor:
@@ -82,7 +84,7 @@ def test_the_inner_loop_is_gradient_descent_on_every_layer(initialization: Initi
         per_image = functional.cross_entropy(logits_of(support, tensors), LABELS, reduction="none")
         loss = (per_image[0] + per_image[1] + (per_image[2] + per_image[3]) / 2) / 3
         gradients = torch.autograd.grad(loss, tensors)
-        head_rate = (0.5, 0.9)[min(step, 1)]
+        head_rate = (0.5, 0.9)[min(step, 1)] * unit
         rates = [0.2, 0.3, 0.4, 0.5, head_rate, head_rate * 0.7]
         tensors = [tensor - rate * gradient for tensor, rate, gradient in zip(tensors, rates, gradients, strict=True)]
         losses.append(loss.item())
