@@ -56,6 +56,7 @@ def train(
     device: Device = "auto",
     resume: bool = False,
     piece: int | None = None,
+    bf16: bool | None = None,
     trained_on: str = "",
     progress: bool = False,
 ) -> Checkpoint:
@@ -73,6 +74,7 @@ def train(
         device: `auto`, `cpu` or `cuda`.
         resume: go on from the checkpoint in `run`, if there is one.
         piece: episodes that are computed together; None measures what is fastest.
+        bf16: run the backbone under bfloat16 autocast or not; None measures what is faster.
         trained_on: the data in words, for the bundle.
         progress: show a bar.
 
@@ -86,6 +88,8 @@ def train(
     _require(data, config, config.n_way, config.n_shot + config.n_query)
     if validation is not None:
         _require(validation, config, max(2, min(config.n_way, len(validation.class_names))), config.n_shot + 1)
+    if piece and config.meta_batch % piece:
+        raise EdgeAdaptError(f"a piece of {piece} episodes does not divide the meta-batch of {config.meta_batch}.")
     if (config.iterations is None) == (config.minutes is None):
         raise EdgeAdaptError("a training budget is either iterations or minutes; give exactly one of the two.")
     previous = _previous(folder, config, resume)
@@ -112,13 +116,9 @@ def train(
             raise misfit(folder) from error
         optimizer.load_state_dict(dict(previous.optimizer))
         tuning = previous.tuning
-    elif piece:
-        if config.meta_batch % piece:
-            raise EdgeAdaptError(f"a piece of {piece} episodes does not divide the meta-batch of {config.meta_batch}.")
-        tuning = Tuning(piece, bf16=place.type == "cuda" and torch.cuda.is_bf16_supported())
     else:
         tuning = tuning_module.choose(
-            learner, place, config.meta_batch, lambda model, episodes: piece_loss(model, episodes)[0]
+            learner, place, config.meta_batch, lambda model, episodes: piece_loss(model, episodes)[0], piece, bf16
         )
     records = list(previous.records) if previous else []
     window = list(previous.window) if previous else []

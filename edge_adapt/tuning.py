@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edge_adapt.learner import MetaLearner
 
-_TRIALS = 3
+_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -39,43 +39,51 @@ class Tuning:
 
 
 def choose(
-    learner: MetaLearner, device: torch.device, meta_batch: int, piece_loss: Callable[[MetaLearner, int], Tensor]
+    learner: MetaLearner,
+    device: torch.device,
+    meta_batch: int,
+    piece_loss: Callable[[MetaLearner, int], Tensor],
+    piece: int | None = None,
+    bf16: bool | None = None,
 ) -> Tuning:
     """Time forward and backward over pieces of 1, 2, 4, ... episodes in float32 and bfloat16; take the fastest per episode.
+
+    The candidates are timed in turn, round after round, so that a moment at which the machine is busy slows them all.
 
     Args:
         learner: the model; a copy is timed, so that its running statistics stay as they are.
         device: where it trains.
         meta_batch: episodes in an outer step; every piece divides it.
         piece_loss: (learner, episodes) -> the outer loss of that many episodes.
+        piece, bf16: what is decided already.
     """
     if device.type == "cuda":
-        return Tuning(meta_batch, torch.cuda.is_bf16_supported())
+        return Tuning(piece or meta_batch, torch.cuda.is_bf16_supported() if bf16 is None else bf16)
+    pieces = [piece] if piece else [size for size in (1, 2, 4, 8, 16) if meta_batch % size == 0]
+    precisions = (False, True) if bf16 is None else (bf16,)
+    seconds = {Tuning(size, precision): float("inf") for size in pieces for precision in precisions}
+    if len(seconds) == 1:
+        return next(iter(seconds))
     trial = copy.deepcopy(learner)
-    pieces = [piece for piece in (1, 2, 4, 8, 16) if meta_batch % piece == 0]
-    seconds: dict[Tuning, float] = {}
-    for bf16 in (False, True):
-        best = float("inf")
-        for piece in pieces:
-            tuning = Tuning(piece, bf16)
-            seconds[tuning] = _seconds_per_episode(trial, tuning, device, piece_loss)
-            if seconds[tuning] > 1.15 * best:
-                break  # past the cache; larger pieces only get slower
-            best = min(best, seconds[tuning])
+    for trial_round in range(_ROUNDS + 1):
+        for tuning in list(seconds):
+            spent = _seconds_per_episode(trial, tuning, device, piece_loss)
+            if trial_round:  # the first builds kernels
+                seconds[tuning] = min(seconds[tuning], spent)
+        if trial_round == 1:
+            hopeless = 1.5 * min(seconds.values())
+            seconds = {tuning: spent for tuning, spent in seconds.items() if spent <= hopeless}
     return min(seconds, key=seconds.__getitem__)
 
 
 def _seconds_per_episode(
     learner: MetaLearner, tuning: Tuning, device: torch.device, piece_loss: Callable[[MetaLearner, int], Tensor]
 ) -> float:
-    times = []
-    for _ in range(_TRIALS + 1):
-        began = time.perf_counter()
-        with tuning.autocast(device):
-            loss = piece_loss(learner, tuning.piece)
-        loss.backward()  # type: ignore[no-untyped-call]
-        times.append((time.perf_counter() - began) / tuning.piece)
-    return min(times[1:])  # the first builds kernels
+    began = time.perf_counter()
+    with tuning.autocast(device):
+        loss = piece_loss(learner, tuning.piece)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return (time.perf_counter() - began) / tuning.piece
 
 
 def keep_freed_memory() -> None:

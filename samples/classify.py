@@ -13,7 +13,7 @@ def main() -> None:
     for image in sorted(CHARACTERS.glob("support/*/*.png")):
         support[image.parent.name].append(image)
 
-    classifier = edge_adapt.load("characters").adapt(support)
+    classifier = edge_adapt.load_model("characters").adapt(support)
 
     query = sorted(CHARACTERS.glob("query/*/*.png"))
     right = 0

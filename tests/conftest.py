@@ -69,7 +69,16 @@ def trained_run(
     from edge_adapt.training import train
 
     run = tmp_path_factory.mktemp("trained") / "run"
-    train(training_data, run, tiny_config(), validation=new_classes, device="cpu", piece=1, trained_on="drawn gratings")
+    train(
+        training_data,
+        run,
+        tiny_config(),
+        validation=new_classes,
+        device="cpu",
+        piece=1,
+        bf16=False,
+        trained_on="drawn gratings",
+    )
     return run
 
 

@@ -130,6 +130,12 @@ _listing = click.Path()
     help="Episodes that are computed together.",
 )
 @click.option(
+    "--bf16/--no-bf16",
+    default=None,
+    show_default="what is faster, measured first",
+    help="Run the backbone in bfloat16 where that keeps its accuracy, or all in float32.",
+)
+@click.option(
     "--learning-rate",
     type=click.FloatRange(min=0, min_open=True),
     default=0.002,
@@ -173,6 +179,7 @@ def train(
     device: Device,
     threads: int | None,
     piece: int | None,
+    bf16: bool | None,
     resume: bool,
     **settings: Any,
 ) -> None:
@@ -214,6 +221,7 @@ def train(
             device=device,
             resume=resume,
             piece=piece,
+            bf16=bf16,
             trained_on=trained_on,
             progress=True,
         )

@@ -25,6 +25,7 @@ SMALL = [
     "2",
     "--episodes-per-piece",
     "1",
+    "--no-bf16",
     "--steps",
     "2",
     "--device",
@@ -102,12 +103,16 @@ def test_every_option_reaches_the_configuration(data: Path, configuration: dict[
         "meta-batch": 6, "learning-rate": 0.01, "iterations": 11, "seed": 5, "episodes-per-piece": 3,
     }  # fmt: skip
     pairs = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    assert complaint(command("train", data, "-o", "x", *pairs, "--grayscale", "--augment", "--resume")) == "recorded."
+    assert (
+        complaint(command("train", data, "-o", "x", *pairs, "--grayscale", "--augment", "--bf16", "--resume"))
+        == "recorded."
+    )
     assert configuration["config"] == TrainingConfig(
         method="fomaml", head="zero", image_size=20, grayscale=True, n_way=3, n_shot=2, n_query=1, steps=7, meta_batch=6,
         learning_rate=0.01, augment=True, iterations=11, seed=5,
     )  # fmt: skip
     assert configuration["piece"] == 3
+    assert configuration["bf16"] is True
     assert configuration["resume"]
     assert configuration["data"].images.shape == (60, 20, 20, 1)
 

@@ -44,7 +44,7 @@ def brief(training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
 
     def start(config: TrainingConfig, run: str = "run", **options: Any) -> Checkpoint:
-        return train(training_data, tmp_path / run, config, **{"device": "cpu", "piece": 1, **options})
+        return train(training_data, tmp_path / run, config, **{"device": "cpu", "piece": 1, "bf16": False, **options})
 
     return start
 
@@ -134,7 +134,9 @@ def test_an_inner_loop_on_all_layers_learns_too(
     method: str, tiny_config: Configure, training_data: ImageDataset, tmp_path: Path
 ) -> None:
     config = tiny_config(method=method, iterations=100, n_way=3, n_query=2, steps=1, learning_rate=0.01)
-    checkpoint = train(training_data, tmp_path / "run", config, device="cpu", piece=1, backbone=_seeded(Small))
+    checkpoint = train(
+        training_data, tmp_path / "run", config, device="cpu", piece=1, bf16=False, backbone=_seeded(Small)
+    )
     losses = [record.loss for record in checkpoint.records]
     assert np.mean(losses[-30:]) < 0.8 * np.mean(losses[:10])
     learner, _ = load_learner(tmp_path / "run", Small())
@@ -273,7 +275,7 @@ def test_a_record_of_many_steps_is_the_same_after_a_resume(
     monkeypatch.setattr(run_module, "_curve", lambda records: b"")
     monkeypatch.setattr(training, "RECORDS", 3)
     config = tiny_config(iterations=9)
-    options: dict[str, Any] = {"device": "cpu", "piece": 1}
+    options: dict[str, Any] = {"device": "cpu", "piece": 1, "bf16": False}
     whole = train(training_data, tmp_path / "whole", config, backbone=_seeded(Small), **options)
     assert [record.iteration for record in whole.records] == [3, 6, 9]
     with monkeypatch.context() as patch:
@@ -307,7 +309,7 @@ def save_and_be_killed(payload, stream):
     save(payload, stream)
 
 torch.save = save_and_be_killed
-training.train(gratings(16, 10), sys.argv[1], TrainingConfig(**eval(sys.argv[2])), device="cpu", piece=1)
+training.train(gratings(16, 10), sys.argv[1], TrainingConfig(**eval(sys.argv[2])), device="cpu", piece=1, bf16=False)
 """
 
 
@@ -586,7 +588,9 @@ def test_one_flat_channel_is_no_flat_image(tmp_path: Path, tiny_config: Configur
     data = gratings(6, 5)
     red = np.concatenate([data.images, np.zeros_like(data.images), np.full_like(data.images, 255)], axis=-1)
     config = tiny_config(grayscale=False, iterations=1)
-    checkpoint = train(dataclasses.replace(data, images=red), tmp_path / "run", config, device="cpu", piece=1)
+    checkpoint = train(
+        dataclasses.replace(data, images=red), tmp_path / "run", config, device="cpu", piece=1, bf16=False
+    )
     assert all(tensor.isfinite().all() for tensor in checkpoint.learner.values())
 
 

@@ -31,10 +31,7 @@ def loss_of(learner: MetaLearner, episodes: int) -> Tensor:
     ("seconds", "meta_batch", "chosen"),
     [
         ({(1, False): 5, (2, False): 4, (4, False): 3, (8, False): 2, (1, True): 9, (2, True): 11}, 8, (8, False)),
-        # Past the cache the larger pieces are not tried, however fast they would be.
-        ({(1, False): 2, (2, False): 3, (4, False): 1, (1, True): 9, (2, True): 12}, 4, (1, False)),
-        # A little worse is not past the cache yet.
-        ({(1, False): 2, (2, False): 2.2, (4, False): 1, (1, True): 9, (2, True): 12}, 4, (4, False)),
+        ({(1, False): 2, (2, False): 3, (4, False): 1, (1, True): 9, (2, True): 12}, 4, (4, False)),
         ({(1, False): 2, (2, False): 3, (1, True): 1, (2, True): 0.5}, 2, (2, True)),
         ({(1, False): 2, (2, False): 1.5, (1, True): 3, (2, True): 4}, 6, (2, False)),
         ({(1, False): 2, (1, True): 3}, 7, (1, False)),
@@ -45,10 +42,39 @@ def test_the_fastest_piece_that_divides_the_meta_batch_is_chosen(
 ) -> None:
     def scripted(learner: MetaLearner, tuning: Tuning, *_: object) -> float:
         assert meta_batch % tuning.piece == 0
-        return seconds[tuning.piece, tuning.bf16]
+        return seconds.get((tuning.piece, tuning.bf16), 99)
 
     monkeypatch.setattr(tuning, "_seconds_per_episode", scripted)
     assert tuning.choose(learner_with_batch_norm(), CPU, meta_batch, loss_of) == Tuning(*chosen)
+
+
+def test_a_moment_of_load_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Tuning] = []
+
+    def loaded_for_a_while(learner: MetaLearner, tuning: Tuning, *_: object) -> float:
+        calls.append(tuning)
+        busy = 7 <= len(calls) <= 12  # a round and a half of the four candidates, in the middle
+        return (1 if tuning == Tuning(1, True) else 1.2) * (10 if busy else 1)
+
+    monkeypatch.setattr(tuning, "_seconds_per_episode", loaded_for_a_while)
+    assert tuning.choose(learner_with_batch_norm(), CPU, 2, loss_of) == Tuning(1, True)
+
+
+def test_what_is_decided_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: set[Tuning] = set()
+
+    def recorded(learner: MetaLearner, tuning: Tuning, *_: object) -> float:
+        tried.add(tuning)
+        return 1.0
+
+    monkeypatch.setattr(tuning, "_seconds_per_episode", recorded)
+    assert tuning.choose(learner_with_batch_norm(), CPU, 4, loss_of, piece=2, bf16=True) == Tuning(2, True)
+    assert not tried
+    tuning.choose(learner_with_batch_norm(), CPU, 4, loss_of, piece=2)
+    assert tried == {Tuning(2, False), Tuning(2, True)}
+    tried.clear()
+    tuning.choose(learner_with_batch_norm(), CPU, 4, loss_of, bf16=False)
+    assert tried == {Tuning(1, False), Tuning(2, False), Tuning(4, False)}
 
 
 def test_tuning_leaves_no_trace_on_the_learner() -> None:

@@ -171,14 +171,10 @@ def test_names_of_a_zip_that_lead_out_of_it_are_passed_over(tmp_path: Path) -> N
         (["photos/cat/1.png", "__MACOSX/photos/cat/._1.png", "README.txt"], ["cat"]),
     ],
 )
-def test_a_folder_that_wraps_all_of_a_zip_is_its_root(
-    tmp_path: Path, names: list[str], labels: list[str]
-) -> None:
+def test_a_folder_that_wraps_all_of_a_zip_is_its_root(tmp_path: Path, names: list[str], labels: list[str]) -> None:
     folder = open_folder(write_zip(tmp_path / "photos.zip", dict.fromkeys(names, b"1")))
     assert list(folder.classes) == labels
-    assert [file.name for files in folder.classes.values() for file in files] == [
-        f"{label}/1.png" for label in labels
-    ]
+    assert [file.name for files in folder.classes.values() for file in files] == [f"{label}/1.png" for label in labels]
 
 
 def test_linked_folders_and_files_count_and_loops_end(tmp_path: Path) -> None:
@@ -382,9 +378,7 @@ def test_select_classes_by_whole_components(labels: set[str], wanted: list[str])
             select_classes(folder_of(labels), wanted, "split.txt")
     else:
         picked = select_classes(folder_of(labels), wanted, "split.txt").classes
-        assert list(picked) == sorted(
-            label for label in labels if any(matches(label, line) for line in wanted)
-        )
+        assert list(picked) == sorted(label for label in labels if any(matches(label, line) for line in wanted))
 
 
 def test_no_line_at_all() -> None:

@@ -218,9 +218,7 @@ def test_a_text_file_named_jpg(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=80, deadline=None)
 @given(st.sampled_from(FORMATS), st.floats(0, 1, exclude_max=True), st.booleans())
-def test_a_truncated_file_is_never_half_an_image(
-    file_format: str, fraction: float, progressive: bool
-) -> None:
+def test_a_truncated_file_is_never_half_an_image(file_format: str, fraction: float, progressive: bool) -> None:
     options = {"progressive": progressive} if file_format == "JPEG" else {}
     data = encode(Image.fromarray(random_pixels((24, 20, 3))), file_format, **options)
     whole = np.asarray(load_image(data).image)
@@ -246,9 +244,7 @@ def test_a_truncated_file(tmp_path: Path, file_format: str) -> None:
     st.sampled_from(FORMATS),
     st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4),
 )
-def test_a_damaged_file_raises_nothing_but_image_error(
-    file_format: str, flips: list[tuple[float, int]]
-) -> None:
+def test_a_damaged_file_raises_nothing_but_image_error(file_format: str, flips: list[tuple[float, int]]) -> None:
     data = bytearray(encode(Image.fromarray(random_pixels((9, 7, 3))), file_format))
     for position, flip in flips:
         # Half of the flips go to the first bytes, where the structure is.
@@ -335,9 +331,7 @@ def test_any_image_gives_the_wanted_pixels(
     st.lists(st.integers(0, 255), min_size=4, max_size=4),
     st.sampled_from([1, 3]),
 )
-def test_a_constant_image_stays_constant(
-    size: tuple[int, int], mode: str, values: list[int], channels: int
-) -> None:
+def test_a_constant_image_stays_constant(size: tuple[int, int], mode: str, values: list[int], channels: int) -> None:
     bands = len(Image.new(mode, (1, 1)).getbands())
     colour = values[0] if bands == 1 else tuple(values[:bands])
     pixels = preprocess(Image.new(mode, size, colour), Preprocessing(12, 10, channels))
