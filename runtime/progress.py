@@ -26,6 +26,7 @@ class Progress:
         self._label, self._total, self._unit, self._show = label, total, unit, show
         self._done = self._start = done
         self._began = self._drawn = time.monotonic()
+        self._line = ""
         self._terminal = show and sys.stderr.isatty()  # a program without a console has no stderr
 
     def __enter__(self) -> Progress:
@@ -75,7 +76,10 @@ class Progress:
         print(f"\r{self._label} [{bar}] {self._figures(note)}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def _print_line(self, note: str = "") -> None:
-        print(f"{self._label}: {self._figures(note)}", file=sys.stderr, flush=True)
+        line = f"{self._label}: {self._figures(note)}"
+        if line != self._line:
+            self._line = line
+            print(line, file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:
