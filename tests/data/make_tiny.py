@@ -13,10 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import parser
 
-from edge_adapt.export.gradient_head import HEAD_STATE, GradientHeadParameters, gradient_head_graphs
-from edge_adapt.export.model_proto import finish
 from edge_adapt.runtime.bundle import Accuracy, Golden, Manifest, write_bundle
 from edge_adapt.runtime.images import Preprocessing
 from tests import reference
@@ -25,7 +22,7 @@ PATH = Path(__file__).with_name("tiny.edge")
 PREPROCESSING = Preprocessing(height=8, width=8, channels=3)
 FEATURE_SIZE = 4 * 4 * 3
 STEPS = 3
-PARAMETERS = GradientHeadParameters(scale=2.0, rates=(4.0, 2.0, 1.0), bias_rate=0.5)
+SCALE, RATES, BIAS_RATE = 2.0, (0.5, 0.3, 0.2), 0.5
 
 EMBED = """
 <ir_version: 8, opset_import: ["" : 18]>
@@ -54,9 +51,7 @@ def golden() -> Golden:
     labels = np.array([0, 1, 2, 2], np.int64)
     blank = Golden(pixels, labels, np.empty((0, 0), np.float32), np.empty((0, 0), np.float32), 1e-4)
     features = embed(blank.images(PREPROCESSING))
-    weight, bias, _ = reference.adapt(
-        features, labels, 3, STEPS, scale=PARAMETERS.scale, rates=PARAMETERS.rates, bias_rate=PARAMETERS.bias_rate
-    )
+    weight, bias, _ = reference.adapt(features, labels, 3, STEPS, scale=SCALE, rates=RATES, bias_rate=BIAS_RATE)
     return dataclasses.replace(blank, features=features, logits=(features @ weight.T + bias).astype(np.float32))
 
 
@@ -69,7 +64,7 @@ def manifest() -> Manifest:
         preprocessing=PREPROCESSING,
         feature_size=FEATURE_SIZE,
         default_steps=STEPS,
-        head_state=HEAD_STATE,
+        head_state=("weight", "bias"),
         trained_on="nothing: its features are means of pixels",
         accuracy=(Accuracy("coloured squares", 3, 1, 5, 100, 0.9, 0.01),),
         license="Apache-2.0",
@@ -78,8 +73,14 @@ def manifest() -> Manifest:
 
 
 def graphs() -> dict[str, bytes]:
-    """The three graphs of tiny.edge."""
-    return {"embed.onnx": finish(parser.parse_model(EMBED)), **gradient_head_graphs(PARAMETERS, FEATURE_SIZE)}
+    """The three graphs of tiny.edge; the only part that needs onnx, so that the tests can import the rest."""
+    from onnx import parser
+
+    from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
+    from edge_adapt.export.model_proto import finish
+
+    parameters = GradientHeadParameters(scale=SCALE, rates=RATES, bias_rate=BIAS_RATE)
+    return {"embed.onnx": finish(parser.parse_model(EMBED)), **gradient_head_graphs(parameters, FEATURE_SIZE)}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,180 @@
+"""Labelled images as one array, and the evaluation episodes drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_adapt.runtime.dataset import ImageDataset, draw_episodes, load_dataset
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError, ImageError
+from edge_adapt.runtime.images import Preprocessing
+from tests.gratings import gratings, write_images
+
+GRAY = Preprocessing(6, 6, 1)
+
+
+def counted(counts: list[int]) -> ImageDataset:
+    """Images of one pixel, numbered through, with so many of each class."""
+    images = np.arange(sum(counts)).astype(np.uint8).reshape(-1, 1, 1, 1)
+    starts = np.cumsum([0, *counts], dtype=np.int64)
+    return ImageDataset("counted", images, tuple(f"class {label}" for label in range(len(counts))), starts)
+
+
+def write(root: Path, tree: dict[str, NDArray[np.uint8]]) -> Path:
+    """PNGs by their path below `root`; returns `root`."""
+    for name, pixels in tree.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name)
+    return root
+
+
+def noise(seed: int, shape: tuple[int, ...] = (6, 6)) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def refusal(start: Callable[[], object], kind: type[EdgeAdaptError] = DataError) -> str:
+    """The one sentence that a refusal says."""
+    with pytest.raises(kind) as caught:
+        start()
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith(".")
+    return message
+
+
+# Reading
+
+
+def test_images_of_a_class_lie_side_by_side_in_order(tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "data",
+        {"b/1.png": noise(0), "a/2.png": noise(1), "a/1.png": noise(2), "c/deep/9.png": noise(3), "b/0.png": noise(4)},
+    )
+    data = load_dataset(root, GRAY)
+    assert data.class_names == ("a", "b", "c/deep") and data.source == str(root)
+    assert data.starts.tolist() == [0, 2, 4, 5] and data.counts.tolist() == [2, 2, 1]
+    assert data.images.dtype == np.uint8 and data.starts.dtype == np.int64
+    np.testing.assert_array_equal(data.images[..., 0], np.stack([noise(seed) for seed in (2, 1, 4, 0, 3)]))
+
+
+def test_a_data_set_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    expected = gratings(3, 4, size=12)
+    data = load_dataset(write_images(tmp_path / "data", expected), Preprocessing(12, 12, 1))
+    assert data.class_names == expected.class_names
+    np.testing.assert_array_equal(data.images, expected.images)
+    np.testing.assert_array_equal(data.starts, expected.starts)
+
+
+def test_images_are_brought_to_the_size_and_channels(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", {"a/1.png": noise(0, (9, 14, 3)), "b/1.png": noise(1, (30, 5))})
+    assert load_dataset(root, Preprocessing(4, 5, 3)).images.shape == (2, 4, 5, 3)
+
+
+def test_rotations_make_four_classes_of_each(tmp_path: Path) -> None:
+    root = write(
+        tmp_path / "data", {f"{label}/{index}.png": noise(index, (6, 6)) for label in "ab" for index in range(3)}
+    )
+    plain, turned = load_dataset(root, GRAY), load_dataset(root, GRAY, rotations=True)
+    assert turned.class_names == tuple(f"{label} rotated {angle}" for angle in (0, 90, 180, 270) for label in "ab")
+    assert turned.counts.tolist() == [3] * 8
+    for turns in range(4):
+        for label in range(2):
+            start = turned.starts[2 * turns + label]
+            for index in range(3):
+                expected = np.rot90(plain.images[3 * label + index], turns)
+                np.testing.assert_array_equal(turned.images[start + index], expected)
+
+
+def test_rotations_need_squares(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", {"a/1.png": noise(0)})
+    message = refusal(lambda: load_dataset(root, Preprocessing(6, 7, 1), rotations=True))
+    assert "rotations need square images and these are 6x7" in message
+
+
+def test_lists_pick_the_classes_that_end_with_a_line(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", {f"{name}/1.png": noise(0) for name in ("x/a", "x/b", "y/a", "y/ba")})
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    first.write_bytes(b"\xef\xbb\xbfx/a\r\n\r\n")  # with the byte order mark and line ends of Windows
+    second.write_text("  ba  \n")
+    assert load_dataset(root, GRAY, [first, second]).class_names == ("x/a", "y/ba")
+    second.write_text("a\n")
+    assert load_dataset(root, GRAY, [second]).class_names == ("x/a", "y/a")
+
+
+def test_lists_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", {"a/1.png": noise(0)})
+    listing = tmp_path / "classes.txt"
+    message = refusal(lambda: load_dataset(root, GRAY, [listing]))
+    assert str(listing) in message and "cannot be read" in message
+    listing.write_text(" \n\n")
+    assert "the list of classes is empty" in refusal(lambda: load_dataset(root, GRAY, [listing]))
+    listing.write_text("a\nzebra\n")
+    message = refusal(lambda: load_dataset(root, GRAY, [listing]))
+    assert "zebra" in message and str(listing) in message
+    listing.write_bytes(b"\xff\xfe\x00a")
+    assert "cannot be read" in refusal(lambda: load_dataset(root, GRAY, [listing]))
+
+
+def test_data_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert "gone" in refusal(lambda: load_dataset(tmp_path / "gone", GRAY))
+    root = write(tmp_path / "data", {"a/1.png": noise(0)})
+    (root / "a" / "2.jpg").write_text("no image")
+    assert str(root / "a" / "2.jpg") in refusal(lambda: load_dataset(root, GRAY), ImageError)
+
+
+# Episodes
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_an_episode_has_its_shots_and_queries_and_no_image_twice(data: st.DataObject) -> None:
+    n_shot, n_query = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 6))
+    counts = data.draw(st.lists(st.integers(n_shot + 1, 12), min_size=2, max_size=10))
+    n_way, seed = data.draw(st.integers(2, len(counts))), data.draw(st.integers(0, 2**63))
+    dataset = counted(counts)
+    label_of = np.repeat(np.arange(len(counts)), counts)
+    episodes = list(draw_episodes(dataset, n_way, n_shot, n_query, 4, seed))
+    assert len(episodes) == 4
+    for episode in episodes:
+        drawn = [*episode.support.tolist(), *episode.query.tolist()]
+        assert len(set(drawn)) == len(drawn)
+        assert episode.support_labels.tolist() == [label for label in range(n_way) for _ in range(n_shot)]
+        classes = label_of[episode.support[::n_shot]]
+        assert len(set(classes.tolist())) == n_way
+        np.testing.assert_array_equal(label_of[episode.support], classes[episode.support_labels])
+        np.testing.assert_array_equal(label_of[episode.query], classes[episode.query_labels])
+        asked = np.bincount(episode.query_labels, minlength=n_way)
+        assert asked.tolist() == [min(n_query, counts[label] - n_shot) for label in classes]
+        assert {array.dtype for array in vars(episode).values()} == {np.dtype(np.int64)}
+    again = list(draw_episodes(dataset, n_way, n_shot, n_query, 4, seed))
+    for one, other in zip(episodes, again, strict=True):
+        for name, array in vars(one).items():
+            np.testing.assert_array_equal(array, vars(other)[name])
+
+
+def test_another_seed_draws_other_episodes() -> None:
+    dataset = counted([20] * 10)
+    drawn = {next(draw_episodes(dataset, 5, 1, 5, 1, seed)).query.tobytes() for seed in range(20)}
+    assert len(drawn) == 20
+
+
+def test_every_image_serves_as_support_and_as_query() -> None:
+    dataset = counted([3, 5, 4])
+    episodes = list(draw_episodes(dataset, 2, 1, 2, 200, 0))
+    for name in ("support", "query"):
+        assert set(np.concatenate([vars(episode)[name] for episode in episodes]).tolist()) == set(range(12))
+
+
+def test_data_sets_that_are_too_small_are_named() -> None:
+    dataset = counted([5, 2, 4])
+    message = refusal(lambda: next(draw_episodes(dataset, 4, 1, 1, 1, 0)))
+    assert "counted: 4 ways need as many classes and there are 3" in message
+    message = refusal(lambda: next(draw_episodes(dataset, 2, 2, 1, 1, 0)))
+    assert "class 'class 1' has 2 images where an episode takes 3" in message
+    dataset.require(3, 2)
