@@ -22,8 +22,9 @@ TINY = Path(__file__).parent / "data" / "tiny.edge"
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Small tensors are not worth waking threads for, and sums in one thread are the same on every machine."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,7 @@ def test_python_m_is_the_same_command(tmp_path: Path) -> None:
 
 def test_choices_are_those_of_the_api() -> None:
     """They are written out in the command line, which may not import PyTorch to ask for them."""
+    pytest.importorskip("torch")
     from typing import get_args
 
     from edge_adapt.backbones import BACKBONES
@@ -108,6 +109,7 @@ def test_choices_are_those_of_the_api() -> None:
 
 
 def test_defaults_are_those_of_the_api() -> None:
+    pytest.importorskip("torch")
     from dataclasses import asdict
 
     from edge_adapt.cli.training import N_QUERY

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("torch")
+
 import edge_adapt.training
 from edge_adapt.cli import training as train_command
 from edge_adapt.run import TrainingConfig, load_checkpoint
