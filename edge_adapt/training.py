@@ -33,7 +33,6 @@ from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.torch_model import LearnerModel
-from edge_adapt.tuning import Tuning
 
 WARM_UP = 100
 """Outer steps over which the learning rate rises to its peak."""
@@ -126,14 +125,14 @@ def train(
     seconds_before = previous.seconds if previous else 0.0
     began = saved = time.monotonic()
 
-    def diverged(fault: str) -> EdgeAdaptError:
+    def diverged(fault: str, step: int) -> EdgeAdaptError:
         return EdgeAdaptError(
-            f"{folder}: {fault} at outer step {iteration + 1}; the last checkpoint is kept, try a lower learning rate."
+            f"{folder}: {fault} at outer step {step}; the last checkpoint is kept, try a lower learning rate."
         )
 
     def checkpoint() -> Checkpoint:
         if not all(bool(parameter.isfinite().all()) for parameter in learner.parameters()):
-            raise diverged("a weight is not finite")
+            raise diverged("a weight is not finite", iteration)
         seconds = seconds_before + time.monotonic() - began
         state = Checkpoint(
             config,
@@ -171,7 +170,7 @@ def train(
                 (loss / pieces).backward()  # type: ignore[no-untyped-call]
                 loss_sum, accuracy_sum = loss_sum + loss.item() / pieces, accuracy_sum + accuracy.item() / pieces
             if not math.isfinite(loss_sum):
-                raise diverged(f"the loss is {loss_sum}")
+                raise diverged(f"the loss is {loss_sum}", iteration + 1)
             optimizer.step()
             iteration += 1
             window.append((loss_sum, accuracy_sum))

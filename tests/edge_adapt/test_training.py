@@ -203,6 +203,37 @@ def test_the_sample_is_spread_over_many_classes(tmp_path: Path) -> None:
         assert np.array_equal(sample.images[index * 20 : index * 20 + 20], data.images[label * 23 : label * 23 + 20])
 
 
+def test_an_outer_step_takes_the_mean_gradient_of_its_pieces_at_a_scheduled_rate(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slopes, taken = iter(range(1, 99)), []
+    step = torch.optim.Adam.step
+
+    def linear_loss(learner: Any, *_: Any) -> tuple[Tensor, Tensor]:
+        slope = next(slopes)
+        parameter = learner.head.log_bias_rate
+        return slope * (1 + parameter - parameter.detach()), torch.tensor(slope / 100)
+
+    def spy(self: torch.optim.Adam, *arguments: Any) -> Any:
+        (group,) = self.param_groups
+        (gradient,) = (parameter.grad.item() for parameter in group["params"] if parameter.grad is not None)
+        taken.append((group["lr"], gradient))
+        return step(self, *arguments)
+
+    monkeypatch.setattr("edge_adapt.training.query_loss", linear_loss)
+    monkeypatch.setattr(torch.optim.Adam, "step", spy)
+    monkeypatch.setattr(training, "WARM_UP", 4)
+    checkpoint = brief(tiny_config(iterations=8, meta_batch=6, learning_rate=0.5), piece=2, backbone=Small())
+    rates, gradients = zip(*taken, strict=True)
+    assert gradients == pytest.approx([3 * index + 2 for index in range(8)])
+    half_cosine = np.cos(np.pi * np.arange(8) / 8) / 2 + 0.5
+    assert rates == pytest.approx(0.5 * half_cosine * np.array([0.25, 0.5, 0.75, 1, 1, 1, 1, 1]))
+    assert [record.loss for record in checkpoint.records] == pytest.approx([3 * index + 2 for index in range(8)])
+    assert [record.accuracy for record in checkpoint.records] == pytest.approx(
+        [(3 * index + 2) / 100 for index in range(8)]
+    )
+
+
 # Reproducible
 
 
@@ -421,7 +452,7 @@ def test_weights_that_are_not_finite_never_reach_a_checkpoint(
                 self.param_groups[0]["params"][0].fill_(float("inf"))
 
     monkeypatch.setattr(torch.optim.Adam, "step", overflow)
-    assert "a weight is not finite" in refusal(lambda: brief(tiny_config(iterations=3)))
+    assert "a weight is not finite at outer step 3" in refusal(lambda: brief(tiny_config(iterations=3)))
     checkpoint = load_checkpoint(tmp_path / "run")
     assert checkpoint.iteration == 2
     assert all(tensor.isfinite().all() for tensor in checkpoint.learner.values())
