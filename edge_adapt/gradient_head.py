@@ -35,7 +35,7 @@ class GradientHead(nn.Module):
 
         weight -= rate[t] * unit             * sum_i share_i (p_i - y_i) feature_i,    share_i = 1 / (N * shots of its class)
         bias   -= rate[t] * unit * bias_rate * sum_i share_i (p_i - y_i)
-        unit    = N / (sum_i share_i |feature_i|^2 + bias_rate)
+        unit    = N / sum_i share_i (|feature_i|^2 + bias_rate)
 
     that is, gradient descent on the cross-entropy averaged within each class and then over the classes, with rates in units of
     the step that the curvature allows. A plain mean over the support set would let the class with 15 shots outweigh the class
@@ -105,8 +105,8 @@ class GradientHead(nn.Module):
 
     def rate_unit(self, features: Tensor, share: Tensor, n_way: int) -> Tensor:
         """What the rates are in units of [..., 1, 1], for support features [..., M, D] and their shares [..., M, 1]."""
-        energy = (share * features.square().sum(-1, keepdim=True)).sum((-2, -1), keepdim=True)
-        return n_way / (energy + self.log_bias_rate.exp())
+        energy = features.square().sum(-1, keepdim=True) + self.log_bias_rate.exp()  # [..., M, 1]
+        return n_way / (share * energy).sum((-2, -1), keepdim=True)
 
     def predict(self, features: Tensor, state: HeadState) -> Tensor:
         """Query features [..., B, D] and the head state to logits [..., B, N]."""

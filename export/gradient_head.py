@@ -4,12 +4,13 @@ Softmax cross-entropy on a linear classifier has a closed-form gradient, so the 
 whose trip count is an input. `edge_adapt.gradient_head` defines the head and states its step; this file writes that step out.
 
 Exact rearrangements make it fast. F [M, D] are the support features, Y [M, N] the one-hot targets, P the probabilities and
-share_i = 1 / (N * shots of the class of i), and the rates are times the unit that `edge_adapt.gradient_head` defines:
+share_i = 1 / (N * shots of the class of i). The rates are times the unit that `edge_adapt.gradient_head` defines.
 
 - The weights stay in the span of the support features, W = A^T diag(share) F. The prototypes are A = 2 scale N Y, and a step adds
   the error E = rate (Y - P) to A. With G = (F F^T + bias_rate) diag(share) it adds G E to the logits of the support set: [M, M] x
   [M, N] a step whatever D. Weights and bias are computed once, at the end.
-- bias_rate in G is the bias's part, so A holds bias_rate * sum_i share_i A_i of the bias, and `bias_0` the rest.
+- bias_rate in G is the bias's part, so A holds bias_rate * sum_i share_i A_i of the bias, and `bias_0` the rest. G's diagonal
+  adds up to what the unit divides by.
 - A step through the weights costs 2 M D N products. It is less than through G where M is large against D, and where the steps are
   too few to pay for G itself; an `If` chooses.
 
@@ -56,21 +57,18 @@ _ADAPT = """
 adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
     => (float[N, {D}] weight, float[N] bias, float[S] losses)
 {{
-    one_hot = OneHot <axis = -1> (targets, n_way, off_on)
-    shots = ReduceSum <keepdims = 0> (one_hot, first_axis)
-    own_class = Unsqueeze(targets, last_axis)
+    own_class = Unsqueeze(targets, minus_one)
+    classes = Range(first, n_way, step_by)
+    is_own_class = Equal(own_class, classes)
+    one_hot = Cast <to = 1> (is_own_class)
+    shots = ReduceSum <keepdims = 0> (one_hot, zero)
     own_shots = Gather(shots, own_class)
     ways = CastLike(n_way, shots)
     shots_times_ways = Mul(own_shots, ways)
     share = Reciprocal(shots_times_ways)
     prototype = Mul(ways, double_scale)
     repeats = Mul(steps, none_and_one)
-    squares = ReduceSumSquare(features, last_axis)
-    energy = Gemm <transA = 1> (share, squares, bias_rate)
-    unit_column = Div(ways, energy)
-    unit = Squeeze(unit_column, last_axis)
     units_of_steps = Pad <mode = "edge"> (rates, repeats)
-    rates_of_steps = Mul(units_of_steps, unit)
 
     count = Shape(targets)
     columns = Add(n_way, cost_of_a_pass)
@@ -83,6 +81,12 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
             products = Gemm <transB = 1> (features, features, bias_rate)
             row_share = Transpose(share)
             gram = Mul(products, row_share)
+            flat_gram = Reshape(gram, minus_one)
+            row_and_one = Add(count, one)
+            diagonal = Slice(flat_gram, zero, end, zero, row_and_one)
+            energy = ReduceSum(diagonal)
+            unit = Div(ways, energy)
+            rates_of_steps = Mul(units_of_steps, unit)
             a_0 = Mul(one_hot, prototype)
             raw_logits = Gemm(gram, a_0, bias_in_prototype)
             own_logits = Mul(one_hot, raw_logits)
@@ -103,14 +107,20 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
             shared_a = Mul(a_end, share)
             weight_g = Gemm <transA = 1> (shared_a, features)
             bias_row = Gemm <alpha = {bias_rate}> (row_share, a_end, bias_0)
-            bias_g = Squeeze(bias_row, first_axis)
+            bias_g = Squeeze(bias_row, zero)
         }},
         else_branch = through_weights () => (float[N, {D}] weight_w, float[N] bias_w, float[S, M, 1] own_w) {{
+            squares = ReduceSumSquare(features, minus_one)
+            energies = Add(squares, bias_rate)
+            mean_energy = Gemm <transA = 1> (share, energies)
+            energy = Squeeze(mean_energy, minus_one)
+            unit = Div(ways, energy)
+            rates_of_steps = Mul(units_of_steps, unit)
             shared_one_hot = Mul(one_hot, share)
             means = Gemm <transA = 1> (shared_one_hot, features)
             weight_0 = Mul(means, prototype)
             weighted_squares = Mul(means, weight_0)
-            norms = ReduceSum <keepdims = 0> (weighted_squares, last_axis)
+            norms = ReduceSum <keepdims = 0> (weighted_squares, minus_one)
             norms_times_ways = Mul(norms, ways)
             bias_0 = Mul(norms_times_ways, minus_half)
             weight_w, bias_w, own_w = Loop (steps, true, weight_0, bias_0) <body = weight_step
@@ -124,20 +134,20 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
                 step_share = Mul(share, rate)
                 error = Mul(difference, step_share)
                 w_next = Gemm <transA = 1> (error, features, w)
-                sum_of_error = ReduceSum <keepdims = 0> (error, first_axis)
+                sum_of_error = ReduceSum <keepdims = 0> (error, zero)
                 bias_step = Mul(sum_of_error, bias_rate)
                 b_next = Add(b, bias_step)
             }}>
         }}
     >
 
-    step_count = Unsqueeze(steps, first_axis)
+    step_count = Unsqueeze(steps, zero)
     steps_and_count = Concat <axis = 0> (step_count, count)
     own_by_step = Reshape <allowzero = 1> (own_probabilities, steps_and_count)
     possible = Max(own_by_step, smallest)
     log_probabilities = Log(possible)
     loss_columns = Gemm <alpha = -1.0> (log_probabilities, share)
-    losses = Squeeze(loss_columns, last_axis)
+    losses = Squeeze(loss_columns, minus_one)
 }}
 """
 
@@ -160,11 +170,14 @@ def gradient_head_graphs(parameters: GradientHeadParameters, feature_size: int) 
     adapt = parser.parse_model(_ADAPT.format(D=feature_size, bias_rate=f"{parameters.bias_rate:.9e}"))
     scale = parameters.scale or 0.0
     constants: dict[str, NDArray[Any]] = {
-        "first_axis": np.array([0], np.int64),
-        "last_axis": np.array([-1], np.int64),
+        "zero": np.array([0], np.int64),
+        "one": np.array([1], np.int64),
+        "minus_one": np.array([-1], np.int64),
+        "end": np.array([np.iinfo(np.int64).max], np.int64),
         "none_and_one": np.array([0, 1], np.int64),
         "minus_half": np.array(-0.5, np.float32),
-        "off_on": np.array([0, 1], np.float32),
+        "first": np.array(0, np.int64),
+        "step_by": np.array(1, np.int64),
         "feature_size": np.array([feature_size], np.int64),
         "cost_of_a_pass": np.array(COST_OF_A_PASS, np.int64),
         "double_scale": np.array(2 * scale, np.float32),
