@@ -9,12 +9,10 @@ run them. Reported are wall time and the peak of the resident memory.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -30,21 +28,30 @@ ROUNDS = 25
 EXPECTED = 1.15
 
 
+# A process counts the memory of the one that starts it into its own peak, so a small one starts it and measures.
+_LAUNCHER = """
+import os, sys, time
+began = time.perf_counter()
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print(time.perf_counter() - began, usage.ru_maxrss, os.waitstatus_to_exitcode(status), file=sys.stderr)
+"""
+
+
 def run(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds and MiB that a command takes, whose output is dropped.
+    """Seconds and MiB that a command takes, whose output is dropped; its first word is the path of a program.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+    launched = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command], check=True, capture_output=True, text=True
+    )
+    seconds, peak, status = launched.stderr.splitlines()[-1].split()
+    if int(status):
+        raise subprocess.CalledProcessError(int(status), command, launched.stdout, launched.stderr)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return seconds, usage.ru_maxrss * unit / 2**20
+    return float(seconds), int(peak) * unit / 2**20
 
 
 def compare(name: str, ours: Sequence[str], floor: Sequence[str]) -> list[str]:
@@ -61,7 +68,7 @@ def compare(name: str, ours: Sequence[str], floor: Sequence[str]) -> list[str]:
 def main() -> None:
     """Print the table."""
     model = sys.argv[1] if len(sys.argv) > 1 else str(MODELS / "characters.edge")
-    edge_adapt = shutil.which("edge-adapt", path=str(Path(sys.executable).parent)) or "edge-adapt"
+    edge_adapt = str(Path(sys.executable).with_name("edge-adapt"))
     print(f"Whole processes: medians, and ratios over {ROUNDS} turns.")
     print(machine("edge-adapt", "onnxruntime", "numpy", "pillow", "click"), "\n")
     with tempfile.TemporaryDirectory() as folder:
