@@ -1,0 +1,196 @@
+"""Accuracy of a bundle on Omniglot, beside published figures, and how it behaves away from the usual four columns.
+
+    python benchmarks/accuracy.py OMNIGLOT.zip TEST_CLASSES.txt [--model characters]
+
+Every image is embedded once, through the bundle and ONNX Runtime as on a device; the episodes then adapt and predict as
+`evaluate` does. With the Vinyals split's test characters, rotated, the first table is the one of the model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.measuring import machine, table
+from edge_adapt.runtime.dataset import Episode, ImageDataset, draw_episodes, load_dataset
+from edge_adapt.runtime.evaluation import BATCH, EpisodeModel, evaluate_episodes
+from edge_adapt.runtime.model import Graphs, load_model
+
+EPISODES, N_QUERY, SEED = 1000, 15, 0
+COLUMNS = ((5, 1), (5, 5), (20, 1), (20, 5))
+PUBLISHED = (
+    ("Siamese (Koch 2015, as quoted by MAML)", ("97.3", "98.4", "88.2", "97.0"), "", "no"),
+    ("MANN (no conv; Santoro 2016, as quoted by MAML)", ("82.8", "94.9", "", ""), "", "no"),
+    ("Matching Networks", ("98.1", "98.9", "93.8", "98.5"), "V", "no"),
+    ("ProtoNet", ("98.8", "99.7", "96.0", "98.9"), "V", "no"),
+    ("MAML, best non-transductive norm (TaskNorm)", ("94.4", "98.6", "90.0", "96.8"), "", "no"),
+    ("Reptile", ("95.4", "98.9", "88.1", "96.7"), "R", "no"),
+    ("MAML", ("98.7", "99.9", "95.8", "98.9"), "R", "yes"),
+    ("FOMAML", ("98.3", "99.2", "89.4", "97.9"), "R", "yes"),
+    ("Meta-SGD", ("99.5", "99.9", "95.9", "99.0"), "R", "yes"),
+    ("ANIL", ("", "", "96.2", "98.0"), "R", "yes"),
+    ("MAML++", ("99.5", "99.9", "97.7", "99.3"), "R", "per step"),
+)
+"""Method, the four columns in percent, the split (V: Vinyals, R: random characters), and whether a query's answer came from
+statistics of the query batch."""
+WAYS, SHOTS, WIDE_EPISODES = (5, 20, 50, 100, 200), (1, 5), 100
+FEW, MANY = 1, 19
+
+
+class Head:
+    """The head of a bundle as something to evaluate where the features lie in the place of the images."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        self.adapt, self.predict = graphs.adapt, graphs.predict
+
+    def embed(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """The features, which are there already."""
+        return images
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A bundle's head and the data set with features, float32 [I, D], in the place of the images."""
+
+    head: EpisodeModel
+    data: ImageDataset
+    steps: int
+
+    def accuracy(self, n_way: int, n_shot: int, episodes: int = EPISODES) -> str:
+        """In percent, with its 95% confidence interval."""
+        result = evaluate_episodes(
+            self.head,
+            self.data,
+            n_way=n_way,
+            n_shot=n_shot,
+            n_query=N_QUERY,
+            episodes=episodes,
+            steps=self.steps,
+            seed=SEED,
+        )
+        return percent(result.accuracy, result.ci95)
+
+    def logits(self, episode: Episode, labels: NDArray[np.int64], n_way: int) -> NDArray[np.float32]:
+        """Of the query set [Q, N], after adapting to the support set with these labels."""
+        features = cast(NDArray[np.float32], self.data.images)
+        state, _ = self.head.adapt(features[episode.support], labels, n_way, self.steps)
+        return self.head.predict(features[episode.query], state)
+
+
+def with_features(graphs: Graphs, data: ImageDataset) -> ImageDataset:
+    """The data set with its images' features in their place, which no type foresees."""
+    return replace(data, images=cast(NDArray[np.uint8], graphs.embed(data.images)))
+
+
+def percent(mean: float, ci95: float) -> str:
+    """As tables print it."""
+    return f"{100 * mean:.2f} ± {100 * ci95:.2f}"
+
+
+def uneven_episodes(data: ImageDataset, n_way: int, episodes: int) -> Iterator[tuple[Episode, NDArray[np.bool_]]]:
+    """Episodes in which every other class has `FEW` shots and the rest `MANY`, with one query a class.
+
+    Yields:
+        The episode, and of each query [N] whether its class is one with few shots.
+    """
+    for episode in draw_episodes(data, n_way, MANY, 1, episodes, SEED):
+        has_few = np.arange(n_way) % 2 == 0
+        position = np.arange(len(episode.support)) % MANY
+        kept = (position < FEW) | ~has_few[episode.support_labels]
+        fewer = replace(episode, support=episode.support[kept], support_labels=episode.support_labels[kept])
+        yield fewer, has_few[episode.query_labels]
+
+
+def uneven(embedded: Embedded, n_way: int) -> list[str]:
+    """A row: accuracy on queries of the classes with few shots, of those with many, and on all."""
+    right: list[tuple[float, float, float]] = []
+    for episode, is_few in uneven_episodes(embedded.data, n_way, EPISODES):
+        answers = embedded.logits(episode, episode.support_labels, n_way).argmax(axis=1)
+        hits = answers == episode.query_labels
+        right.append((float(hits[is_few].mean()), float(hits[~is_few].mean()), float(hits.mean())))
+    columns = np.array(right)
+    spread = 1.96 * columns.std(axis=0, ddof=1) / len(columns) ** 0.5
+    return [str(n_way), *(percent(mean, ci95) for mean, ci95 in zip(columns.mean(axis=0), spread, strict=True))]
+
+
+def permutation_difference(embedded: Embedded, n_way: int, episodes: int = 100) -> float:
+    """How far the logits of permuted classes are from the permuted logits, relative to the largest logit."""
+    random = np.random.default_rng(SEED)
+    worst = 0.0
+    for episode in draw_episodes(embedded.data, n_way, 1, N_QUERY, episodes, SEED):
+        order = random.permutation(n_way)  # class c becomes order[c]
+        straight = embedded.logits(episode, episode.support_labels, n_way)
+        permuted = embedded.logits(episode, order[episode.support_labels], n_way)[:, order]
+        worst = max(worst, relative(permuted, straight))
+    return worst
+
+
+def batch_difference(graphs: Graphs, data: ImageDataset, n_way: int = 20) -> tuple[float, int]:
+    """Of a batch of 64 and the same images alone: how far the logits differ, relative to the largest, and how many labels do."""
+    random = np.random.default_rng(SEED)
+    classes = random.choice(len(data.class_names), n_way, replace=False)
+    support = graphs.embed(data.images[data.starts[classes]])
+    state, _ = graphs.adapt(support, np.arange(n_way), n_way, graphs.manifest.default_steps)
+    members = np.concatenate([np.arange(data.starts[c] + 1, data.starts[c + 1]) for c in classes])
+    images = data.images[random.choice(members, BATCH, replace=False)]
+    together = graphs.predict(graphs.embed(images), state)
+    alone = np.concatenate([graphs.predict(graphs.embed(image[None]), state) for image in images])
+    return relative(alone, together), int((alone.argmax(axis=1) != together.argmax(axis=1)).sum())
+
+
+def relative(ones: NDArray[np.float32], others: NDArray[np.float32]) -> float:
+    """The largest difference over the largest magnitude."""
+    return float(np.abs(ones - others).max() / np.abs(others).max())
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description="Measure a bundle's accuracy on Omniglot.")
+    parser.add_argument("data", help="Omniglot, a folder or zip with one sub-folder a class.")
+    parser.add_argument("classes", help="The test classes, one a line.")
+    parser.add_argument("--model", default="characters", help="A bundle's path or name.")
+    arguments = parser.parse_args()
+    graphs = load_model(arguments.model, provider="cpu").graphs
+    data = load_dataset(arguments.data, graphs.manifest.preprocessing, [arguments.classes], rotations=True)
+    embedded = Embedded(Head(graphs), with_features(graphs, data), graphs.manifest.default_steps)
+    print(
+        f"{arguments.model}: {len(data.class_names)} classes of {arguments.classes} with rotations, {embedded.steps} steps."
+    )
+    print(machine("onnxruntime", "numpy"), "\n")
+
+    print(f"Accuracy in percent over {EPISODES} episodes, {N_QUERY} queries a class.\n")
+    ours = (
+        f"**{arguments.model}**",
+        *(embedded.accuracy(*column) for column in COLUMNS),
+        Path(arguments.classes).stem,
+        "no",
+    )
+    rows = [ours, *((method, *figures, split, batch) for method, figures, split, batch in PUBLISHED)]
+    columns = [f"{n_way}-way {n_shot}-shot" for n_way, n_shot in COLUMNS]
+    print(table(["method", *columns, "split", "query batch statistics"], rows), "\n")
+
+    print(f"More ways, over {WIDE_EPISODES} episodes, {N_QUERY} queries a class.\n")
+    wide = [[f"{n_way}", *(embedded.accuracy(n_way, n_shot, WIDE_EPISODES) for n_shot in SHOTS)] for n_way in WAYS]
+    print(table(["ways", *(f"{n_shot}-shot" for n_shot in SHOTS)], wide), "\n")
+
+    print(f"Unequal shots: half of the classes with {FEW}, half with {MANY}; {EPISODES} episodes, 1 query a class.\n")
+    header = ["ways", f"queries of classes with {FEW} shot", f"with {MANY} shots", "all"]
+    print(table(header, [uneven(embedded, n_way) for n_way in (6, 20)]), "\n")
+
+    permutations = ", ".join(f"{permutation_difference(embedded, n_way):.1e} at {n_way} ways" for n_way in (5, 20))
+    print(f"Permuted classes against permuted logits, largest relative difference: {permutations}.")
+    difference, labels = batch_difference(graphs, data)
+    print(f"{BATCH} images alone against in one batch: logits {difference:.1e} (relative), {labels} labels differ.")
+
+
+if __name__ == "__main__":
+    main()

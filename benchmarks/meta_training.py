@@ -1,0 +1,170 @@
+"""Meta-training: images a second, of this project and of a loop over tasks written with `higher`.
+
+    python -m pip install higher==0.2.1
+    python benchmarks/meta_training.py [--device cpu|cuda] [--threads N]
+
+Both train conv4 with ANIL on the same 5-way 1-shot episodes, 32 to an outer step, 5 inner steps, with 1 query image a class and
+with 15. The loop is what a careful user of `higher` (Grefenstette et al., "Generalized Inner Loop Meta-Learning", 2019,
+https://arxiv.org/abs/1910.01727) writes: the backbone once for the images of a task, and `innerloop_ctx` around the head alone.
+Each runs in a process of its own, since this project tells the C library how to keep memory; they take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.measuring import machine, ratio, table
+from edge_adapt import tuning as tuning_module
+from edge_adapt.backbones import Conv4
+from edge_adapt.episodes import EpisodeSampler, labels_of
+from edge_adapt.gradient_head import GradientHead
+from edge_adapt.learner import Embedding, MetaLearner
+from edge_adapt.outer_loop import query_loss
+from edge_adapt.runtime.dataset import ImageDataset
+
+N_WAY, N_SHOT, STEPS, META_BATCH, SIZE = 5, 1, 5, 32, 28
+ROUNDS = 12
+EXPECTED = {1: 3.0, 15: 2.5}
+EXPECTED_ON_GPU = 20.0
+
+Step = Callable[[], None]
+
+
+def dataset(classes: int = 200) -> ImageDataset:
+    """Images of noise, 20 of each class: what they show makes no difference to the time."""
+    images = np.random.default_rng(0).integers(0, 256, (classes * 20, SIZE, SIZE, 1)).astype(np.uint8)
+    return ImageDataset("noise", images, tuple(map(str, range(classes))), np.arange(0, len(images) + 1, 20))
+
+
+def ours(sampler: EpisodeSampler, device: torch.device, n_query: int) -> tuple[Step, str]:
+    """An outer step as `train` takes it, and how its meta-batch is cut."""
+    if device.type == "cpu":
+        tuning_module.keep_freed_memory()
+    embedding = Embedding(Conv4(1), torch.tensor([0.5]), torch.tensor([0.3]))
+    learner = MetaLearner(embedding, GradientHead("prototype", STEPS)).to(device)
+    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(learner.parameters(), lr=0.002)
+    generator = torch.Generator(device).manual_seed(0)
+
+    def loss_of(model: MetaLearner, episodes: int) -> Tensor:
+        images = sampler.draw(episodes, N_WAY, N_SHOT + n_query, generator)
+        return query_loss(model, "anil", images, N_SHOT, STEPS)[0]
+
+    tuning = tuning_module.choose(learner, device, META_BATCH, loss_of)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        for _ in range(META_BATCH // tuning.piece):
+            with tuning.autocast(device):
+                loss = loss_of(learner, tuning.piece)
+            (loss * (tuning.piece / META_BATCH)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step, f"{tuning.piece} episodes at once, {'bfloat16' if tuning.bf16 else 'float32'}"
+
+
+def with_higher(sampler: EpisodeSampler, device: torch.device, n_query: int) -> tuple[Step, str]:
+    """An outer step of a loop over tasks."""
+    import higher
+
+    backbone, head = Conv4(1).to(device), nn.Linear(64, N_WAY).to(device)
+    inner = torch.optim.SGD(head.parameters(), lr=0.1)
+    outer = torch.optim.Adam([*backbone.parameters(), *head.parameters()], lr=0.002)
+    generator = torch.Generator(device).manual_seed(0)
+    support_labels, query_labels = labels_of(N_WAY, N_SHOT, device), labels_of(N_WAY, n_query, device)
+
+    def step() -> None:
+        episodes = sampler.draw(META_BATCH, N_WAY, N_SHOT + n_query, generator)
+        outer.zero_grad()
+        for images in ((episodes.float() / 255 - 0.5) / 0.3).movedim(-1, 3):  # [N, K, C, H, W]
+            with higher.innerloop_ctx(head, inner, copy_initial_weights=False) as (fast_head, fast_inner):
+                features = backbone(images.flatten(0, 1)).unflatten(0, (N_WAY, -1))
+                support, query = features[:, :N_SHOT].flatten(0, 1), features[:, N_SHOT:].flatten(0, 1)
+                for _ in range(STEPS):
+                    fast_inner.step(functional.cross_entropy(fast_head(support), support_labels))
+                loss = functional.cross_entropy(fast_head(query), query_labels)
+                (loss / META_BATCH).backward()  # type: ignore[no-untyped-call]
+        outer.step()
+
+    return step, "a task at a time, float32"
+
+
+def work(name: str, device: torch.device, n_query: int) -> None:
+    """Take an outer step for each line of standard input, and print how many seconds it took."""
+    sampler = EpisodeSampler(dataset(), device)
+    step, how = (ours if name == "ours" else with_higher)(sampler, device, n_query)
+    for _ in range(3):
+        step()
+    print(how, flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        print(time.perf_counter() - began, flush=True)
+
+
+@contextmanager
+def worker(name: str, n_query: int) -> Iterator[tuple[Callable[[], float], str]]:
+    """A process that takes an outer step when called and gives its seconds; and in words how it does."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--worker", name, "--query", str(n_query)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        lines, orders = process.stdout, process.stdin
+
+        def step() -> float:
+            orders.write("\n")
+            orders.flush()
+            return float(lines.readline())
+
+        yield step, lines.readline().strip()
+        orders.close()
+
+
+def compare(device: torch.device, n_query: int) -> list[str]:
+    """Time both in turn, and give a row of the table."""
+    with worker("ours", n_query) as (our_step, our_way), worker("higher", n_query) as (their_step, their_way):
+        pairs = [(our_step(), their_step()) for _ in range(ROUNDS)]
+    us, them = zip(*pairs, strict=True)
+    images = META_BATCH * N_WAY * (N_SHOT + n_query)
+    expected = EXPECTED[n_query] if device.type == "cpu" else EXPECTED_ON_GPU
+    speeds = [f"{images / median(seconds):,.0f} ({way})" for seconds, way in ((us, our_way), (them, their_way))]
+    return [str(n_query), *speeds, str(ratio(them, us)), f"at least {expected}"]
+
+
+def main() -> None:
+    """Print the table, or be one of the workers."""
+    parser = argparse.ArgumentParser(description="Time meta-training beside a loop over tasks written with `higher`.")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--worker", choices=("ours", "higher"), help=argparse.SUPPRESS)
+    parser.add_argument("--query", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    torch.set_num_threads(arguments.threads)
+    if arguments.worker:
+        work(arguments.worker, device, arguments.query)
+        return
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {arguments.threads} threads"
+    print(f"ANIL, conv4, {N_WAY}-way {N_SHOT}-shot, {META_BATCH} episodes an outer step, on {where}; images a second.")
+    print(machine("torch", "higher", "numpy"), "\n")
+    header = ["queries a class", "edge-adapt", "higher", f"ratio ({ROUNDS} turns)", "expected"]
+    print(table(header, [compare(device, n_query) for n_query in EXPECTED]))
+
+
+if __name__ == "__main__":
+    main()
