@@ -1,0 +1,151 @@
+"""The benchmarks themselves: what they compare is the same computation, and their arithmetic is right. Nothing is timed here."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import accuracy, measuring, whole_process
+from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.evaluation import BATCH
+from edge_adapt.runtime.model import load_classifier, load_model
+from tests.conftest import TINY
+
+BENCHMARKS = Path(measuring.__file__).parent
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes with three images each, dark and bright."""
+    folder = tmp_path / "photos"
+    random = np.random.default_rng(0)
+    for label, level in (("dark", 40), ("bright", 200)):
+        (folder / label).mkdir(parents=True)
+        for shot in range(3):
+            pixels = random.integers(level - 30, level + 30, (20, 20, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{shot}.png")
+    return folder
+
+
+@pytest.mark.parametrize("steps", [1, 10, 25])
+@pytest.mark.parametrize("index", range(3))
+def test_every_way_to_adapt_gives_what_the_graph_gives(index: int, steps: int) -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks import adaptation
+
+    task = adaptation.TASKS[index]
+    features, labels = task.draw(seed=index)
+    session = adaptation.graph_session(task.feature_size)
+    graph = adaptation.graph_adapt(session, features, labels, task.n_way, steps)
+    in_numpy = adaptation.numpy_adapt(features, labels, task.n_way, steps)
+    assert adaptation.largest_difference(graph, in_numpy) <= adaptation.TOLERANCE
+    for adapt in (adaptation.torch_adapt, adaptation.torch_adapt_by_autograd):
+        tensors = adapt(torch.from_numpy(features), torch.from_numpy(labels), task.n_way, steps)
+        weight, bias, losses = (tensor.numpy() for tensor in tensors)
+        assert adaptation.largest_difference(graph, (weight, bias, losses)) <= adaptation.TOLERANCE
+
+
+def test_both_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks import meta_training
+    from edge_adapt.episodes import EpisodeSampler
+    from edge_adapt.tuning import Tuning
+
+    monkeypatch.setattr(meta_training, "META_BATCH", 2)
+    monkeypatch.setattr(meta_training.tuning_module, "choose", lambda *_: Tuning(1, bf16=False))
+    device = torch.device("cpu")
+    sampler = EpisodeSampler(meta_training.dataset(classes=8), device)
+    makers: list[Callable[..., tuple[Callable[[], None], str]]] = [meta_training.ours]
+    if importlib.util.find_spec("higher"):
+        makers.append(meta_training.with_higher)
+    for maker in makers:
+        step, how = maker(sampler, device, 1)
+        step()
+        assert "float" in how
+
+
+def test_the_floors_answer_as_the_commands_do(photos: Path, tmp_path: Path) -> None:
+    image, mine = str(photos / "bright" / "0.png"), tmp_path / "mine.edge"
+    classifier = load_model(TINY).adapt({folder.name: sorted(folder.iterdir()) for folder in photos.iterdir()})
+    classifier.save(mine)
+    answer = _output("floor_classify.py", str(mine), image)
+    assert answer.split("\t")[1] == load_classifier(mine).classify(image).label
+    losses = classifier.adapted.losses
+    assert f"loss {losses[0]:.3f} to {losses[-1]:.3f}" in _output("floor_adapt.py", str(TINY), str(photos))
+
+
+def _output(script: str, *arguments: str) -> str:
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_process_is_measured_and_its_failure_seen() -> None:
+    seconds, mebibytes = whole_process.run([sys.executable, "-c", "pass"])
+    _, more = whole_process.run([sys.executable, "-c", "bytearray(64 * 2**20)"])
+    assert seconds > 0
+    assert more - mebibytes == pytest.approx(64, abs=16)
+    with pytest.raises(subprocess.CalledProcessError):
+        whole_process.run([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_candidates_take_turns_and_the_first_round_does_not_count() -> None:
+    calls: list[str] = []
+    seconds = measuring.time_in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2, calls=2)
+    assert "".join(calls) == "aabb" + "bbaa" + "aabb"
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_a_ratio_is_that_of_neighbours() -> None:
+    drift = [1.0, 2, 4, 8]
+    assert str(measuring.ratio([0.4 * value for value in drift], drift)) == "0.40 (0.40 to 0.40)"
+    spread = measuring.ratio(range(11), [1] * 11)
+    assert (spread.median, spread.low, spread.high) == (5, 1, 9)
+
+
+def test_a_table_is_aligned_markdown() -> None:
+    assert measuring.table(["a", "bc"], [["def", 1]]).splitlines() == ["| a   | bc |", "|-----|----|", "| def | 1  |"]
+
+
+def test_the_machine_is_named_with_versions() -> None:
+    line = measuring.machine("numpy", "no-such-distribution")
+    assert f"numpy {np.__version__}" in line
+    assert "no-such-distribution absent" in line
+    assert "\n" not in line
+
+
+def test_uneven_episodes_leave_every_other_class_one_shot() -> None:
+    counts = 20
+    data = ImageDataset(
+        "numbers", np.zeros((8 * counts, 1, 1, 1), np.uint8), tuple("abcdefgh"), np.arange(0, 8 * counts + 1, counts)
+    )
+    for episode, is_few in accuracy.uneven_episodes(data, 6, 20):
+        assert np.bincount(episode.support_labels).tolist() == [1, 19] * 3
+        assert episode.query_labels.tolist() == list(range(6))
+        assert is_few.tolist() == [True, False] * 3
+        assert not set(episode.support) & set(episode.query)
+
+
+def test_a_bundle_alone_and_in_a_batch_and_with_permuted_classes() -> None:
+    graphs = load_model(TINY).graphs
+    images = np.random.default_rng(0).integers(0, 256, (20 * 5, 8, 8, 3)).astype(np.uint8)
+    data = ImageDataset("noise", images, tuple(map(str, range(20))), np.arange(0, 101, 5))
+    difference, labels = accuracy.batch_difference(graphs, data)
+    assert difference <= 1e-4
+    assert labels == 0
+    assert len(images) > BATCH
+    embedded = accuracy.Embedded(accuracy.Head(graphs), accuracy.with_features(graphs, data), 3)
+    assert accuracy.permutation_difference(embedded, 5, episodes=5) <= 1e-4
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in BENCHMARKS.glob("*.py")))
+def test_every_benchmark_says_how_it_is_run(script: str) -> None:
+    if script == "measuring.py":
+        pytest.skip("no benchmark, but what they share")
+    assert f"python benchmarks/{script}" in (BENCHMARKS / script).read_text(encoding="utf-8")
