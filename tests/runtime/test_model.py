@@ -217,8 +217,9 @@ def test_huge_logits_give_probabilities(classifier: Classifier) -> None:
 # The leave-one-out estimate
 
 
-def test_leave_one_out_is_adapting_without_each_shot_in_turn(tiny: MetaModel) -> None:
-    support = photos({"a": 1, "b": 4, "c": 3}, noise=120)
+@pytest.mark.parametrize("seed", range(4))
+def test_leave_one_out_is_adapting_without_each_shot_in_turn(tiny: MetaModel, seed: int) -> None:
+    support = photos({"a": 1, "b": 4, "c": 3, "d": 5}, seed, noise=120)
     right, tried = 0, 0
     for label, images in support.items():
         if len(images) == 1:
