@@ -89,15 +89,15 @@ def numpy_adapt(features: NDArray[np.float32], labels: NDArray[np.int64], n_way:
 def torch_adapt(features: Tensor, labels: Tensor, n_way: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     """The same in PyTorch, with the gradient written out."""
     one_hot, share, weight, bias, unit = _torch_start(features, labels, n_way)
-    column = share.unsqueeze(1) * unit
-    losses = torch.empty(steps)
+    images = torch.arange(len(labels))
+    losses = []
     for step in range(steps):
-        log_probabilities = torch.log_softmax(torch.addmm(bias, features, weight.T), dim=1)
-        losses[step] = functional.nll_loss(log_probabilities, labels, reduction="none") @ share
-        error = (one_hot - log_probabilities.exp()) * (_rate(step) * column)
-        weight.addmm_(error.T, features)
-        bias.add_(error.sum(dim=0), alpha=PARAMETERS.bias_rate)
-    return weight, bias, losses
+        probabilities = torch.softmax(features @ weight.T + bias, dim=1)
+        losses.append(-share @ probabilities[images, labels].log())
+        error = (one_hot - probabilities) * (_rate(step) * unit * share)[:, None]
+        weight += error.T @ features
+        bias += PARAMETERS.bias_rate * error.sum(dim=0)
+    return weight, bias, torch.stack(losses)
 
 
 def torch_adapt_by_autograd(features: Tensor, labels: Tensor, n_way: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
