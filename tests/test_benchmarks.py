@@ -55,11 +55,11 @@ def test_every_way_to_adapt_gives_what_the_graph_gives(index: int, steps: int) -
 def test_both_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks import meta_training
+    from edge_adapt import tuning
     from edge_adapt.episodes import EpisodeSampler
-    from edge_adapt.tuning import Tuning
 
     monkeypatch.setattr(meta_training, "META_BATCH", 2)
-    monkeypatch.setattr(meta_training.tuning_module, "choose", lambda *_: Tuning(1, bf16=False))
+    monkeypatch.setattr(tuning, "choose", lambda *_: tuning.Tuning(1, bf16=False))
     device = torch.device("cpu")
     sampler = EpisodeSampler(meta_training.dataset(classes=8), device)
     makers: list[Callable[..., tuple[Callable[[], None], str]]] = [meta_training.ours]
