@@ -154,6 +154,22 @@ def test_accuracy_is_compared_over_the_same_episodes(data: ImageDataset, monkeyp
     assert "through the bundle" in comparisons[-1].result
 
 
+class Rounded(Model):
+    """Losses as the logarithms of float32 probabilities."""
+
+    def adapt(self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int) -> Adapted:
+        """Head state and rounded losses."""
+        state, losses = super().adapt(features, labels, n_way, steps)
+        return state, -np.log(np.exp(-losses))
+
+
+def test_losses_of_next_to_nothing_are_compared_absolutely(data: ImageDataset) -> None:
+    # Far from each other, two classes of one shot have a loss of less than the last digit of a probability near 1.
+    _, losses = Model(scale=75.0).adapt(Model().embed(data.images[::6][:2]), np.array([0, 1]), 2, 1)
+    assert 0 < losses[0] < 1e-6
+    assert all(comparison.passed for comparison in gate(Rounded(scale=75.0), Model(scale=75.0), data))
+
+
 def test_where_gradient_descent_is_unstable_rounding_is_no_fault(data: ImageDataset) -> None:
     # So far beyond the stable rates, the last digit of the features decides everything after a few steps.
     wild = Model(scale=2.0, rates=(300.0,))
