@@ -39,7 +39,9 @@ def ratio(ones: Sequence[float], others: Sequence[float]) -> Ratio:
 
 
 def time_in_turn(candidates: Mapping[str, Callable[[], object]], rounds: int, calls: int = 1) -> dict[str, list[float]]:
-    """Seconds that a call of each candidate takes in each round, by name.
+    """Seconds of processor time that a call of each candidate takes in each round, by name.
+
+    For what runs on one thread: it is the time on the clock, less what other programs take in between.
 
     Args:
         candidates: what to call; in every other round in the opposite order. A round that does not count goes before.
@@ -50,10 +52,10 @@ def time_in_turn(candidates: Mapping[str, Callable[[], object]], rounds: int, ca
     order = list(candidates.items())
     for number in range(rounds + 1):
         for name, call in order:
-            began = time.perf_counter()
+            began = time.process_time()
             for _ in range(calls):
                 call()
-            took = time.perf_counter() - began
+            took = time.process_time() - began
             if number > 0:
                 seconds[name].append(took / calls)
         order.reverse()
