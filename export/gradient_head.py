@@ -4,9 +4,9 @@ Softmax cross-entropy on a linear classifier has a closed-form gradient, so the 
 whose trip count is an input. `edge_adapt.gradient_head` defines the head and states its step; this file writes that step out.
 
 Exact rearrangements make it fast. F [M, D] are the support features, Y [M, N] the one-hot targets, P the probabilities and
-share_i = 1 / (N * shots of the class of i). The rates are times the unit that `edge_adapt.gradient_head` defines.
+share_i = 1 / shots of the class of i, N times what it is in `edge_adapt.gradient_head`; the unit of the rates makes up for that.
 
-- The weights stay in the span of the support features, W = A^T diag(share) F. The prototypes are A = 2 scale N Y, and a step adds
+- The weights stay in the span of the support features, W = A^T diag(share) F. The prototypes are A = 2 scale Y, and a step adds
   the error E = rate (Y - P) to A. With G = (F F^T + bias_rate) diag(share) it adds G E to the logits of the support set: [M, M] x
   [M, N] a step whatever D. Weights and bias are computed once, at the end.
 - bias_rate in G is the bias's part, so A holds bias_rate * sum_i share_i A_i of the bias, and `bias_0` the rest. G's diagonal
@@ -63,10 +63,8 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
     one_hot = Cast <to = 1> (is_own_class)
     shots = ReduceSum <keepdims = 0> (one_hot, zero)
     own_shots = Gather(shots, own_class)
+    share = Reciprocal(own_shots)
     ways = CastLike(n_way, shots)
-    shots_times_ways = Mul(own_shots, ways)
-    share = Reciprocal(shots_times_ways)
-    prototype = Mul(ways, double_scale)
     repeats = Mul(steps, none_and_one)
     units_of_steps = Pad <mode = "edge"> (rates, repeats)
 
@@ -87,11 +85,10 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
             energy = ReduceSum(diagonal)
             unit = Div(ways, energy)
             rates_of_steps = Mul(units_of_steps, unit)
-            a_0 = Mul(one_hot, prototype)
+            a_0 = Mul(one_hot, double_scale)
             raw_logits = Gemm(gram, a_0, bias_in_prototype)
             own_logits = Mul(one_hot, raw_logits)
-            norms = Gemm <alpha = -0.5> (row_share, own_logits)
-            bias_0 = Mul(norms, ways)
+            bias_0 = Gemm <alpha = -0.5> (row_share, own_logits)
             logits_0 = Add(raw_logits, bias_0)
             a_end, logits_end, own_g = Loop (steps, true, a_0, logits_0) <body = gram_step
                 (int64 step, bool continue, float[M, N] a, float[M, N] logits)
@@ -112,17 +109,16 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
         else_branch = through_weights () => (float[N, {D}] weight_w, float[N] bias_w, float[S, M, 1] own_w) {{
             squares = ReduceSumSquare(features, minus_one)
             energies = Add(squares, bias_rate)
-            mean_energy = Gemm <transA = 1> (share, energies)
-            energy = Squeeze(mean_energy, minus_one)
+            energy_column = Gemm <transA = 1> (share, energies)
+            energy = Squeeze(energy_column, minus_one)
             unit = Div(ways, energy)
             rates_of_steps = Mul(units_of_steps, unit)
             shared_one_hot = Mul(one_hot, share)
-            means = Gemm <transA = 1> (shared_one_hot, features)
-            weight_0 = Mul(means, prototype)
-            weighted_squares = Mul(means, weight_0)
+            prototypes = Gemm <transA = 1> (shared_one_hot, features)
+            weight_0 = Mul(prototypes, double_scale)
+            weighted_squares = Mul(prototypes, weight_0)
             norms = ReduceSum <keepdims = 0> (weighted_squares, minus_one)
-            norms_times_ways = Mul(norms, ways)
-            bias_0 = Mul(norms_times_ways, minus_half)
+            bias_0 = Mul(norms, minus_half)
             weight_w, bias_w, own_w = Loop (steps, true, weight_0, bias_0) <body = weight_step
                 (int64 step, bool continue, float[N, {D}] w, float[N] b)
                 => (bool continue, float[N, {D}] w_next, float[N] b_next, float[M, 1] own) {{
@@ -141,13 +137,13 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
         }}
     >
 
-    step_count = Unsqueeze(steps, zero)
-    steps_and_count = Concat <axis = 0> (step_count, count)
-    own_by_step = Reshape <allowzero = 1> (own_probabilities, steps_and_count)
+    steps_and_count = Concat <axis = 0> (minus_one, count)
+    own_by_step = Reshape(own_probabilities, steps_and_count)
     possible = Max(own_by_step, smallest)
     log_probabilities = Log(possible)
     loss_columns = Gemm <alpha = -1.0> (log_probabilities, share)
-    losses = Squeeze(loss_columns, minus_one)
+    sums_of_losses = Squeeze(loss_columns, minus_one)
+    losses = Div(sums_of_losses, ways)
 }}
 """
 
