@@ -3,8 +3,8 @@
     python -m pip install higher==0.2.1
     python benchmarks/meta_training.py [--device cpu|cuda] [--threads N]
 
-Both train conv4 with ANIL on the same 5-way 1-shot episodes, 32 to an outer step, 5 inner steps, with 1 query image a class and
-with 15. The loop is what a careful user of `higher` (Grefenstette et al., "Generalized Inner Loop Meta-Learning", 2019,
+Both train conv4 with ANIL on 5-way 1-shot episodes of one sampler, 32 to an outer step, 5 inner steps, with 1 query image a class
+and with 15. The loop is what a careful user of `higher` (Grefenstette et al., "Generalized Inner Loop Meta-Learning", 2019,
 https://arxiv.org/abs/1910.01727) writes: the backbone once for the images of a task, and `innerloop_ctx` around the head alone.
 Each runs in a process of its own, since this project tells the C library how to keep memory; they take turns.
 """
