@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -232,11 +233,20 @@ def _fraction(config: TrainingConfig, iteration: int, seconds: float) -> float:
 
 def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel in 0..1, float32 [C] each, over up to ten thousand images."""
-    sample = torch.from_numpy(data.images[:: max(1, len(data.images) // 10_000)]).to(torch.float32) / 255
-    std, mean = torch.std_mean(sample, dim=(0, 1, 2), correction=0)
-    if not bool(std.any()):
+    sample = data.images[:: max(1, len(data.images) // 10_000)]
+    total = np.zeros(sample.shape[-1])
+    squares = np.zeros(sample.shape[-1])
+    for image in sample:  # one at a time: as floats they would take many times their memory
+        pixels = image / 255
+        total += pixels.sum(axis=(0, 1))
+        squares += (pixels**2).sum(axis=(0, 1))
+    count = sample[..., 0].size
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    if std.max() < 1e-6:
         raise DataError(f"{data.source}: all images are the same flat colour, and nothing can be learned from them.")
-    return mean, std.clamp(min=1 / 255)  # one channel may be flat where another is not
+    # One channel may be flat where another is not.
+    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
 
 
 def _validate(learner: MetaLearner, validation: ImageDataset, config: TrainingConfig, device: torch.device) -> float:

@@ -58,7 +58,9 @@ def choose(
         piece, bf16: what is decided already.
     """
     if device.type == "cuda":
-        return Tuning(piece or meta_batch, torch.cuda.is_bf16_supported() if bf16 is None else bf16)
+        # Older GPUs emulate bfloat16, slowly.
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Tuning(piece or meta_batch, in_hardware if bf16 is None else bf16)
     pieces = [piece] if piece else [size for size in (1, 2, 4, 8, 16) if meta_batch % size == 0]
     precisions = (False, True) if bf16 is None else (bf16,)
     seconds = {Tuning(size, precision): float("inf") for size in pieces for precision in precisions}

@@ -38,6 +38,9 @@ class EpisodeModel(Protocol):
 BATCH = 64
 """Images that are embedded together."""
 
+MAX_STEPS = 10_000
+"""Steps of the inner loop at most: far beyond what helps, and few enough that a slip of the finger ends."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -87,6 +90,8 @@ def evaluate_episodes(
     for name, (value, smallest) in (least | {"steps": (steps, 0), "seed": (seed, 0)}).items():
         if value < smallest:
             raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
+    if steps > MAX_STEPS:
+        raise EdgeAdaptError(f"steps is {steps}; take {MAX_STEPS} or fewer.")
     data.require(n_way, n_shot + 1)
     with Progress("embedding", len(data.images), "images", show=progress) as bar:
         features = []

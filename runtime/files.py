@@ -23,14 +23,14 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     the permissions that the umask gives, a replaced one keeps its own, and a symbolic link stays a link.
 
     Raises:
-        EdgeAdaptError: the system refuses; names the file and what to do. Whatever else `write` raises
-            passes through.
+        EdgeAdaptError: the system refuses, or something that is no file is there; names the file and what to do.
+            Whatever else `write` raises passes through.
     """
     target = Path(os.path.realpath(path))
     temporary = target.parent / f".edge-adapt-{os.urandom(8).hex()}.tmp"
     try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with suppress(FileNotFoundError):
+            _require_file(target.stat().st_mode)
         with temporary.open("xb") as stream:
             write(stream)
             stream.flush()
@@ -46,13 +46,21 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         raise
 
 
+def _require_file(mode: int) -> None:
+    """Raise OSError unless this is the mode of a file: root could replace /dev/null."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a device or a pipe")
+
+
 def _why_not_saved(path: str | os.PathLike[str], target: Path, error: OSError) -> str:
     fault, remedy = str(error.strerror or error), "choose another place"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         fault, remedy = "the disk is full", "free some space and save it again"
-    elif not target.parent.is_dir():
+    elif error.errno in (errno.ENOENT, errno.ENOTDIR) and not target.parent.is_dir():
         fault, remedy = f"the folder {target.parent} does not exist", "create it first"
-    elif target.is_dir():
+    elif error.errno == errno.EISDIR:
         fault, remedy = "it is a folder", "give the name of a file"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         fault, remedy = f"{target.parent} may not be written to", "choose another folder"

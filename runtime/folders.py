@@ -23,6 +23,9 @@ _Tree: TypeAlias = "dict[str, dict[str, Callable[[], bytes]]]"
 # What operating systems and network drives leave lying about, besides every name that starts with a dot.
 _LEFT_LYING_ABOUT = frozenset(("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir"))
 
+MAX_DEPTH = 100
+"""How deep folders may lie in one another: names that grow with each would take memory without end."""
+
 _ENCRYPTED_FLAG = 0x1
 _UTF8_FLAG = 0x800
 
@@ -65,8 +68,8 @@ def open_folder(path: str | os.PathLike[str]) -> ImageFolder:
 
     Raises:
         DataError: no folder or zip there, no images in it, images that lie in the root, a class folder
-            without images, two classes whose names differ only in Unicode form, or a zip that is damaged,
-            encrypted or compressed in an unusual way.
+            without images, two classes whose names differ only in Unicode form, folders nested deeper than
+            MAX_DEPTH, or a zip that is damaged, encrypted or compressed in an unusual way.
     """
     path = Path(path)
     kind = _kind(path)
@@ -134,7 +137,8 @@ def list_images(path: str | os.PathLike[str]) -> tuple[ImageFile, ...]:
     """One image file, whatever its suffix, or every image below a folder or in a zip, sorted by path.
 
     Raises:
-        DataError: nothing there, a folder or zip without images, or a zip that cannot be read.
+        DataError: nothing there, a folder or zip without images, folders nested deeper than MAX_DEPTH, or a zip that
+            cannot be read.
     """
     path = Path(path)
     kind = _kind(path)
@@ -175,6 +179,8 @@ def _folder_tree(root: Path) -> _Tree:
         identity = (status.st_dev, status.st_ino)
         if identity in above:  # a link back to a folder that it lies in
             return
+        if len(above) > MAX_DEPTH:
+            raise _too_deep(root)
         tree[below_root] = {
             name: partial(read_file, folder / name, str(folder / name))
             for name, is_folder in found
@@ -204,6 +210,8 @@ def _zip_tree(path: Path) -> _Tree:
         parts = [part for part in parts if part not in ("", ".")]
         if any(map(_is_left_lying_about, parts)):
             continue
+        if len(parts) > MAX_DEPTH:
+            raise _too_deep(path)
         for depth in range(len(parts), 0, -1):
             if "/".join(parts[:depth]) in tree:
                 break
@@ -212,6 +220,10 @@ def _zip_tree(path: Path) -> _Tree:
             _check_entry(path, entry)
             tree["/".join(parts)][name] = partial(_read_entry, path, archive, lock, entry)
     return tree
+
+
+def _too_deep(path: Path) -> DataError:
+    return DataError(f"{path} has folders nested deeper than {MAX_DEPTH}; give the folder that holds the images.")
 
 
 def _entry_name(entry: zipfile.ZipInfo) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import BATCH, HeadState
 from edge_adapt.runtime.images import ImageSource, load_image, preprocess
 from edge_adapt.runtime.sessions import Provider, Session, scalar
+from edge_adapt.runtime.strict_json import is_line
 
 if TYPE_CHECKING:
     from typing import Any
@@ -31,7 +32,7 @@ MODELS = Path(__file__).parent / "models"
 MAX_WAYS = 200
 """Classes that `adapt` takes at most."""
 
-MAX_FOLDS = 200
+MAX_FOLDS = 100
 """Shots that the leave-one-out estimate leaves out at most; more are sampled evenly."""
 
 
@@ -183,8 +184,13 @@ class MetaModel:
             ImageError: an image cannot be read.
             DataError: fewer than two classes, a class without images, more than the model's limits, or too many steps.
         """
-        prepared = {label: [self.graphs.prepare(image) for image in of_label] for label, of_label in images.items()}
+        prepared = {label: [self._prepare_shot(image) for image in of_label] for label, of_label in images.items()}
         return self.adapt_prepared(prepared, steps)
+
+    def _prepare_shot(self, source: ImageSource) -> PreparedImage:
+        """`Graphs.prepare`, named by the file alone: where it lay is nobody's business who gets the classifier."""
+        image = self.graphs.prepare(source)
+        return replace(image, name=Path(image.name).name)
 
     def adapt_prepared(self, images: Mapping[str, Sequence[PreparedImage]], steps: int | None = None) -> Classifier:
         """`adapt` on images that `Graphs.prepare` gave."""
@@ -208,7 +214,7 @@ class MetaModel:
                 )
         adapted = Adapted(
             labels=labels,
-            shots=tuple(Shot(index, shot.name, shot.sha256) for index, shot in ordered),
+            shots=tuple(Shot(index, _one_line(shot.name), shot.sha256) for index, shot in ordered),
             steps=steps,
             losses=tuple(float(loss) for loss in losses),
             leave_one_out=leave_one_out(self.graphs, features, targets, len(labels), steps),
@@ -228,6 +234,10 @@ class MetaModel:
             found = ", ".join(images) or "none"
             raise DataError(f"adapting needs two classes or more ({found} given); add images of something else.")
         for label, of_label in images.items():
+            if not label or not is_line(label):
+                raise DataError(
+                    f"{label!r} cannot be a class name, being empty or more than one line; rename the class."
+                )
             if not of_label:
                 raise DataError(f"class {label!r} has no images; add some or leave the class out.")
         ways, support = min(self.manifest.max_ways or MAX_WAYS, MAX_WAYS), self.manifest.max_support
@@ -305,6 +315,11 @@ class Classifier:
         """
         bundle = self.graphs.bundle
         write_bundle(path, self.manifest, {name: bundle.graph(name) for name in self.manifest.graphs}, self.adapted)
+
+
+def _one_line(name: str) -> str:
+    """A file name as a bundle can hold it: a file system allows line breaks, a bundle does not."""
+    return name if is_line(name) else "".join(character if is_line(character) else "?" for character in name)
 
 
 def leave_one_out(

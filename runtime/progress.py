@@ -23,11 +23,12 @@ class Progress:
     """
 
     def __init__(self, label: str, total: float, unit: str = "", show: bool = True, done: float = 0) -> None:
+        show = show and sys.stderr is not None  # None where a program has no console or was started with it closed
         self._label, self._total, self._unit, self._show = label, total, unit, show
         self._done = self._start = done
         self._began = self._drawn = time.monotonic()
         self._line = ""
-        self._terminal = show and sys.stderr.isatty()  # a program without a console has no stderr
+        self._terminal = show and sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
         if self._show and not self._terminal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ Provider = Literal["auto", "cpu", "cuda"]
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
-_ERRORS_ONLY, _FATAL_ONLY = 3, 4  # log severities of ONNX Runtime
+_ERRORS_ONLY, _FATAL_ONLY = 3, 4  # log severities of ONNX Runtime, which prints what it raises too
 
 
 class Session:
@@ -34,7 +34,7 @@ class Session:
 
     Raises:
         MissingDependencyError: no ONNX Runtime is installed.
-        ProviderError: `cuda` does not come up.
+        ProviderError: `cuda` does not come up, or another provider is asked for.
         BundleError: ONNX Runtime refuses the graph, or its inputs have other names.
     """
 
@@ -75,9 +75,11 @@ def scalar(value: int) -> NDArray[np.int64]:
 
 
 def _create(graph: bytes, name: str, provider: Provider, threads: int | None) -> onnxruntime.InferenceSession:
+    if provider not in get_args(Provider):
+        raise ProviderError(f"there is no provider {provider!r}; choose one of {', '.join(get_args(Provider))}.")
     runtime = _onnxruntime()
     options = runtime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -105,12 +107,10 @@ def _create_on_cuda(
         if hasattr(runtime, "preload_dlls"):
             with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
                 runtime.preload_dlls()
-        options.log_severity_level = _FATAL_ONLY
         session = runtime.InferenceSession(graph, options, providers=[_CUDA, _CPU])
     except Exception as error:  # as in run; a graph that is at fault fails again on the CPU, with its own message
         return None, _first_line(error)
     finally:
-        options.log_severity_level = _ERRORS_ONLY
         runtime.set_default_logger_severity(_ERRORS_ONLY)
     if _CUDA not in session.get_providers():
         return None, "no NVIDIA GPU with a working driver, or its CUDA and cuDNN libraries do not load"

@@ -28,6 +28,11 @@ def dump_json(value: object, where: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def is_line(text: str) -> bool:
+    """Whether a text has no control characters, as names and labels in a bundle must not."""
+    return _LINE.fullmatch(text) is not None
+
+
 class Fields:
     """The keys of one JSON object, taken one by one; messages begin with `where`, the file and the object."""
 
@@ -58,7 +63,7 @@ class Fields:
 
     def check_line(self, value: object, what: str, *, empty: bool = False) -> str:
         """`value`, if it is a text as in `line`; `what` names it."""
-        if not isinstance(value, str) or not (value or empty) or not _LINE.fullmatch(value):
+        if not isinstance(value, str) or not (value or empty) or not is_line(value):
             self.fail(f"has {what} that is not one line of text")
         return value
 

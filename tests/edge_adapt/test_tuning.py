@@ -97,5 +97,5 @@ def test_autocast_is_on_for_bf16_alone() -> None:
 
 def test_a_gpu_takes_the_whole_meta_batch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for bf16 in (False, True):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda bf16=bf16: bf16)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, bf16=bf16: bf16)
         assert tuning.choose(learner_with_batch_norm(), torch.device("cuda"), 32, loss_of) == Tuning(32, bf16)

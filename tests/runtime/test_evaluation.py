@@ -115,6 +115,11 @@ def test_arguments_that_no_episode_can_have_are_named(change: dict[str, int], da
         evaluate_episodes(Oracle(), data, **{**ARGUMENTS, **change})
 
 
+def test_a_number_of_steps_that_would_not_end_is_refused(data: ImageDataset) -> None:
+    with pytest.raises(EdgeAdaptError, match="steps is 100000000000000000000; take 10000 or fewer"):
+        evaluate_episodes(Oracle(), data, **{**ARGUMENTS, "steps": 10**20})
+
+
 def test_a_data_set_that_is_too_small_is_named_before_any_work(data: ImageDataset) -> None:
     oracle = Oracle()
     with pytest.raises(DataError, match="11 ways need as many classes"):

@@ -89,6 +89,20 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.edge"
+    os.mkfifo(path)
+    with pytest.raises(EdgeAdaptError, match=r"pipe\.edge could not be saved because it is a device or a pipe"):
+        write_atomically(path, failing(AssertionError()))
+    assert stat.S_ISFIFO(path.stat().st_mode) and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(EdgeAdaptError, match="could not be saved because"):
+        write_atomically(tmp_path / ("a" * 300), failing(AssertionError()))
+
+
 def test_a_folder_that_may_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     monkeypatch.setattr(Path, "open", failing(denied))  # root may write anywhere, so the refusal is staged

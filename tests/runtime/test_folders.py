@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edge_adapt.runtime.errors import DataError, ImageError
-from edge_adapt.runtime.folders import ImageFolder, list_images, open_folder, select_classes
+from edge_adapt.runtime.folders import MAX_DEPTH, ImageFolder, list_images, open_folder, select_classes
 from edge_adapt.runtime.images import load_image
 
 Tree = Mapping[str, bytes]  # path below the root -> content; a path that ends with "/" is an empty folder
@@ -44,6 +44,7 @@ def write_zip(path: Path, tree: Tree, compression: int = zipfile.ZIP_STORED) -> 
 
 
 def write(path: Path, tree: Tree, kind: str) -> Path:
+    path.mkdir(exist_ok=True)
     return write_zip(path / "photos.zip", tree) if kind == "zip" else write_folder(path / "photos", tree)
 
 
@@ -245,6 +246,14 @@ def test_images_in_the_root(tmp_path: Path, kind: str) -> None:
 def test_a_class_folder_without_images(tmp_path: Path, kind: str, nothing: str) -> None:
     message = refusal(write(tmp_path, {"cat/1.png": b"1", nothing: b""}, kind))
     assert "class folder without images, dog" in message
+
+
+@both_kinds
+def test_folders_that_are_nested_too_deep(tmp_path: Path, kind: str) -> None:
+    deepest = {f"{'a/' * (MAX_DEPTH - 1)}{label}/1.png": b"1" for label in "bc"}
+    assert len(open_folder(write(tmp_path / "deep", deepest, kind)).classes) == 2
+    deeper = {f"{'a/' * MAX_DEPTH}{label}/1.png": b"1" for label in "bc"}
+    assert f"nested deeper than {MAX_DEPTH}" in refusal(write(tmp_path / "deeper", deeper, kind))
 
 
 def test_a_zip_of_one_empty_class_folder(tmp_path: Path) -> None:

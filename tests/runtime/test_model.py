@@ -159,7 +159,7 @@ def test_an_image_is_a_path_bytes_a_picture_or_an_array(tiny: MetaModel, tmp_pat
     for image in (path, str(path), stream.getvalue(), Image.fromarray(support["a"][0]), support["a"][0]):
         assert expected.classify(image) == expected.classify(support["a"][0])
     from_files = tiny.adapt({"a": [path, support["a"][1]], "b": iter(support["b"])})
-    assert str(path) in [shot.name for shot in from_files.adapted.shots]
+    assert path.name in [shot.name for shot in from_files.adapted.shots]
     for query in photos({"a": 3, "b": 3}, seed=1)["b"]:
         assert from_files.classify(query).scores == pytest.approx(expected.classify(query).scores, rel=1e-5)
 
@@ -231,6 +231,24 @@ def test_leave_one_out_is_adapting_without_each_shot_in_turn(tiny: MetaModel, se
     estimate = tiny.adapt(support).adapted.leave_one_out
     assert estimate == right / tried
     assert 0 < right < tried  # a set on which the estimate could be wrong
+
+
+def test_a_classifier_says_which_files_it_saw_and_not_where_they_lay(tiny: MetaModel, tmp_path: Path) -> None:
+    folder = tmp_path / "private"
+    folder.mkdir()
+    paths: dict[str, list[Path]] = {}
+    for label, (pixels,) in photos({"a": 1, "b": 1}).items():
+        paths[label] = [folder / f"{label}\n1.png"]
+        Image.fromarray(pixels).save(paths[label][0])
+    tiny.adapt(paths).save(tmp_path / "mine.edge")
+    assert [shot.name for shot in load_classifier(tmp_path / "mine.edge").adapted.shots] == ["a?1.png", "b?1.png"]
+    assert b"private" not in (tmp_path / "mine.edge").read_bytes()
+
+
+@pytest.mark.parametrize("label", ["", "two\nlines"])
+def test_a_label_that_no_bundle_can_hold_is_refused_at_once(label: str, tiny: MetaModel) -> None:
+    with pytest.raises(DataError, match="cannot be a class name"):
+        tiny.adapt({label: photos({"a": 1})["a"], "b": photos({"b": 1})["b"]})
 
 
 def test_there_is_no_estimate_where_every_class_has_one_shot(tiny: MetaModel) -> None:

@@ -148,3 +148,9 @@ def render(terminal: Terminal, clock: Clock) -> Callable[[float], str]:
         return terminal.getvalue().rsplit("in ", 1)[1].removesuffix("\x1b[K\n")
 
     return work
+
+
+def test_without_standard_error_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    with Progress("reading", 2, "images") as bar:
+        bar.advance()

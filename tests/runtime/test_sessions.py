@@ -147,12 +147,20 @@ def test_other_inputs_than_the_formats_are_named(predict: bytes) -> None:
         {"bias": np.zeros(7, np.float32)},
     ],
 )
-def test_a_graph_that_fails_is_named_in_one_sentence(predict: bytes, changes: Mapping[str, Any]) -> None:
+def test_a_graph_that_fails_is_named_in_one_sentence(
+    predict: bytes, changes: Mapping[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
     session = Session(predict, "a.edge: predict.onnx", PREDICT_INPUTS)
     with pytest.raises(BundleError, match=r"^a\.edge: predict\.onnx cannot be run \(.*\)\.$") as caught:
         session.run({**FEEDS, **changes})
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # ONNX Runtime does not say it a second time
     session.run(FEEDS)  # and works on
+
+
+def test_an_unknown_provider_is_not_taken_for_auto(predict: bytes) -> None:
+    with pytest.raises(ProviderError, match="'tpu'; choose one of auto, cpu, cuda"):
+        Session(predict, "predict", PREDICT_INPUTS, "tpu")  # type: ignore[arg-type]
 
 
 def test_opening_a_session_says_nothing(predict: bytes, capfd: pytest.CaptureFixture[str]) -> None:
