@@ -5,6 +5,7 @@ This file knows no method by name. It decodes images, calls `embed`, `adapt` and
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import numpy as np
 
 from edge_adapt.runtime.bundle import Adapted, Bundle, Manifest, Shot, write_bundle
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import BATCH, HeadState
+from edge_adapt.runtime.evaluation import BATCH, MAX_STEPS, HeadState
 from edge_adapt.runtime.images import ImageSource, load_image, preprocess
 from edge_adapt.runtime.sessions import Provider, Session, scalar
 from edge_adapt.runtime.strict_json import is_line
@@ -137,6 +138,13 @@ class Graphs:
         image = load_image(source, name)
         return PreparedImage(image.name, image.sha256, preprocess(image.image, self.manifest.preprocessing))
 
+    def check_task(self) -> None:
+        """Raise BundleError unless the model classifies: the format has room for regression, which is not run here."""
+        if self.manifest.task != "classification":
+            raise BundleError(
+                f"{self.bundle.path} is a {self.manifest.task} model; this edge-adapt adapts classification only."
+            )
+
     @property
     def provider(self) -> str:
         """The execution provider that really runs `embed`, in ONNX Runtime's words."""
@@ -148,10 +156,12 @@ class Graphs:
 
     @cached_property
     def _adapt(self) -> Session:
+        self.check_task()
         return self._session("adapt.onnx", ("features", "targets", "n_way", "steps"))
 
     @cached_property
     def _predict(self) -> Session:
+        self.check_task()
         return self._session("predict.onnx", ("features", *self.manifest.head_state))
 
     def _session(
@@ -182,8 +192,13 @@ class MetaModel:
 
         Raises:
             ImageError: an image cannot be read.
-            DataError: fewer than two classes, a class without images, more than the model's limits, or too many steps.
+            DataError: fewer than two classes, a class without images or with a name that no bundle can hold, more than the
+                model's limits, or steps so large that they diverge.
+            EdgeAdaptError: fewer than 0 steps, or more than `MAX_STEPS`.
         """
+        for label, of_label in images.items():
+            if isinstance(of_label, (str, bytes, os.PathLike)):  # a string would pass for a list of one-letter paths
+                raise DataError(f"class {label!r} is given one image where a list of images is due.")
         prepared = {label: [self._prepare_shot(image) for image in of_label] for label, of_label in images.items()}
         return self.adapt_prepared(prepared, steps)
 
@@ -196,9 +211,9 @@ class MetaModel:
         """`adapt` on images that `Graphs.prepare` gave."""
         self.check(images)
         labels = tuple(sorted(images))
-        steps = self.manifest.default_steps if steps is None else steps
-        if steps < 0:
-            raise EdgeAdaptError(f"{steps} steps are not possible; give 0 or more.")
+        steps = self.manifest.default_steps if steps is None else operator.index(steps)
+        if not 0 <= steps <= MAX_STEPS:
+            raise EdgeAdaptError(f"{steps} steps are not possible; give 0 or more, {MAX_STEPS} at most.")
         ordered = [
             (index, shot)
             for index, label in enumerate(labels)
@@ -226,18 +241,13 @@ class MetaModel:
 
     def check(self, images: Mapping[str, Sequence[object]]) -> None:
         """Raise unless the model can adapt to these classes (label -> images), before any of the images is read."""
-        if self.manifest.task != "classification":
-            raise BundleError(
-                f"{self.graphs.bundle.path} is a {self.manifest.task} model; this edge-adapt adapts classification only."
-            )
+        self.graphs.check_task()
         if len(images) < 2:
-            found = ", ".join(images) or "none"
+            found = ", ".join(map(str, images)) or "none"
             raise DataError(f"adapting needs two classes or more ({found} given); add images of something else.")
         for label, of_label in images.items():
-            if not label or not is_line(label):
-                raise DataError(
-                    f"{label!r} cannot be a class name, being empty or more than one line; rename the class."
-                )
+            if not isinstance(label, str) or not label or not is_line(label):
+                raise DataError(f"{label!r} cannot be a class name, which is one line of text; rename the class.")
             if not of_label:
                 raise DataError(f"class {label!r} has no images; add some or leave the class out.")
         ways, support = min(self.manifest.max_ways or MAX_WAYS, MAX_WAYS), self.manifest.max_support
