@@ -75,10 +75,11 @@ def demo(output: str, provider: Provider, threads: int | None) -> None:
     _print_table(predictions)
     click.echo(f"   Accuracy: {right} of {asked} query images right, {right / asked:.1%}\n")
 
+    shown = open_folder(characters / "support").classes
     rows = [
         Row(
             label,
-            [load_image(file.read()).image for file in open_folder(characters / "support").classes[label]],
+            [load_image(file.read()).image for file in shown[label]],
             [
                 Answer(load_image(file.read()).image, prediction.label, prediction.confidence)
                 for file, prediction in zip(files[label], predictions[label], strict=True)
