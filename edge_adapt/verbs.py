@@ -49,6 +49,11 @@ def open_for_evaluation(
 def _open_run(
     run: str | os.PathLike[str], all_layers: bool, backbone: nn.Module | None, provider: Provider, threads: int | None
 ) -> tuple[EpisodeModel, Preprocessing, int]:
+    # Before PyTorch is missed: on a device, a folder here is photos in the wrong place.
+    if not (Path(run) / "checkpoint.pt").is_file():
+        raise EdgeAdaptError(
+            f"{os.fspath(run)}: there is no checkpoint.pt; give a bundle, or the folder of a training run."
+        )
     try:
         import torch
 

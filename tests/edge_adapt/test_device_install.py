@@ -91,12 +91,14 @@ main(ARGUMENTS)
     [
         ("onnxruntime", ["adapt", "photos", "-o", "x.edge", "--model", str(TINY)], "edge-adapt[cpu]"),
         ("onnxruntime", ["info", str(TINY)], "edge-adapt[cpu]"),
-        ("torch", ["evaluate", "photos", "photos"], "edge-adapt[train]"),
+        ("torch", ["evaluate", "run", "photos"], "edge-adapt[train]"),
     ],
 )
 def test_what_is_missing_is_named_with_the_command_that_brings_it(
     folder: Path, missing: str, arguments: list[str], install: str
 ) -> None:
+    (folder / "run").mkdir()
+    (folder / "run" / "checkpoint.pt").touch()
     refused = f"REFUSED, ERROR = {{{missing!r}}}, lambda text: ModuleNotFoundError(text, name={missing!r})\n"
     result = run(folder, refused + REFUSE + MISSING.replace("ARGUMENTS", repr(arguments)))
     assert result.returncode == 1, result.stderr
