@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import sys
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -47,6 +48,9 @@ class _Group(click.Group):
         if isinstance(sys.stdout, io.TextIOWrapper):
             # A file name need not be valid Unicode, and a terminal need not show all of Unicode.
             sys.stdout.reconfigure(errors="backslashreplace")
+        if not sys.warnoptions:
+            # Of an image that it then reads, or refuses with an error, Pillow also warns.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
             return super().invoke(ctx)
         except EdgeAdaptError as error:

@@ -46,6 +46,9 @@ def adapt(photos: str, output: str, model: str, steps: int | None, provider: Pro
     from edge_adapt.runtime.model import folds, load_model
 
     meta_model = load_model(model, provider, threads)
+    for source in (Path(photos), meta_model.graphs.bundle.path):
+        if Path(output).exists() and source.exists() and source.samefile(output):
+            raise DataError(f"{output} is what the classifier is made from and would be lost; write to another file.")
     images = prepare_support(meta_model, photos, progress=True)
     total = sum(map(len, images.values()))
     click.echo(f"{options.plural(len(images), 'class', 'classes')}, {options.plural(total, 'image')}:")

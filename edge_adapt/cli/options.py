@@ -26,8 +26,10 @@ def runs_a_bundle(command: Command) -> Command:
     return provider(threads(command))
 
 
+MOST_THREADS = 1024
+
 threads = click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", show_default="all cores", help="CPU threads."
+    "--threads", type=click.IntRange(1, MOST_THREADS), metavar="N", show_default="all cores", help="CPU threads."
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

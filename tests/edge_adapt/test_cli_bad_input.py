@@ -309,6 +309,40 @@ def test_a_place_where_nothing_can_be_saved(photos: Path, tmp_path: Path, output
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("lost", ["photos.zip", "model.edge"])
+def test_what_a_classifier_is_made_from_is_not_replaced_by_it(photos: Path, tmp_path: Path, lost: str) -> None:
+    model, archive = tmp_path / "model.edge", tmp_path / "photos.zip"
+    model.write_bytes(TINY.read_bytes())
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name, data in tree(photos).items():
+            opened.writestr(name, data)
+    (tmp_path / "link").symlink_to(tmp_path / lost)
+    before = tree(tmp_path)
+    for output in (tmp_path / lost, tmp_path / "link"):
+        assert "would be lost" in complaint(command("adapt", archive, "-o", output, "--model", model))
+    assert tree(tmp_path) == before
+
+
+def test_photos_where_a_run_or_a_bundle_is_needed(photos: Path) -> None:
+    assert "give a bundle" in complaint(command("evaluate", photos, TINY))
+
+
+@pytest.mark.parametrize(
+    ("option", "status"), [("--steps=100000000000000000000", 1), ("--threads=100000000000000000000", 2)]
+)
+def test_a_number_beyond_all_bounds(mine: Path, photos: Path, tmp_path: Path, option: str, status: int) -> None:
+    complaint(command("adapt", photos, "-o", tmp_path / "x.edge", "--model", TINY, option), status)
+    assert not (tmp_path / "x.edge").exists()
+    if status == 1:
+        complaint(command("evaluate", TINY, photos, "--way=2", option))
+
+
+def test_pillow_does_not_warn_beside_the_error(mine: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    (tmp_path / "x.tif").write_bytes(b"II*\0\x08\0\0\0\0\0")
+    assert "cannot be decoded" in complaint(command("classify", mine, tmp_path / "x.tif"))
+    assert not recwarn.list
+
+
 def test_an_error_of_the_system_is_a_sentence_too(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "file" in complaint(command("demo", "--output", tmp_path / "file" / "demo"))
