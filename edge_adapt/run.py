@@ -31,11 +31,15 @@ from edge_adapt.learner import Embedding, MetaLearner
 from edge_adapt.outer_loop import ALL_LAYERS, Method
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.evaluation import MAX_STEPS
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.tuning import Tuning
 
 CHECKPOINT_VERSION = 1
+
+MAX_META_BATCH = 100_000
+"""Episodes in an outer step at most: more is a slip of the finger, and the first step would not end."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,9 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise EdgeAdaptError(f"{name} is {value}; take a number above 0.")
-        if self.seed >= 2**32:
-            raise EdgeAdaptError(f"seed is {self.seed}; take one below 2^32.")
+        for name, largest in (("steps", MAX_STEPS), ("meta_batch", MAX_META_BATCH), ("seed", 2**32 - 1)):
+            if getattr(self, name) > largest:
+                raise EdgeAdaptError(f"{name} is {getattr(self, name)}; take {largest} or less.")
 
     @property
     def preprocessing(self) -> Preprocessing:

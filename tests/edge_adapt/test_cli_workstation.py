@@ -181,6 +181,13 @@ def test_two_budgets_are_wrong_usage(data: Path) -> None:
     assert "--minutes" in sentence
 
 
+@pytest.mark.parametrize("option", ["steps", "meta-batch", "seed"])
+def test_a_setting_beyond_all_bounds(data: Path, tmp_path: Path, option: str) -> None:
+    message = complaint(command("train", data, "-o", tmp_path / "run", f"--{option}={10**20}"))
+    assert message.startswith(f"{option.replace('-', '_')} is {10**20}; take ")
+    assert not (tmp_path / "run").exists()
+
+
 def test_too_few_classes_or_images_for_the_episodes(data: Path, tmp_path: Path) -> None:
     for arguments, option in ((["--way", "13"], "--way"), (["--way", "4", "--shot", "5"], "--shot")):
         assert option in complaint(command("train", data, "-o", tmp_path / "run", *arguments))
