@@ -71,7 +71,7 @@ def open_folder(path: str | os.PathLike[str]) -> ImageFolder:
             without images, two classes whose names differ only in Unicode form, folders nested deeper than
             MAX_DEPTH, or a zip that is damaged, encrypted or compressed in an unusual way.
     """
-    path = Path(path)
+    path = _given(path)
     kind = _kind(path)
     if kind == "file":
         raise DataError(f"{path} is neither a folder nor a .zip file, one of which is needed here.")
@@ -140,7 +140,7 @@ def list_images(path: str | os.PathLike[str]) -> tuple[ImageFile, ...]:
         DataError: nothing there, a folder or zip without images, folders nested deeper than MAX_DEPTH, or a zip that
             cannot be read.
     """
-    path = Path(path)
+    path = _given(path)
     kind = _kind(path)
     if kind == "file":
         return (ImageFile(str(path), partial(read_file, path, str(path))),)
@@ -151,6 +151,13 @@ def list_images(path: str | os.PathLike[str]) -> tuple[ImageFile, ...]:
     if not files:
         raise DataError(f"{path} holds no images.")
     return tuple(sorted(files, key=_by_name))
+
+
+def _given(path: str | os.PathLike[str]) -> Path:
+    """The path, unless it is empty: that is an unset variable, not the folder one happens to be in."""
+    if not os.fspath(path):
+        raise DataError("the path of the images is empty; give a folder, a zip or an image.")
+    return Path(path)
 
 
 def _kind(path: Path) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import io
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -155,9 +156,12 @@ def read_file(path: str | os.PathLike[str], name: str) -> bytes:
         ImageError: the file is missing, a folder, unreadable, empty or too large; its message says `name`.
     """
     try:
+        status = Path(path).stat()  # before opening: a pipe waits for a writer, and some devices never end
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ImageError(f"{name} is a device or a pipe, but one image file is needed here.")
+        if status.st_size > MAX_ENCODED_BYTES:
+            raise ImageError(f"{name} is larger than an image may be ({MAX_ENCODED_BYTES >> 20} MiB).")
         with Path(path).open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_ENCODED_BYTES:
-                raise ImageError(f"{name} is larger than an image may be ({MAX_ENCODED_BYTES >> 20} MiB).")
             data = file.read()
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist; check the spelling of the path.") from error

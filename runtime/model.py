@@ -19,6 +19,7 @@ from edge_adapt.runtime.bundle import Adapted, Bundle, Manifest, Shot, write_bun
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import BATCH, MAX_STEPS, HeadState
 from edge_adapt.runtime.images import ImageSource, load_image, preprocess
+from edge_adapt.runtime.leave_one_out import leave_one_out
 from edge_adapt.runtime.sessions import Provider, Session, scalar
 from edge_adapt.runtime.strict_json import is_line
 
@@ -32,9 +33,6 @@ MODELS = Path(__file__).parent / "models"
 
 MAX_WAYS = 200
 """Classes that `adapt` takes at most."""
-
-MAX_FOLDS = 100
-"""Shots that the leave-one-out estimate leaves out at most; more are sampled evenly."""
 
 
 @dataclass(frozen=True)
@@ -330,30 +328,6 @@ class Classifier:
 def _one_line(name: str) -> str:
     """A file name as a bundle can hold it: a file system allows line breaks, a bundle does not."""
     return name if is_line(name) else "".join(character if is_line(character) else "?" for character in name)
-
-
-def leave_one_out(
-    graphs: Graphs, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
-) -> float | None:
-    """The accuracy to expect: adapt without one shot, classify it, and so on through the support set.
-
-    Returns:
-        the share of right answers over `folds`, 0 to 1; None where there is no fold.
-    """
-    right, candidates = 0, folds(labels)
-    for left_out in candidates:
-        state, _ = graphs.adapt(np.delete(features, left_out, axis=0), np.delete(labels, left_out), n_way, steps)
-        right += int(graphs.predict(features[left_out : left_out + 1], state).argmax() == labels[left_out])
-    return right / len(candidates) if len(candidates) else None
-
-
-def folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The shots that `leave_one_out` leaves out, as indices into the support set.
-
-    A class with a single shot cannot spare it and is passed over. Above `MAX_FOLDS` shots, every k-th is left out.
-    """
-    candidates = np.flatnonzero(np.bincount(labels)[labels] > 1)
-    return candidates[:: -(-len(candidates) // MAX_FOLDS) or 1]
 
 
 def model_names() -> tuple[str, ...]:

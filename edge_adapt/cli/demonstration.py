@@ -43,7 +43,8 @@ def demo(output: str, provider: Provider, threads: int | None) -> None:
     from edge_adapt.runtime.folders import open_folder
     from edge_adapt.runtime.images import load_image
     from edge_adapt.runtime.labelled import prepare_support
-    from edge_adapt.runtime.model import folds, load_model
+    from edge_adapt.runtime.leave_one_out import folds
+    from edge_adapt.runtime.model import load_model
 
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,8 @@ def adapt(photos: str, output: str, model: str, steps: int | None, provider: Pro
     takes seconds. The accuracy to expect is estimated by leaving out one image at a time.
     """
     from edge_adapt.runtime.labelled import prepare_support
-    from edge_adapt.runtime.model import folds, load_model
+    from edge_adapt.runtime.leave_one_out import folds
+    from edge_adapt.runtime.model import load_model
 
     meta_model = load_model(model, provider, threads)
     for source in (Path(photos), meta_model.graphs.bundle.path):
@@ -57,6 +58,8 @@ def adapt(photos: str, output: str, model: str, steps: int | None, provider: Pro
     classifier = meta_model.adapt_prepared(images, steps)
     adapted = classifier.adapted
     click.echo(f"Support loss over {options.plural(adapted.steps, 'step')}: {options.loss_line(adapted.losses)}")
+    if adapted.losses and adapted.losses[-1] > adapted.losses[0]:
+        click.echo("The loss rose: these steps are too large for the images; fewer may do better, try --steps 0.")
     click.echo(options.expectation(adapted.leave_one_out, len(folds(adapted.support_targets))))
     classifier.save(output)
     click.echo(f"Saved {output} ({options.size(Path(output).stat().st_size)}).")

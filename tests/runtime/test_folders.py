@@ -8,7 +8,7 @@ import struct
 import tempfile
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -427,3 +427,9 @@ def test_nothing_to_classify(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=fault) as caught:
             list_images(path)
         assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("reader", [open_folder, list_images])
+def test_an_empty_path_is_not_the_current_folder(reader: Callable[[str], object]) -> None:
+    with pytest.raises(DataError, match="empty"):
+        reader("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -186,8 +187,9 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def denied(self: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "open", denied)  # root, who runs many a test, is denied nothing
     path = tmp_path / "locked.jpg"
+    path.touch()
+    monkeypatch.setattr(Path, "open", denied)  # root, who runs many a test, is denied nothing
     assert str(path) in refusal(path) and "permission denied" in refusal(path)
 
 
@@ -454,3 +456,10 @@ def test_decoding_a_png_imports_no_other_plugin(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script, str(path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "['PIL.PngImagePlugin']"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "photo.jpg")
+    with pytest.raises(ImageError, match=r"photo\.jpg is a device or a pipe"):
+        load_image(tmp_path / "photo.jpg")

@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_adapt.runtime import leave_one_out as leave_one_out_module
 from edge_adapt.runtime import model as model_module
 from edge_adapt.runtime.bundle import Adapted, Bundle, Manifest, write_bundle
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError, ImageError
 from edge_adapt.runtime.images import preprocess
+from edge_adapt.runtime.leave_one_out import folds
 from edge_adapt.runtime.model import (
     Classifier,
     Graphs,
     MetaModel,
-    folds,
     load,
     load_classifier,
     load_model,
@@ -260,7 +261,7 @@ def test_there_is_no_estimate_where_every_class_has_one_shot(tiny: MetaModel) ->
 def test_folds_are_spread_over_all_shots_that_can_be_spared(shots: list[int], most: int) -> None:
     labels = np.repeat(np.arange(len(shots)), shots)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_module, "MAX_FOLDS", most)
+        patch.setattr(leave_one_out_module, "MAX_FOLDS", most)
         found = folds(labels).tolist()
     candidates = [index for index, label in enumerate(labels) if shots[label] > 1]
     assert len(found) <= most
@@ -282,7 +283,7 @@ def test_a_large_support_set_is_estimated_from_some_of_its_shots(
         return adapt(self, *arguments)
 
     monkeypatch.setattr(Graphs, "adapt", count)
-    monkeypatch.setattr(model_module, "MAX_FOLDS", 5)
+    monkeypatch.setattr(leave_one_out_module, "MAX_FOLDS", 5)
     adapted = tiny.adapt(photos({"a": 6, "b": 7})).adapted
     assert calls == 1 + 5 and adapted.leave_one_out is not None
 

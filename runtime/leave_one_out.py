@@ -1,0 +1,39 @@
+"""The accuracy to expect of a classifier, estimated from its own support set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edge_adapt.runtime.evaluation import EpisodeModel
+
+MAX_FOLDS = 100
+"""Shots that the leave-one-out estimate leaves out at most; more are sampled evenly."""
+
+
+def leave_one_out(
+    model: EpisodeModel, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+) -> float | None:
+    """The accuracy to expect: adapt without one shot, classify it, and so on through the support set.
+
+    Returns:
+        the share of right answers over `folds`, 0 to 1; None where there is no fold.
+    """
+    right, candidates = 0, folds(labels)
+    for left_out in candidates:
+        state, _ = model.adapt(np.delete(features, left_out, axis=0), np.delete(labels, left_out), n_way, steps)
+        right += int(model.predict(features[left_out : left_out + 1], state).argmax() == labels[left_out])
+    return right / len(candidates) if len(candidates) else None
+
+
+def folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The shots that `leave_one_out` leaves out, as indices into the support set.
+
+    A class with a single shot cannot spare it and is passed over. Above `MAX_FOLDS` shots, every k-th is left out.
+    """
+    candidates = np.flatnonzero(np.bincount(labels)[labels] > 1)
+    return candidates[:: -(-len(candidates) // MAX_FOLDS) or 1]
