@@ -1,6 +1,6 @@
 """Accuracy of a bundle on Omniglot, beside published figures, and how it behaves away from the usual four columns.
 
-    python benchmarks/accuracy.py OMNIGLOT.zip TEST_CLASSES.txt [--model characters]
+    python benchmarks/accuracy.py OMNIGLOT.zip TEST_CLASSES.txt [--model characters] [--record]
 
 Every image is embedded once, through the bundle and ONNX Runtime as on a device; the episodes then adapt and predict as
 `evaluate` does. With the Vinyals split's test characters, rotated, the first table is the one of the model card.
@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import machine, table
+from edge_adapt.export.bundle import add_accuracy
+from edge_adapt.runtime.bundle import Accuracy
 from edge_adapt.runtime.dataset import Episode, ImageDataset, draw_episodes, load_dataset
-from edge_adapt.runtime.evaluation import BATCH, EpisodeModel, evaluate_episodes
+from edge_adapt.runtime.evaluation import BATCH, EpisodeModel, Evaluation, evaluate_episodes
 from edge_adapt.runtime.model import Graphs, load_model
 
 EPISODES, N_QUERY, SEED = 1000, 15, 0
@@ -65,9 +67,9 @@ class Embedded:
     data: ImageDataset
     steps: int
 
-    def accuracy(self, n_way: int, n_shot: int, episodes: int = EPISODES) -> str:
-        """In percent, with its 95% confidence interval."""
-        result = evaluate_episodes(
+    def measure(self, n_way: int, n_shot: int, episodes: int = EPISODES) -> Evaluation:
+        """Accuracy over episodes."""
+        return evaluate_episodes(
             self.head,
             self.data,
             n_way=n_way,
@@ -77,7 +79,6 @@ class Embedded:
             steps=self.steps,
             seed=SEED,
         )
-        return percent(result.accuracy, result.ci95)
 
     def logits(self, episode: Episode, labels: NDArray[np.int64], n_way: int) -> NDArray[np.float32]:
         """Of the query set [Q, N], after adapting to the support set with these labels."""
@@ -89,6 +90,11 @@ class Embedded:
 def with_features(graphs: Graphs, data: ImageDataset) -> ImageDataset:
     """The data set with its images' features in their place, which no type foresees."""
     return replace(data, images=cast(NDArray[np.uint8], graphs.embed(data.images)))
+
+
+def shown(result: Evaluation) -> str:
+    """An accuracy in percent, with its 95% confidence interval."""
+    return percent(result.accuracy, result.ci95)
 
 
 def percent(mean: float, ci95: float) -> str:
@@ -158,6 +164,7 @@ def main() -> None:
     parser.add_argument("data", help="Omniglot, a folder or zip with one sub-folder a class.")
     parser.add_argument("classes", help="The test classes, one a line.")
     parser.add_argument("--model", default="characters", help="A bundle's path or name.")
+    parser.add_argument("--record", action="store_true", help="Write the first table's figures into the bundle.")
     arguments = parser.parse_args()
     graphs = load_model(arguments.model, provider="cpu").graphs
     data = load_dataset(arguments.data, graphs.manifest.preprocessing, [arguments.classes], rotations=True)
@@ -168,9 +175,10 @@ def main() -> None:
     print(machine("onnxruntime", "numpy"), "\n")
 
     print(f"Accuracy in percent over {EPISODES} episodes, {N_QUERY} queries a class.\n")
+    results = [embedded.measure(*column) for column in COLUMNS]
     ours = (
         f"**{arguments.model}**",
-        *(embedded.accuracy(*column) for column in COLUMNS),
+        *map(shown, results),
         Path(arguments.classes).stem,
         "no",
     )
@@ -179,7 +187,9 @@ def main() -> None:
     print(table(["method", *columns, "split", "query batch statistics"], rows), "\n")
 
     print(f"More ways, over {WIDE_EPISODES} episodes, {N_QUERY} queries a class.\n")
-    wide = [[f"{n_way}", *(embedded.accuracy(n_way, n_shot, WIDE_EPISODES) for n_shot in SHOTS)] for n_way in WAYS]
+    wide = [
+        [f"{n_way}", *(shown(embedded.measure(n_way, n_shot, WIDE_EPISODES)) for n_shot in SHOTS)] for n_way in WAYS
+    ]
     print(table(["ways", *(f"{n_shot}-shot" for n_shot in SHOTS)], wide), "\n")
 
     print(f"Unequal shots: half of the classes with {FEW}, half with {MANY}; {EPISODES} episodes, 1 query a class.\n")
@@ -190,6 +200,13 @@ def main() -> None:
     print(f"Permuted classes against permuted logits, largest relative difference: {permutations}.")
     difference, labels = batch_difference(graphs, data)
     print(f"{BATCH} images alone against in one batch: logits {difference:.1e} (relative), {labels} labels differ.")
+    if arguments.record:
+        described = f"Omniglot, {Path(arguments.classes).stem}, with rotations"
+        add_accuracy(
+            graphs.bundle.path,
+            tuple(Accuracy(described, r.n_way, r.n_shot, r.n_query, r.episodes, r.accuracy, r.ci95) for r in results),
+        )
+        print(f"\nRecorded in {graphs.bundle.path}.")
 
 
 if __name__ == "__main__":
