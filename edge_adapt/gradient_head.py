@@ -41,8 +41,8 @@ class GradientHead(nn.Module):
     the step that the curvature allows. A plain mean over the support set would let the class with 15 shots outweigh the class
     with 1 (1 to 9 points of accuracy lost in trials at 20 ways). The unit makes a rate mean the same for every backbone and
     every number of classes: each class's row of weights sees N times less of the mean loss, and the logits it gives move with
-    the features' squared norm. In trials five steps at rates up to 2 never cost as much as 0.1 points, from 5 to 200 ways and 1 to
-    15 shots, equal or not, while a rate of the plain mean loss that was harmless at 20 ways overshot at 5.
+    the features' squared norm. In trials five steps at rates up to 2 never cost as much as 0.1 points, from 5 to 200 ways and 1
+    to 15 shots, equal or not, while a rate of the plain mean loss that was harmless at 20 ways overshot at 5.
 
     Args:
         initialization: `prototype` starts from weight = 2 s c, bias = -s |c|^2 for the class means c of the features, with
