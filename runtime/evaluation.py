@@ -62,6 +62,18 @@ class Evaluation:
     seed: int
 
 
+def embed_dataset(model: EpisodeModel, data: ImageDataset, progress: bool = False) -> NDArray[np.float32]:
+    """The features of every image, float32 [I, D]: they do not depend on the episode, so each is embedded once."""
+    from edge_adapt.runtime.progress import Progress
+
+    with Progress("embedding", len(data.images), "images", show=progress) as bar:
+        features = []
+        for start in range(0, len(data.images), BATCH):
+            features.append(model.embed(data.images[start : start + BATCH]))
+            bar.advance(len(features[-1]))
+    return np.concatenate(features)
+
+
 def evaluate_episodes(
     model: EpisodeModel,
     data: ImageDataset,
@@ -72,15 +84,22 @@ def evaluate_episodes(
     episodes: int,
     steps: int,
     seed: int,
+    features: NDArray[np.float32] | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Measure a model over random episodes, each query on its own (non-transductive).
 
-    The features do not depend on the episode, so every image is embedded once.
+    Args:
+        model: what is measured.
+        data: what the episodes are drawn from.
+        n_way, n_shot, n_query, episodes, seed: as `draw_episodes` takes them.
+        steps: of the inner loop.
+        features: what `embed_dataset` gave for this model and data, to measure several things on it; None embeds here.
+        progress: show a bar.
 
     Raises:
         DataError: the data set is too small for such episodes.
-        EdgeAdaptError: an argument that no episode can have.
+        EdgeAdaptError: an argument that no episode can have, or features of another number of images.
     """
     # Not needed to classify, and a device that classifies starts sooner without.
     from edge_adapt.runtime.dataset import draw_episodes
@@ -93,17 +112,15 @@ def evaluate_episodes(
     if steps > MAX_STEPS:
         raise EdgeAdaptError(f"steps is {steps}; take {MAX_STEPS} or fewer.")
     data.require(n_way, n_shot + 1)
-    with Progress("embedding", len(data.images), "images", show=progress) as bar:
-        features = []
-        for start in range(0, len(data.images), BATCH):
-            features.append(model.embed(data.images[start : start + BATCH]))
-            bar.advance(len(features[-1]))
-    embedded = np.concatenate(features)
+    if features is None:
+        features = embed_dataset(model, data, progress)
+    elif len(features) != len(data.images):
+        raise EdgeAdaptError(f"{data.source}: there are {len(data.images)} images and features of {len(features)}.")
     accuracies = []
     with Progress("evaluating", episodes, "episodes", show=progress) as bar:
         for episode in draw_episodes(data, n_way, n_shot, n_query, episodes, seed):
-            state, _ = model.adapt(embedded[episode.support], episode.support_labels, n_way, steps)
-            logits = model.predict(embedded[episode.query], state)
+            state, _ = model.adapt(features[episode.support], episode.support_labels, n_way, steps)
+            logits = model.predict(features[episode.query], state)
             accuracies.append(float((logits.argmax(axis=1) == episode.query_labels).mean()))
             bar.advance()
     spread = float(np.std(accuracies, ddof=1)) if episodes > 1 else 0.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_adapt.runtime import evaluation
 from edge_adapt.runtime.dataset import ImageDataset, draw_episodes
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import Evaluation, HeadState, evaluate_episodes
+from edge_adapt.runtime.evaluation import Evaluation, HeadState, embed_dataset, evaluate_episodes
 
 ARGUMENTS: dict[str, Any] = {"n_way": 4, "n_shot": 2, "n_query": 5, "episodes": 50, "steps": 3, "seed": 11}
 
@@ -73,6 +73,18 @@ def test_every_image_is_embedded_once_in_batches(data: ImageDataset) -> None:
     oracle = Oracle()
     evaluate_episodes(oracle, data, **ARGUMENTS)
     assert sum(oracle.embedded) == len(data.images) and max(oracle.embedded) <= evaluation.BATCH
+
+
+def test_features_computed_before_measure_the_same(data: ImageDataset) -> None:
+    oracle = Oracle((1, 5, 8))
+    features = embed_dataset(oracle, data)
+    assert features.shape == (len(data.images), 1) and features.dtype == np.float32
+    oracle.embedded.clear()
+    given = evaluate_episodes(oracle, data, **ARGUMENTS, features=features)
+    assert not oracle.embedded
+    assert given == evaluate_episodes(oracle, data, **ARGUMENTS)
+    with pytest.raises(EdgeAdaptError, match="ten: there are 85 images and features of 84"):
+        evaluate_episodes(oracle, data, **ARGUMENTS, features=features[1:])
 
 
 @pytest.mark.parametrize("n_way", [2, 5])
