@@ -1,14 +1,11 @@
-"""Backbones: images to features. Each takes float [B, C, H, W] and returns float [B, D]."""
+"""Conv4, the small backbone of the few-shot literature."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-Normalization = Literal["batch", "group"]
+from edge_adapt.backbones.layers import Normalization, normalization_of
 
 
 class Conv4(nn.Module):
@@ -29,16 +26,10 @@ class Conv4(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels if block == 0 else width, width, 3, padding=1, bias=False) for block in range(4)
         )
-        self.normalizations = nn.ModuleList(
-            nn.BatchNorm2d(width) if normalization == "batch" else nn.GroupNorm(8, width) for _ in range(4)
-        )
+        self.normalizations = nn.ModuleList(normalization_of(normalization, width) for _ in range(4))
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = images
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             hidden = functional.relu(functional.max_pool2d(normalization(convolution(hidden)), 2))
         return hidden.flatten(1)  # [B, 64 * (H // 16) * (W // 16)]
-
-
-BACKBONES: dict[str, Callable[[int, Normalization], nn.Module]] = {"conv4": Conv4}
-"""By the name that `--backbone` takes: (channels, normalization) -> module."""

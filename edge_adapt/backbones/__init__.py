@@ -1,0 +1,21 @@
+"""Backbones: images to features, one in each file. Each takes float [B, C, H, W] and returns float [B, D]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from edge_adapt.backbones.conv4 import Conv4
+from edge_adapt.backbones.edge import Edge
+from edge_adapt.backbones.layers import Normalization
+from edge_adapt.backbones.resnet12 import ResNet12
+
+__all__ = ["BACKBONES", "Conv4", "Edge", "Normalization", "ResNet12"]
+
+BACKBONES: dict[str, Callable[[int, Normalization], nn.Module]] = {
+    "conv4": Conv4,
+    "edge": Edge,
+    "resnet12": ResNet12,
+}
+"""By the name that `--backbone` takes: (channels, normalization) -> module."""

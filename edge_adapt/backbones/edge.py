@@ -1,0 +1,46 @@
+"""Edge, our own backbone for small CPUs."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_adapt.backbones.layers import Convolution, Normalization
+
+
+class Edge(nn.Module):
+    """Seven 3x3 convolutions and two residual additions between 84x84 pixels and 256 features.
+
+    Made for ONNX Runtime on small CPUs: nothing but 3x3 convolutions that take their normalization, ReLU and addition into
+    themselves, in widths that are multiples of 16, and the first two with a stride of 2, because a large picture costs memory
+    traffic before it costs arithmetic. Residual blocks after He et al., CVPR 2016, https://arxiv.org/abs/1512.03385.
+
+    Args:
+        channels: of the images, 1 or 3.
+        normalization: see `Normalization`.
+    """
+
+    def __init__(self, channels: int, normalization: Normalization = "batch") -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            Convolution(channels, 32, normalization, stride=2),
+            Convolution(32, 64, normalization, stride=2),
+            _Residual(64, normalization),
+            Convolution(64, 128, normalization, stride=2),
+            _Residual(128, normalization),
+            Convolution(128, 256, normalization, stride=2),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, 256]."""
+        return self.layers(images).mean((2, 3))  # type: ignore[no-any-return]
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int, normalization: Normalization) -> None:
+        super().__init__()
+        self.first = Convolution(width, width, normalization)
+        self.second = Convolution(width, width, normalization, activate=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return functional.relu(hidden + self.second(self.first(hidden)), inplace=True)
