@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Normalization = Literal["batch", "group"]
-"""`batch` for methods whose inner loop leaves the backbone alone: running statistics at evaluation, folded into the convolutions at
-export. `group` under an all-layer inner loop, where running statistics fall to chance (Bronskill et al., "TaskNorm", ICML 2020,
-https://arxiv.org/abs/2003.03284)."""
+"""`batch` for methods whose inner loop leaves the backbone alone: running statistics at evaluation, folded into the
+convolutions at export. `group` under an all-layer inner loop, where running statistics fall to chance (Bronskill et al.,
+"TaskNorm", ICML 2020, https://arxiv.org/abs/2003.03284)."""
 
 
 def normalization_of(kind: Normalization, width: int) -> nn.Module:

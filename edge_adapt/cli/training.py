@@ -54,7 +54,7 @@ _listing = click.Path()
 )
 @click.option(
     "--backbone",
-    type=click.Choice(["conv4"]),
+    type=click.Choice(["conv4", "edge", "resnet12"]),
     default="conv4",
     show_default=True,
     help="The network below the last layer.",
