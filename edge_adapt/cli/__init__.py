@@ -25,7 +25,7 @@ COMMANDS = {
     "models": "bundles",
     "train": "training",
     "evaluate": "evaluation",
-    "export": "training",
+    "export": "exporting",
 }
 """Each command and the module that holds it, which is imported when the command runs."""
 

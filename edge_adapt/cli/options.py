@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import click
+
+from edge_adapt.runtime.errors import MissingDependencyError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -25,6 +28,9 @@ def runs_a_bundle(command: Command) -> Command:
     )
     return provider(threads(command))
 
+
+TRAINING_PACKAGES = ("torch", "onnx", "onnxscript", "matplotlib")
+"""What the extra [train] brings."""
 
 MOST_THREADS = 1024
 
@@ -81,3 +87,12 @@ def expectation(leave_one_out: float | None, folds: int) -> str:
     return (
         f"Expect about {leave_one_out:.0%}: {right} of {plural(folds, 'image')} right when left out of the adaptation."
     )
+
+
+def require_training(command: str) -> None:
+    """Raise `MissingDependencyError` unless the extra [train] is installed, which this command needs."""
+    for package in TRAINING_PACKAGES:
+        if find_spec(package) is None:
+            raise MissingDependencyError(
+                f'`edge-adapt {command}` needs {package}, which is not installed; `pip install "edge-adapt[train]"` brings it.'
+            )

@@ -1,10 +1,9 @@
-"""Commands of a workstation, which need the extra [train]: train and export."""
+"""The command that meta-trains, which needs the extra [train]."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from edge_adapt.cli import options
-from edge_adapt.runtime.errors import DataError, EdgeAdaptError, MissingDependencyError
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 
 if TYPE_CHECKING:
     from edge_adapt.run import Checkpoint, Device, TrainingConfig
@@ -22,9 +21,6 @@ DEFAULT_MINUTES = 30.0
 """The budget of a run that is given none: on two cores enough for good results with conv4 on small images."""
 
 N_QUERY = 5
-
-TRAINING_PACKAGES = ("torch", "onnx", "onnxscript", "matplotlib")
-"""What the extra [train] brings."""
 
 _count = click.IntRange(min=1)
 _listing = click.Path()
@@ -190,7 +186,7 @@ def train(
     """
     if settings["iterations"] and settings["minutes"]:
         raise click.UsageError("--iterations and --minutes exclude each other.")
-    _require_training("train")
+    options.require_training("train")
     import torch
 
     from edge_adapt.run import load_checkpoint
@@ -290,37 +286,3 @@ def _print_outcome(run: str, checkpoint: Checkpoint, validation: ImageDataset | 
         click.echo(f"Validation classes: {last.validation:.2%}, {n_way}-way {checkpoint.config.n_shot}-shot")
     click.echo(f"Curve: {Path(run) / 'curve.png'}")
     click.echo(f"Next: edge-adapt export {run} -o MODEL.edge")
-
-
-@click.command(
-    epilog=options.examples(
-        "edge-adapt export run -o model.edge --license CC-BY-4.0",
-        "edge-adapt adapt photos -o mine.edge --model model.edge",
-    ),
-)
-@click.argument("run", type=click.Path())
-@click.option("-o", "--output", required=True, type=click.Path(), metavar="MODEL.edge", help="The bundle to write.")
-@click.option("--name", default="", metavar="NAME", show_default="as the file", help="What the model is called.")
-@click.option("--license", default="", metavar="SPDX", help="Of the weights, such as Apache-2.0.")
-def export(run: str, output: str, name: str, license: str) -> None:
-    """Write the model in RUN as a bundle, which runs without PyTorch.
-
-    The bundle is compared with PyTorch first: features, head state and logits for several numbers of classes, images and steps,
-    then the accuracy over the same 200 episodes. One that disagrees is not written.
-    """
-    _require_training("export")
-    from edge_adapt.exporting import export_bundle
-
-    click.echo("The bundle against PyTorch:")
-    export_bundle(run, output, name=name, license=license, report=lambda comparison: click.echo(f"  {comparison}"))
-    click.echo(f"Saved {output} ({options.size(Path(output).stat().st_size)}).")
-    click.echo(f"Next: edge-adapt evaluate {output} DATA")
-    click.echo(f"      edge-adapt adapt PHOTOS -o MINE.edge --model {output}")
-
-
-def _require_training(command: str) -> None:
-    for package in TRAINING_PACKAGES:
-        if find_spec(package) is None:
-            raise MissingDependencyError(
-                f'`edge-adapt {command}` needs {package}, which is not installed; `pip install "edge-adapt[train]"` brings it.'
-            )
