@@ -133,8 +133,9 @@ class Graphs:
         Raises:
             ImageError: the image cannot be read.
         """
-        image = load_image(source, name)
-        return PreparedImage(image.name, image.sha256, preprocess(image.image, self.manifest.preprocessing))
+        preprocessing = self.manifest.preprocessing
+        image = load_image(source, name, (preprocessing.width, preprocessing.height))
+        return PreparedImage(image.name, image.sha256, preprocess(image.image, preprocessing))
 
     def check_task(self) -> None:
         """Raise BundleError unless the model classifies: the format has room for regression, which is not run here."""
