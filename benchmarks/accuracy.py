@@ -25,7 +25,8 @@ from edge_adapt.export.bundle import add_accuracy
 from edge_adapt.runtime.bundle import Accuracy
 from edge_adapt.runtime.dataset import Episode, ImageDataset, draw_episodes, load_dataset
 from edge_adapt.runtime.evaluation import BATCH, EpisodeModel, Evaluation, evaluate_episodes
-from edge_adapt.runtime.model import Graphs, load_model
+from edge_adapt.runtime.graphs import Graphs
+from edge_adapt.runtime.model import load_model
 
 EPISODES, N_QUERY, SEED = 1000, 15, 0
 COLUMNS = ((5, 1), (5, 5), (20, 1), (20, 5))

@@ -14,8 +14,8 @@ from edge_adapt.export.parity import Comparison, check_parity
 from edge_adapt.runtime.bundle import Accuracy, Bundle, Golden, Manifest, write_bundle
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import EpisodeModel
+from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images import Preprocessing
-from edge_adapt.runtime.model import Graphs
 
 GOLDEN_TOLERANCE = 1e-3
 """Processors differ in the order of their sums; a wrong graph differs by more than a thousandth."""

@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import stat
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -43,6 +44,7 @@ MAX_MODEL_SIDE = 8192
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
 _REDUCING_GAP = 3  # at 2, pixels change by twice as much (root mean square), and decoding is hardly faster
+_LOADING = threading.Lock()  # a PIL image, which may be given twice, reads its file and its EXIF data when first asked
 _READABLE = "JPEG, PNG, GIF, BMP, WebP, TIFF and PPM"
 _HEIC_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
@@ -123,7 +125,8 @@ def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None
     if isinstance(source, np.ndarray):
         image = _finish(_from_array(source, name), name)
     elif isinstance(source, Image.Image):
-        image = _finish(source, name)
+        with _LOADING:
+            image = _finish(source, name)
     else:
         raise ImageError(
             f"{name} is of type {type(source).__name__}, but an image is a path, the bytes of a file, "

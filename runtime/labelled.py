@@ -6,19 +6,20 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from edge_adapt.runtime.dataset import open_classes
 from edge_adapt.runtime.errors import DataError
-from edge_adapt.runtime.evaluation import BATCH
-from edge_adapt.runtime.folders import open_folder
-from edge_adapt.runtime.model import Classifier, MetaModel, PreparedImage
+from edge_adapt.runtime.folders import ImageFile, open_folder
+from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
+from edge_adapt.runtime.model import Classifier, MetaModel
 from edge_adapt.runtime.progress import Progress
 
 
-def prepare_support(
+def embed_support(
     model: MetaModel, path: str | os.PathLike[str], progress: bool = False
-) -> dict[str, list[PreparedImage]]:
-    """Read the support set from a folder or zip with one sub-folder a class, for `MetaModel.adapt_prepared`.
+) -> dict[str, list[EmbeddedImage]]:
+    """Embed the support set in a folder or zip with one sub-folder a class, for `MetaModel.adapt_embedded`.
 
     A shot is named by its path below the folder: where the folder lay is nobody's business who gets the classifier.
 
@@ -28,15 +29,18 @@ def prepare_support(
     """
     folder = open_folder(path)
     model.check(folder.classes)
-    images: dict[str, list[PreparedImage]] = {}
-    with Progress(f"reading {path}", sum(map(len, folder.classes.values())), "images", show=progress) as bar:
-        for label, files in folder.classes.items():
-            images[label] = []
-            for file in files:
-                image = model.graphs.prepare(file.read(), f"{path}/{file.name}")
-                images[label].append(replace(image, name=file.name))
-                bar.advance()
+    images: dict[str, list[EmbeddedImage]] = {label: [] for label in folder.classes}
+    files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
+    embedded = model.graphs.embed_each(partial(_embed_file, path), (file for _, file in files))
+    with Progress(f"reading {path}", len(files), "images", show=progress) as bar:
+        for (label, file), image in zip(files, embedded, strict=True):
+            images[label].append(replace(image, name=file.name))
+            bar.advance()
     return images
+
+
+def _embed_file(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage:
+    return graphs.embed_image(file.read(), f"{path}/{file.name}")
 
 
 @dataclass(frozen=True)
@@ -107,15 +111,12 @@ def evaluate_classifier(
     known = {shot.sha256 for shot in classifier.adapted.shots}
     answers: Counter[tuple[str, str]] = Counter()
     in_support = 0
+    embedded = classifier.graphs.embed_each(partial(_embed_file, path), (file for _, file in files))
     with Progress(f"classifying {path}", len(files), "images", show=progress) as bar:
-        for start in range(0, len(files), BATCH):
-            batch: list[PreparedImage] = []
-            for _, file in files[start : start + BATCH]:
-                batch.append(classifier.graphs.prepare(file.read(), f"{path}/{file.name}"))
-                bar.advance()
-            in_support += sum(image.sha256 in known for image in batch)
-            for (label, _), prediction in zip(files[start:], classifier.classify_prepared(batch), strict=False):
-                answers[label, prediction.label] += 1
+        for (label, _), image in zip(files, embedded, strict=True):
+            in_support += image.sha256 in known
+            answers[label, classifier.classify_embedded(image).label] += 1
+            bar.advance()
     right = sum(count for (label, predicted), count in answers.items() if label == predicted)
     results = tuple(ClassResult(label, len(of), answers[label, label]) for label, of in folder.classes.items())
     confusions = tuple(

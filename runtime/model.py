@@ -1,7 +1,4 @@
-"""A meta-model that adapts and a classifier that classifies: the three graphs of a bundle, called with images.
-
-This file knows no method by name. It decodes images, calls `embed`, `adapt` and `predict`, and keeps what they give.
-"""
+"""A meta-model that adapts and a classifier that classifies, and what opens them."""
 
 from __future__ import annotations
 
@@ -9,24 +6,18 @@ import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_adapt.runtime.bundle import Adapted, Bundle, Manifest, Shot, write_bundle
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import BATCH, MAX_STEPS, HeadState
-from edge_adapt.runtime.images import ImageSource, load_image, preprocess
+from edge_adapt.runtime.evaluation import MAX_STEPS, HeadState
+from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
+from edge_adapt.runtime.images import ImageSource
 from edge_adapt.runtime.leave_one_out import leave_one_out
-from edge_adapt.runtime.sessions import Provider, Session, scalar
+from edge_adapt.runtime.sessions import Provider
 from edge_adapt.runtime.strict_json import is_line
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from numpy.typing import NDArray
 
 MODELS = Path(__file__).parent / "models"
 """The folder of the bundled models."""
@@ -48,125 +39,6 @@ class Prediction:
     label: str
     confidence: float
     scores: Mapping[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedImage:
-    """An image as `embed` takes it, and which image it is.
-
-    Attributes:
-        name, sha256: see `edge_adapt.runtime.images.LoadedImage`.
-        pixels: uint8 [H, W, C]; a photo takes a thousand times the memory, so none is kept longer than it takes to prepare it.
-    """
-
-    name: str
-    sha256: str
-    pixels: NDArray[np.uint8]
-
-
-class Graphs:
-    """The three graphs of a bundle, each loaded when it is first called.
-
-    Args:
-        bundle: the file.
-        provider: what runs `embed`; the other two are microseconds of work and stay on the CPU.
-        threads: of `embed` on the CPU; None takes all cores.
-    """
-
-    def __init__(self, bundle: Bundle, provider: Provider = "auto", threads: int | None = None) -> None:
-        self.bundle = bundle
-        self._provider: Provider = provider
-        self._threads = threads
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the bundle says about itself."""
-        return self.bundle.manifest
-
-    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Preprocessed images, uint8 [B, H, W, C], to features, float32 [B, D]; B may be 0."""
-        size = self.manifest.feature_size
-        batches = [np.empty((0, size), np.float32)]
-        for start in range(0, len(images), BATCH):
-            batch = images[start : start + BATCH]
-            features = self._embed.run({"images": batch})[0]
-            batches.append(self._checked("embed.onnx", "features", features, (len(batch), size)))
-        return np.concatenate(batches)
-
-    def adapt(
-        self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
-    ) -> tuple[HeadState, NDArray[np.float32]]:
-        """Support features [M, D] and labels [M] in 0..n_way-1 to the head state and the support loss before each step."""
-        feeds: HeadState = {"features": features, "targets": labels, "n_way": scalar(n_way), "steps": scalar(steps)}
-        outputs = dict(zip(self._adapt.outputs, self._adapt.run(feeds), strict=True))
-        missing = {*self.manifest.head_state, "losses"} - set(outputs)
-        if missing:
-            raise BundleError(
-                f"{self.bundle.path}: adapt.onnx gives no {sorted(missing)[0]!r}; export the bundle again."
-            )
-        state = {name: outputs[name] for name in self.manifest.head_state}
-        return state, self._checked("adapt.onnx", "losses", outputs["losses"], (None,))
-
-    def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
-        """Query features [B, D] and the head state to logits [B, N]."""
-        logits = self._predict.run({"features": features, **state})[0]
-        return self._checked("predict.onnx", "logits", logits, (len(features), None))
-
-    def _checked(
-        self, graph: str, name: str, output: NDArray[Any], expected: tuple[int | None, ...]
-    ) -> NDArray[np.float32]:
-        """An output, if it has the dtype and shape (None: any length) that the format gives it; a bundle is data from outside."""
-        fits = len(output.shape) == len(expected) and all(
-            length in (None, found) for length, found in zip(expected, output.shape, strict=True)
-        )
-        if output.dtype != np.float32 or not fits:
-            due = ", ".join("any" if length is None else str(length) for length in expected)
-            raise BundleError(
-                f"{self.bundle.path}: {graph} gives {name} as {output.dtype} {list(output.shape)} where float32 [{due}] is due; "
-                "export the bundle again."
-            )
-        return output
-
-    def prepare(self, source: ImageSource, name: str = "") -> PreparedImage:
-        """Read an image and bring it to the model's pixels.
-
-        Raises:
-            ImageError: the image cannot be read.
-        """
-        preprocessing = self.manifest.preprocessing
-        image = load_image(source, name, (preprocessing.width, preprocessing.height))
-        return PreparedImage(image.name, image.sha256, preprocess(image.image, preprocessing))
-
-    def check_task(self) -> None:
-        """Raise BundleError unless the model classifies: the format has room for regression, which is not run here."""
-        if self.manifest.task != "classification":
-            raise BundleError(
-                f"{self.bundle.path} is a {self.manifest.task} model; this edge-adapt adapts classification only."
-            )
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that really runs `embed`, in ONNX Runtime's words."""
-        return self._embed.provider
-
-    @cached_property
-    def _embed(self) -> Session:
-        return self._session("embed.onnx", ("images",), self._provider, self._threads)
-
-    @cached_property
-    def _adapt(self) -> Session:
-        self.check_task()
-        return self._session("adapt.onnx", ("features", "targets", "n_way", "steps"))
-
-    @cached_property
-    def _predict(self) -> Session:
-        self.check_task()
-        return self._session("predict.onnx", ("features", *self.manifest.head_state))
-
-    def _session(
-        self, graph: str, inputs: tuple[str, ...], provider: Provider = "cpu", threads: int | None = 1
-    ) -> Session:
-        return Session(self.bundle.graph(graph), f"{self.bundle.path}: {graph}", inputs, provider, threads)
 
 
 class MetaModel:
@@ -198,16 +70,14 @@ class MetaModel:
         for label, of_label in images.items():
             if isinstance(of_label, (str, bytes, os.PathLike)):  # a string would pass for a list of one-letter paths
                 raise DataError(f"class {label!r} is given one image where a list of images is due.")
-        prepared = {label: [self._prepare_shot(image) for image in of_label] for label, of_label in images.items()}
-        return self.adapt_prepared(prepared, steps)
+        shots: dict[str, list[EmbeddedImage]] = {label: [] for label in images}
+        sources = ((label, image) for label, of_label in images.items() for image in of_label)
+        for label, shot in self.graphs.embed_each(_embed_shot, sources):
+            shots[label].append(shot)
+        return self.adapt_embedded(shots, steps)
 
-    def _prepare_shot(self, source: ImageSource) -> PreparedImage:
-        """`Graphs.prepare`, named by the file alone: where it lay is nobody's business who gets the classifier."""
-        image = self.graphs.prepare(source)
-        return replace(image, name=Path(image.name).name)
-
-    def adapt_prepared(self, images: Mapping[str, Sequence[PreparedImage]], steps: int | None = None) -> Classifier:
-        """`adapt` on images that `Graphs.prepare` gave."""
+    def adapt_embedded(self, images: Mapping[str, Sequence[EmbeddedImage]], steps: int | None = None) -> Classifier:
+        """`adapt` on images that are embedded already."""
         self.check(images)
         labels = tuple(sorted(images))
         steps = self.manifest.default_steps if steps is None else operator.index(steps)
@@ -218,7 +88,7 @@ class MetaModel:
             for index, label in enumerate(labels)
             for shot in sorted(images[label], key=lambda s: (s.sha256, s.name))
         ]
-        features = self.graphs.embed(np.stack([shot.pixels for _, shot in ordered]))
+        features = np.stack([shot.features for _, shot in ordered])
         targets = np.array([index for index, _ in ordered], np.int64)
         state, losses = self.graphs.adapt(features, targets, len(labels), steps)
         for name, array in state.items():
@@ -290,27 +160,21 @@ class Classifier:
         Raises:
             ImageError: the image cannot be read.
         """
-        return self.classify_prepared([self.graphs.prepare(image)])[0]
+        return self.classify_embedded(self.graphs.embed_image(image))
 
     def classify_all(self, images: Iterable[ImageSource]) -> list[Prediction]:
         """Classify several images; each as if it were alone."""
-        return self.classify_prepared([self.graphs.prepare(image) for image in images])
+        return [self.classify_embedded(image) for image in self.graphs.embed_each(Graphs.embed_image, images)]
 
-    def classify_prepared(self, images: Sequence[PreparedImage]) -> list[Prediction]:
-        """`classify_all` on images that `Graphs.prepare` gave."""
-        if not images:
-            return []
-        features = self.graphs.embed(np.stack([image.pixels for image in images]))
-        logits = self.graphs.predict(features, self._state).astype(np.float64)
-        if logits.shape[1:] != (len(self.labels),) or not np.isfinite(logits).all():
+    def classify_embedded(self, image: EmbeddedImage) -> Prediction:
+        """`classify` on an image that is embedded already."""
+        logits = self.graphs.predict(image.features[None], self._state)[0].astype(np.float64)
+        if logits.shape != (len(self.labels),) or not np.isfinite(logits).all():
             raise BundleError(
                 f"{self.graphs.bundle.path}: predict.onnx gives no finite logits for {len(self.labels)} classes."
             )
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        return [self._prediction(row) for row in probabilities]
-
-    def _prediction(self, probabilities: NDArray[np.float64]) -> Prediction:
+        exponentials = np.exp(logits - logits.max())
+        probabilities = exponentials / exponentials.sum()
         order = np.argsort(-probabilities, kind="stable")
         scores = {self.labels[index]: float(probabilities[index]) for index in order}
         label = self.labels[order[0]]
@@ -324,6 +188,13 @@ class Classifier:
         """
         bundle = self.graphs.bundle
         write_bundle(path, self.manifest, {name: bundle.graph(name) for name in self.manifest.graphs}, self.adapted)
+
+
+def _embed_shot(graphs: Graphs, labelled: tuple[str, ImageSource]) -> tuple[str, EmbeddedImage]:
+    """A shot is named by its file alone: where it lay is nobody's business who gets the classifier."""
+    label, source = labelled
+    image = graphs.embed_image(source)
+    return label, replace(image, name=Path(image.name).name)
 
 
 def _one_line(name: str) -> str:

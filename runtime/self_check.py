@@ -11,7 +11,7 @@ from edge_adapt.runtime.errors import BundleError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge_adapt.runtime.model import Graphs
+    from edge_adapt.runtime.graphs import Graphs
 
 
 def self_check(graphs: Graphs) -> dict[str, float]:

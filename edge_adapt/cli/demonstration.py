@@ -42,7 +42,7 @@ def demo(output: str, provider: Provider, threads: int | None) -> None:
     from edge_adapt.runtime.files import write_atomically
     from edge_adapt.runtime.folders import open_folder
     from edge_adapt.runtime.images import load_image
-    from edge_adapt.runtime.labelled import prepare_support
+    from edge_adapt.runtime.labelled import embed_support
     from edge_adapt.runtime.leave_one_out import folds
     from edge_adapt.runtime.model import load_model
 
@@ -58,8 +58,8 @@ def demo(output: str, provider: Provider, threads: int | None) -> None:
     click.echo(f"   It was trained on {model.manifest.trained_on}.")
 
     watch.start()
-    support = prepare_support(model, characters / "support")
-    classifier = model.adapt_prepared(support)
+    support = embed_support(model, characters / "support")
+    classifier = model.adapt_embedded(support)
     adapted, duration = classifier.adapted, watch.lap()
     click.echo(f"2. Adapt it to {len(support)} new classes from {len(adapted.shots)} support images: {duration}")
     click.echo(f"   Support loss over {options.plural(adapted.steps, 'step')}: {options.loss_line(adapted.losses)}")
@@ -67,9 +67,10 @@ def demo(output: str, provider: Provider, threads: int | None) -> None:
 
     watch.start()
     files = open_folder(characters / "query").classes
-    queries = {label: [model.graphs.prepare(file.read()) for file in of_label] for label, of_label in files.items()}
-    predictions = {label: classifier.classify_prepared(of_label) for label, of_label in queries.items()}
-    asked = sum(map(len, queries.values()))
+    predictions = {
+        label: classifier.classify_all(file.read() for file in of_label) for label, of_label in files.items()
+    }
+    asked = sum(map(len, files.values()))
     duration, of_one = watch.lap(), watch.lap(asked)
     right = sum(prediction.label == label for label, of_label in predictions.items() for prediction in of_label)
     click.echo(f"3. Classify {asked} query images, drawn by other hands: {duration}, {of_one} an image")

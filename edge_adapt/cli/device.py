@@ -12,7 +12,11 @@ from edge_adapt.cli import options
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError, ImageError
 
 if TYPE_CHECKING:
-    from edge_adapt.runtime.model import Prediction, PreparedImage
+    from collections.abc import Iterator
+
+    from edge_adapt.runtime.folders import ImageFile
+    from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
+    from edge_adapt.runtime.model import Prediction
     from edge_adapt.runtime.sessions import Provider
 
 
@@ -42,7 +46,7 @@ def adapt(photos: str, output: str, model: str, steps: int | None, provider: Pro
     PHOTOS is a folder or a zip with one sub-folder a class, 2 to 200 of them, each with one image or more. Needs no network and
     takes seconds. The accuracy to expect is estimated by leaving out one image at a time.
     """
-    from edge_adapt.runtime.labelled import prepare_support
+    from edge_adapt.runtime.labelled import embed_support
     from edge_adapt.runtime.leave_one_out import folds
     from edge_adapt.runtime.model import load_model
 
@@ -50,12 +54,12 @@ def adapt(photos: str, output: str, model: str, steps: int | None, provider: Pro
     for source in (Path(photos), meta_model.graphs.bundle.path):
         if Path(output).exists() and source.exists() and source.samefile(output):
             raise DataError(f"{output} is what the classifier is made from and would be lost; write to another file.")
-    images = prepare_support(meta_model, photos, progress=True)
+    images = embed_support(meta_model, photos, progress=True)
     total = sum(map(len, images.values()))
     click.echo(f"{options.plural(len(images), 'class', 'classes')}, {options.plural(total, 'image')}:")
     counts = options.filled(f"{label} {len(of_label)}" for label, of_label in images.items())
     click.echo(textwrap.indent(counts, "  "))
-    classifier = meta_model.adapt_prepared(images, steps)
+    classifier = meta_model.adapt_embedded(images, steps)
     adapted = classifier.adapted
     click.echo(f"Support loss over {options.plural(adapted.steps, 'step')}: {options.loss_line(adapted.losses)}")
     if adapted.losses and adapted.losses[-1] > adapted.losses[0]:
@@ -91,40 +95,36 @@ def classify(
     Prints a line each with image, label and confidence, separated by tabs. Of a folder or zip, every image below it is
     classified. An image that cannot be read is named on standard error and passed over; the status is then 1.
     """
-    from edge_adapt.runtime.evaluation import BATCH
     from edge_adapt.runtime.folders import list_images
     from edge_adapt.runtime.model import load_classifier
 
     mine = load_classifier(classifier, provider, threads)
-    batch: list[PreparedImage] = []
-    failures = 0
 
-    def answer() -> None:
-        for image, prediction in zip(batch, mine.classify_prepared(batch), strict=True):
-            _print_prediction(image.name, prediction, top, as_json)
-        batch.clear()
-
-    def pass_over(error: EdgeAdaptError) -> None:
-        nonlocal failures
-        failures += 1
-        click.echo(f"Error: {error}", err=True)
-
-    for path in images:
-        try:
-            files = list_images(path)
-        except DataError as error:
-            pass_over(error)
-            continue
-        for file in files:
+    def files() -> Iterator[ImageFile | EdgeAdaptError]:
+        for path in images:
             try:
-                batch.append(mine.graphs.prepare(file.read(), file.name))
-            except (DataError, ImageError) as error:
-                pass_over(error)
-            if len(batch) == BATCH:
-                answer()
-    answer()
+                yield from list_images(path)
+            except DataError as error:
+                yield error
+
+    failures = 0
+    for outcome in mine.graphs.embed_each(_embed_or_fault, files()):
+        if isinstance(outcome, EdgeAdaptError):
+            failures += 1
+            click.echo(f"Error: {outcome}", err=True)
+        else:
+            _print_prediction(outcome.name, mine.classify_embedded(outcome), top, as_json)
     if failures:
         ctx.exit(1)
+
+
+def _embed_or_fault(graphs: Graphs, file: ImageFile | EdgeAdaptError) -> EmbeddedImage | EdgeAdaptError:
+    if isinstance(file, EdgeAdaptError):
+        return file
+    try:
+        return graphs.embed_image(file.read(), file.name)
+    except (DataError, ImageError) as error:
+        return error
 
 
 def _print_prediction(image: str, prediction: Prediction, top: int | None, as_json: bool) -> None:

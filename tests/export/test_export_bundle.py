@@ -26,7 +26,7 @@ from edge_adapt.run import TrainingConfig, load_learner
 from edge_adapt.runtime.bundle import Accuracy, Bundle
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.model import Graphs
+from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.self_check import self_check
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import train

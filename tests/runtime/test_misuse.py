@@ -18,11 +18,6 @@ from tests.conftest import TINY
 SUPPORT = {label: [np.full((8, 8, 3), 60 * index, np.uint8)] for index, label in enumerate("abc")}
 
 
-@pytest.fixture(scope="module")
-def tiny() -> MetaModel:
-    return load_model(TINY, "cpu")
-
-
 @pytest.mark.parametrize("image", ["a.jpg", Path("a.jpg"), b"\xff\xd8\xff"])
 def test_one_image_where_a_list_is_due(image: Any, tiny: MetaModel) -> None:
     with pytest.raises(DataError, match=r"^class 'cat' is given one image where a list of images is due\.$"):
