@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_adapt.runtime.errors import DataError
+from edge_adapt.runtime.errors import DataError, ImageError
 from edge_adapt.runtime.folders import ImageFolder, open_folder, select_classes
-from edge_adapt.runtime.images import Preprocessing, load_image, preprocess
-from edge_adapt.runtime.progress import Progress
+from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.progress import say
+
+IN_MEMORY = 1 << 30
+"""Bytes of pixels that are read into memory; a larger data set is mapped from a cache."""
+
+MOST_NAMED = 20
+"""Skipped images that are named; all of them are counted."""
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A data set after preprocessing, in memory.
+    """A data set after preprocessing, in memory or mapped from a cache.
 
     Attributes:
         source: where it came from, for messages.
         images: uint8 [I, H, W, C]; the images of a class lie side by side.
         class_names: one name a class.
         starts: int64 [classes + 1]; class c is images[starts[c]:starts[c + 1]].
+        files: one name an image, its path below `source` with "/"; empty for images that come from no files.
+        skipped: for each file that could not be read and was left out, the sentence that says why.
     """
 
     source: str
     images: NDArray[np.uint8]
     class_names: tuple[str, ...]
     starts: NDArray[np.int64]
+    files: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -57,38 +69,111 @@ def load_dataset(
     classes: Sequence[str | os.PathLike[str]] = (),
     rotations: bool = False,
     progress: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+    skip_bad: bool = False,
 ) -> ImageDataset:
-    """Read and preprocess every image of a folder or zip with one sub-folder a class.
+    """Read and preprocess every image of a folder or zip with one sub-folder a class, on all cores.
+
+    Pixels of more than `IN_MEMORY` bytes go into a file instead, in the folder `edge_adapt.runtime.dataset_cache.default_cache`,
+    and `images` maps that file: the system reads what is used and forgets what it has no memory for. The next time the file is
+    taken as it is, unless an image was added, removed or written to since.
 
     Args:
         path: the folder or zip.
         preprocessing: the size and channels to bring the images to.
         classes: files with one class a line; only classes whose path ends with a line are read. Empty: all.
-        rotations: make four classes of each, turned by 0, 90, 180 and 270 degrees; needs square images.
-        progress: show a bar.
+        rotations: make four classes of each, turned by 0, 90, 180 and 270 degrees; needs square images. In a cache they lie
+            turned, and take four times the space.
+        progress: show a bar, and say what is cached and what is skipped.
+        cache: a folder to keep the pixels in, whatever their size.
+        skip_bad: leave out images that cannot be read, instead of refusing the data set.
 
     Raises:
         DataError: the folder, its classes or a `classes` file cannot be used.
-        ImageError: an image cannot be read.
+        ImageError: images cannot be read; names the first and counts them all.
+        EdgeAdaptError: the cache cannot be written.
     """
-    folder = open_classes(path, classes)
-    files = [file for images in folder.classes.values() for file in images]
+    wanted = _wanted(classes)
+    folder = _select(open_folder(path), wanted, classes)
+    size = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    if rotations and size[0] != size[1]:
+        raise DataError(f"{path}: rotations need square images and these are {size[0]}x{size[1]}.")
+    total = sum(map(len, folder.classes.values()))
+    if cache is None and total * math.prod(size) * (4 if rotations else 1) <= IN_MEMORY:
+        images, faults = _read(folder, preprocessing, progress)
+        if rotations:
+            images = np.concatenate([np.rot90(images, turns, axes=(1, 2)) for turns in range(4)])
+    else:
+        from edge_adapt.runtime.dataset_cache import cached_pixels
+
+        directory = None if cache is None else Path(cache)
+        images, faults = cached_pixels(folder, wanted, preprocessing, rotations, directory, progress)
+    if faults:
+        _report(faults, str(path), total, skip_bad, progress)
+    return _labelled(folder, images, faults, rotations)
+
+
+def _read(
+    folder: ImageFolder, preprocessing: Preprocessing, progress: bool
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """The images of a folder in memory, and the position of each file that cannot be read -> why."""
+    from edge_adapt.runtime.reading import read_blocks  # starts threads, which a device does not need
+
+    files = [file for members in folder.classes.values() for file in members]
     images = np.empty((len(files), preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
-    with Progress(f"reading {path}", len(files), "images", show=progress) as bar:
-        for index, file in enumerate(files):
-            images[index] = preprocess(load_image(file.read(), f"{path}/{file.name}").image, preprocessing)
-            bar.advance()
-    starts = np.cumsum([0, *(len(members) for members in folder.classes.values())], dtype=np.int64)
-    dataset = ImageDataset(str(path), images, tuple(folder.classes), starts)
-    return _with_rotations(dataset) if rotations else dataset
+    faults: dict[int, str] = {}
+    count = 0
+    for block in read_blocks(files, str(folder.path), preprocessing, progress):
+        images[count : count + len(block.pixels)] = block.pixels
+        count += len(block.pixels)
+        faults |= block.faults
+    return images[:count], faults
+
+
+def _report(faults: Mapping[int, str], source: str, total: int, skip_bad: bool, progress: bool) -> None:
+    """Say which images are skipped, or raise ImageError where none may be, or none is left."""
+    first = next(iter(faults.values()))
+    if not skip_bad or len(faults) == total:
+        remedy = "repair or remove them" + ("" if skip_bad else ", or pass --skip-bad")
+        raise ImageError(
+            f"{source}: {len(faults):,} of {total:,} images cannot be read; {remedy} (the first: {first.rstrip('.')})."
+        )
+    say(f"{source}: skipping {len(faults):,} of {total:,} images, which cannot be read:", progress)
+    for sentence in list(faults.values())[:MOST_NAMED]:
+        say(f"  {sentence}", progress)
+    if len(faults) > MOST_NAMED:
+        say(f"  and {len(faults) - MOST_NAMED:,} more", progress)
+
+
+def _labelled(
+    folder: ImageFolder, images: NDArray[np.uint8], faults: Mapping[int, str], rotations: bool
+) -> ImageDataset:
+    """The data set of pixels that were read in the folder's order, less the faults, and perhaps four times over."""
+    labels = np.repeat(np.arange(len(folder.classes)), [len(members) for members in folder.classes.values()])
+    counts = np.bincount(np.delete(labels, list(faults)), minlength=len(folder.classes))
+    names = [file.name for members in folder.classes.values() for file in members]
+    names = [name for position, name in enumerate(names) if position not in faults]
+    class_names = tuple(folder.classes)
+    if rotations:
+        class_names = tuple(f"{name} rotated {90 * turns}" for turns in range(4) for name in class_names)
+        counts, names = np.tile(counts, 4), names * 4
+    starts = np.cumsum([0, *counts], dtype=np.int64)
+    return ImageDataset(str(folder.path), images, class_names, starts, tuple(names), tuple(faults.values()))
 
 
 def open_classes(path: str | os.PathLike[str], classes: Sequence[str | os.PathLike[str]] = ()) -> ImageFolder:
     """`open_folder`, of which `select_classes` keeps the classes that these files list, one a line; empty: all."""
-    folder = open_folder(path)
-    if not classes:
+    return _select(open_folder(path), _wanted(classes), classes)
+
+
+def _wanted(classes: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The lines of all listings."""
+    return [line for listing in classes for line in _read_lines(Path(listing))]
+
+
+def _select(folder: ImageFolder, wanted: Sequence[str], classes: Sequence[str | os.PathLike[str]]) -> ImageFolder:
+    if not wanted:
         return folder
-    wanted = [line for listing in classes for line in _read_lines(Path(listing))]
     return select_classes(folder, wanted, ", ".join(str(listing) for listing in classes))
 
 
@@ -103,19 +188,6 @@ def _read_lines(path: Path) -> list[str]:
     if not lines:
         raise DataError(f"{path}: the list of classes is empty; give one class a line.")
     return lines
-
-
-def _with_rotations(dataset: ImageDataset) -> ImageDataset:
-    _, height, width, _ = dataset.images.shape
-    if height != width:
-        raise DataError(f"{dataset.source}: rotations need square images and these are {height}x{width}.")
-    total = len(dataset.images)
-    return ImageDataset(
-        dataset.source,
-        np.concatenate([np.rot90(dataset.images, turns, axes=(1, 2)) for turns in range(4)]),
-        tuple(f"{name} rotated {90 * turns}" for turns in range(4) for name in dataset.class_names),
-        np.concatenate([*(dataset.starts[:-1] + total * turns for turns in range(4)), [4 * total]]),
-    )
 
 
 @dataclass(frozen=True)
@@ -136,24 +208,78 @@ class Episode:
 
 
 def draw_episodes(
-    dataset: ImageDataset, n_way: int, n_shot: int, n_query: int, episodes: int, seed: int
+    dataset: ImageDataset,
+    n_way: int,
+    n_shot: int,
+    n_query: int,
+    episodes: int,
+    seed: int,
+    support_files: str | None = None,
+    query_files: str | None = None,
 ) -> Iterator[Episode]:
     """Draw evaluation episodes: `n_way` classes, then `n_shot` support images of each and as many as `n_query` of the rest.
 
     A class with fewer than `n_shot + n_query` images gives the queries that it has. The same arguments draw the same episodes.
 
+    Args:
+        dataset: what they are drawn from.
+        n_way, n_shot, n_query, episodes, seed: see above.
+        support_files: draw support images among the files whose own name, without folders, matches this pattern, such as
+            "train_*" (`fnmatch`: * is anything, ? one character, [ab] one of these; capitals count); None: all.
+        query_files: likewise for the queries.
+
     Raises:
-        DataError: too few classes, or a class without an image left for a query.
+        DataError: too few classes, a class with too few images for the support set or none left for a query, or patterns for
+            images that come from no files. Raised at once, not when the first episode is taken.
     """
-    dataset.require(n_way, n_shot + 1)
-    random = np.random.default_rng(seed)
-    counts = dataset.counts
-    for _ in range(episodes):
-        support, query, query_labels = [], [], []
-        for label, chosen in enumerate(random.choice(len(counts), n_way, replace=False)):
-            order = dataset.starts[chosen] + random.permutation(counts[chosen])
-            support.append(order[:n_shot])
-            query.append(order[n_shot : n_shot + n_query])
-            query_labels.append(np.full(len(query[-1]), label, np.int64))
-        labels = np.repeat(np.arange(n_way, dtype=np.int64), n_shot)
-        yield Episode(np.concatenate(support), labels, np.concatenate(query), np.concatenate(query_labels))
+    dataset.require(n_way, n_shot + 1 if support_files is None and query_files is None else 0)
+    for_support, for_query = _matching(dataset, support_files), _matching(dataset, query_files)
+    _require_files(dataset, n_shot, for_support, for_query)
+
+    def draw() -> Iterator[Episode]:
+        random = np.random.default_rng(seed)
+        counts = dataset.counts
+        for _ in range(episodes):
+            support, query, query_labels = [], [], []
+            for label, chosen in enumerate(random.choice(len(counts), n_way, replace=False)):
+                order = dataset.starts[chosen] + random.permutation(counts[chosen])
+                taken = np.flatnonzero(for_support[order])[:n_shot]
+                left = for_query[order]
+                left[taken] = False
+                support.append(order[taken])
+                query.append(order[left][:n_query])
+                query_labels.append(np.full(len(query[-1]), label, np.int64))
+            labels = np.repeat(np.arange(n_way, dtype=np.int64), n_shot)
+            yield Episode(np.concatenate(support), labels, np.concatenate(query), np.concatenate(query_labels))
+
+    return draw()
+
+
+def _matching(dataset: ImageDataset, pattern: str | None) -> NDArray[np.bool_]:
+    """Which images have a file name that matches, bool [I]."""
+    if pattern is None:
+        return np.ones(len(dataset.images), np.bool_)
+    if not dataset.files:
+        raise DataError(
+            f"{dataset.source}: the images come from no files, so no pattern of file names can choose them."
+        )
+    names = [name.rpartition("/")[2] for name in dataset.files]
+    return np.array([fnmatchcase(name, pattern) for name in names], np.bool_)
+
+
+def _require_files(
+    dataset: ImageDataset, n_shot: int, for_support: NDArray[np.bool_], for_query: NDArray[np.bool_]
+) -> None:
+    """Raise DataError for the first class that may lack a support image or a query, whatever is drawn."""
+    for name, start, stop in zip(dataset.class_names, dataset.starts[:-1], dataset.starts[1:], strict=True):
+        support, query = for_support[start:stop], for_query[start:stop]
+        if support.sum() < n_shot:
+            raise DataError(
+                f"{dataset.source}: class {name!r} has {support.sum()} files that --support-files matches where an episode takes "
+                f"{n_shot}; change the pattern or choose a smaller --shot."
+            )
+        if query.sum() <= min(n_shot, (support & query).sum()):
+            raise DataError(
+                f"{dataset.source}: class {name!r} has {query.sum()} files that --query-files matches, of which the support set "
+                "may leave none to ask; change the pattern or leave the class out."
+            )

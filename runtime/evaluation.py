@@ -49,7 +49,7 @@ class Evaluation:
     Attributes:
         accuracy: the mean over episodes of the share of right answers.
         ci95: half the width of its 95% confidence interval over episodes.
-        episodes, n_way, n_shot, n_query, steps, seed: the arguments.
+        episodes, n_way, n_shot, n_query, steps, seed, support_files, query_files: the arguments.
     """
 
     accuracy: float
@@ -60,6 +60,8 @@ class Evaluation:
     n_query: int
     steps: int
     seed: int
+    support_files: str | None = None
+    query_files: str | None = None
 
 
 def embed_dataset(model: EpisodeModel, data: ImageDataset, progress: bool = False) -> NDArray[np.float32]:
@@ -84,6 +86,8 @@ def evaluate_episodes(
     episodes: int,
     steps: int,
     seed: int,
+    support_files: str | None = None,
+    query_files: str | None = None,
     features: NDArray[np.float32] | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -92,7 +96,7 @@ def evaluate_episodes(
     Args:
         model: what is measured.
         data: what the episodes are drawn from.
-        n_way, n_shot, n_query, episodes, seed: as `draw_episodes` takes them.
+        n_way, n_shot, n_query, episodes, seed, support_files, query_files: as `draw_episodes` takes them.
         steps: of the inner loop.
         features: what `embed_dataset` gave for this model and data, to measure several things on it; None embeds here.
         progress: show a bar.
@@ -111,18 +115,19 @@ def evaluate_episodes(
             raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
     if steps > MAX_STEPS:
         raise EdgeAdaptError(f"steps is {steps}; take {MAX_STEPS} or fewer.")
-    data.require(n_way, n_shot + 1)
+    drawn = draw_episodes(data, n_way, n_shot, n_query, episodes, seed, support_files, query_files)
     if features is None:
         features = embed_dataset(model, data, progress)
     elif len(features) != len(data.images):
         raise EdgeAdaptError(f"{data.source}: there are {len(data.images)} images and features of {len(features)}.")
     accuracies = []
     with Progress("evaluating", episodes, "episodes", show=progress) as bar:
-        for episode in draw_episodes(data, n_way, n_shot, n_query, episodes, seed):
+        for episode in drawn:
             state, _ = model.adapt(features[episode.support], episode.support_labels, n_way, steps)
             logits = model.predict(features[episode.query], state)
             accuracies.append(float((logits.argmax(axis=1) == episode.query_labels).mean()))
             bar.advance()
     spread = float(np.std(accuracies, ddof=1)) if episodes > 1 else 0.0
     ci95 = 1.96 * spread / episodes**0.5
-    return Evaluation(float(np.mean(accuracies)), ci95, episodes, n_way, n_shot, n_query, steps, seed)
+    accuracy = float(np.mean(accuracies))
+    return Evaluation(accuracy, ci95, episodes, n_way, n_shot, n_query, steps, seed, support_files, query_files)

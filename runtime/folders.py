@@ -11,14 +11,22 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.images import IMAGE_SUFFIXES, MAX_ENCODED_BYTES, read_file, reason
 
+
+class _Source(NamedTuple):
+    """Where an image lies and how to read it."""
+
+    stored_in: Path
+    read: Callable[[], bytes]
+
+
 # Every folder below the root ("" is the root itself, "/" between components), with images or without, then
-# the name of each image in it, then how to read that image.
-_Tree: TypeAlias = "dict[str, dict[str, Callable[[], bytes]]]"
+# the name of each image in it, then its source.
+_Tree: TypeAlias = "dict[str, dict[str, _Source]]"
 
 # What operating systems and network drives leave lying about, besides every name that starts with a dot.
 _LEFT_LYING_ABOUT = frozenset(("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir"))
@@ -34,11 +42,14 @@ _UTF8_FLAG = 0x800
 class ImageFile:
     """One image file in a folder or zip, not read yet.
 
-    `name` is its path below the root with "/", in Unicode's NFC form (from `open_folder`), or the path at
-    which the user finds it (from `list_images`).
+    Attributes:
+        name: its path below the root with "/", in Unicode's NFC form (from `open_folder`), or the path at which
+            the user finds it (from `list_images`).
+        stored_in: the file on the disk that holds it: itself, or the zip.
     """
 
     name: str
+    stored_in: Path
     _read: Callable[[], bytes] = field(repr=False, compare=False)
 
     def read(self) -> bytes:
@@ -86,15 +97,15 @@ def open_folder(path: str | os.PathLike[str]) -> ImageFolder:
         if folder and folder not in parents and not tree[folder]:
             raise DataError(f"{path} has a class folder without images, {_nfc(folder)}; fill or remove it.")
     classes: dict[str, tuple[ImageFile, ...]] = {}
-    for folder, readers in tree.items():
-        if not readers:
+    for folder, sources in tree.items():
+        if not sources:
             continue
         label = _nfc(folder)
         if label in classes:
             raise DataError(
                 f"{path} has two folders {label}, alike but for how Unicode spells their names; rename one."
             )
-        files = (ImageFile(f"{label}/{_nfc(name)}", read) for name, read in readers.items())
+        files = (ImageFile(f"{label}/{_nfc(name)}", *source) for name, source in sources.items())
         classes[label] = tuple(sorted(files, key=_by_name))
     if not classes:
         raise DataError(f"{path} holds no images: put those of each class into a sub-folder named after it.")
@@ -143,10 +154,12 @@ def list_images(path: str | os.PathLike[str]) -> tuple[ImageFile, ...]:
     path = _given(path)
     kind = _kind(path)
     if kind == "file":
-        return (ImageFile(str(path), partial(read_file, path, str(path))),)
+        return (ImageFile(str(path), path, partial(read_file, path, str(path))),)
     tree = _zip_tree(path) if kind == "zip" else _folder_tree(path)
     files = [
-        ImageFile(str(path / folder / name), read) for folder, readers in tree.items() for name, read in readers.items()
+        ImageFile(str(path / folder / name), *source)
+        for folder, sources in tree.items()
+        for name, source in sources.items()
     ]
     if not files:
         raise DataError(f"{path} holds no images.")
@@ -189,7 +202,7 @@ def _folder_tree(root: Path) -> _Tree:
         if len(above) > MAX_DEPTH:
             raise _too_deep(root)
         tree[below_root] = {
-            name: partial(read_file, folder / name, str(folder / name))
+            name: _Source(folder / name, partial(read_file, folder / name, str(folder / name)))
             for name, is_folder in found
             if not is_folder and _is_image(name)
         }
@@ -225,7 +238,7 @@ def _zip_tree(path: Path) -> _Tree:
             tree["/".join(parts[:depth])] = {}
         if _is_image(name):
             _check_entry(path, entry)
-            tree["/".join(parts)][name] = partial(_read_entry, path, archive, lock, entry)
+            tree["/".join(parts)][name] = _Source(path, partial(_read_entry, path, archive, lock, entry))
     return tree
 
 
@@ -276,7 +289,7 @@ def _without_wrapper(tree: _Tree) -> _Tree:
         top = [folder for folder in tree if folder and "/" not in folder]
         if len(top) != 1 or tree[top[0]] or len(tree) == 2:
             break
-        tree = {folder[len(top[0]) + 1 :]: readers for folder, readers in tree.items() if folder}
+        tree = {folder[len(top[0]) + 1 :]: sources for folder, sources in tree.items() if folder}
     return tree
 
 

@@ -83,6 +83,12 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
+def say(line: str, show: bool = True) -> None:
+    """Print a line on standard error, where there is one."""
+    if show and sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from PIL import Image
 
 from edge_adapt.runtime.dataset import ImageDataset, draw_episodes, load_dataset
-from edge_adapt.runtime.errors import DataError, EdgeAdaptError, ImageError
+from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.images import Preprocessing
 from tests.gratings import gratings, write_images
+from tests.image_files import noise, refusal, write
 
 GRAY = Preprocessing(6, 6, 1)
 
@@ -25,27 +24,6 @@ def counted(counts: list[int]) -> ImageDataset:
     images = np.arange(sum(counts)).astype(np.uint8).reshape(-1, 1, 1, 1)
     starts = np.cumsum([0, *counts], dtype=np.int64)
     return ImageDataset("counted", images, tuple(f"class {label}" for label in range(len(counts))), starts)
-
-
-def write(root: Path, tree: dict[str, NDArray[np.uint8]]) -> Path:
-    """PNGs by their path below `root`; returns `root`."""
-    for name, pixels in tree.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(root / name)
-    return root
-
-
-def noise(seed: int, shape: tuple[int, ...] = (6, 6)) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-
-
-def refusal(start: Callable[[], object], kind: type[EdgeAdaptError] = DataError) -> str:
-    """The one sentence that a refusal says."""
-    with pytest.raises(kind) as caught:
-        start()
-    message = str(caught.value)
-    assert "\n" not in message and message.endswith(".")
-    return message
 
 
 # Reading
@@ -61,6 +39,7 @@ def test_images_of_a_class_lie_side_by_side_in_order(tmp_path: Path) -> None:
     assert data.starts.tolist() == [0, 2, 4, 5] and data.counts.tolist() == [2, 2, 1]
     assert data.images.dtype == np.uint8 and data.starts.dtype == np.int64
     np.testing.assert_array_equal(data.images[..., 0], np.stack([noise(seed) for seed in (2, 1, 4, 0, 3)]))
+    assert data.files == ("a/1.png", "a/2.png", "b/0.png", "b/1.png", "c/deep/9.png") and data.skipped == ()
 
 
 def test_a_data_set_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -82,7 +61,7 @@ def test_rotations_make_four_classes_of_each(tmp_path: Path) -> None:
     )
     plain, turned = load_dataset(root, GRAY), load_dataset(root, GRAY, rotations=True)
     assert turned.class_names == tuple(f"{label} rotated {angle}" for angle in (0, 90, 180, 270) for label in "ab")
-    assert turned.counts.tolist() == [3] * 8
+    assert turned.counts.tolist() == [3] * 8 and turned.files == plain.files * 4
     for turns in range(4):
         for label in range(2):
             start = turned.starts[2 * turns + label]
@@ -121,11 +100,8 @@ def test_lists_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(lambda: load_dataset(root, GRAY, [listing]))
 
 
-def test_data_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "gone" in refusal(lambda: load_dataset(tmp_path / "gone", GRAY))
-    root = write(tmp_path / "data", {"a/1.png": noise(0)})
-    (root / "a" / "2.jpg").write_text("no image")
-    assert str(root / "a" / "2.jpg") in refusal(lambda: load_dataset(root, GRAY), ImageError)
 
 
 # Episodes
@@ -178,3 +154,79 @@ def test_data_sets_that_are_too_small_are_named() -> None:
     message = refusal(lambda: next(draw_episodes(dataset, 2, 2, 1, 1, 0)))
     assert "class 'class 1' has 2 images where an episode takes 3" in message
     dataset.require(3, 2)
+
+
+def test_the_episodes_of_a_seed_are_those_of_earlier_versions() -> None:
+    episode = next(draw_episodes(counted([3, 9, 14, 5, 7]), 3, 2, 4, 1, 7))
+    assert episode.support.tolist() == [15, 25, 29, 27, 33, 35]
+    assert episode.query.tolist() == [20, 22, 13, 24, 30, 26, 28, 31, 34, 32, 36]
+
+
+# Which files may be drawn
+
+
+def named(*names: Sequence[str]) -> ImageDataset:
+    """Images of one pixel, with these files in each class."""
+    starts = np.cumsum([0, *map(len, names)], dtype=np.int64)
+    files = tuple(f"class {label}/{name}" for label, of_label in enumerate(names) for name in of_label)
+    images = np.zeros((len(files), 1, 1, 1), np.uint8)
+    return ImageDataset("named", images, tuple(f"class {label}" for label in range(len(names))), starts, files)
+
+
+NAMES = st.sampled_from(["train_1.jpg", "train_2.jpg", "test_1.jpg", "test_2.jpg", "other.jpg"])
+PATTERNS = st.sampled_from([None, "train_*", "test_*", "*_1.jpg", "*"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(NAMES, min_size=2, max_size=12), min_size=2, max_size=5), PATTERNS, PATTERNS, st.integers(1, 3)
+)
+def test_patterns_choose_what_may_be_drawn(
+    names: list[list[str]], support_files: str | None, query_files: str | None, n_shot: int
+) -> None:
+    data = named(*names)
+
+    def allowed(pattern: str | None, label: int) -> set[int]:
+        members = range(data.starts[label], data.starts[label + 1])
+        own_name = [Path(file).name for file in data.files]
+        return {index for index in members if pattern is None or Path(own_name[index]).match(pattern)}
+
+    possible = all(
+        len(support) >= n_shot and len(query) > min(n_shot, len(support & query))
+        for support, query in ((allowed(support_files, c), allowed(query_files, c)) for c in range(len(names)))
+    )
+    if not possible:
+        with pytest.raises(DataError, match="named: class 'class "):
+            draw_episodes(data, 2, n_shot, 3, 10, 0, support_files, query_files)
+        return
+    label_of = np.repeat(np.arange(len(names)), data.counts)
+    for episode in draw_episodes(data, 2, n_shot, 3, 10, 0, support_files, query_files):
+        for label in range(2):
+            support = set(episode.support[episode.support_labels == label].tolist())
+            query = set(episode.query[episode.query_labels == label].tolist())
+            drawn = label_of[min(support)]
+            assert len(support) == n_shot and support <= allowed(support_files, drawn)
+            left = allowed(query_files, drawn) - support
+            assert query <= left and len(query) == min(3, len(left))
+
+
+def test_a_pattern_that_all_files_match_draws_what_no_pattern_draws() -> None:
+    data = named(*[[f"{index}.png" for index in range(count)] for count in (7, 9, 8, 12)])
+    for one, other in zip(
+        draw_episodes(data, 3, 2, 4, 9, 5), draw_episodes(data, 3, 2, 4, 9, 5, "*.png", "*"), strict=True
+    ):
+        for name, array in vars(one).items():
+            np.testing.assert_array_equal(array, vars(other)[name])
+
+
+def test_patterns_that_leave_a_class_too_little_are_named_at_once() -> None:
+    data = named(["train_1", "train_2", "test_1"], ["train_1", "test_1", "test_2"], ["train_1", "train_2"])
+    message = refusal(lambda: draw_episodes(data, 2, 2, 1, 1, 0, "train_*", "test_*"))
+    assert "class 'class 1' has 1 files that --support-files matches where an episode takes 2" in message
+    message = refusal(lambda: draw_episodes(data, 2, 1, 1, 1, 0, "train_*", "test_*"))
+    assert "class 'class 2' has 0 files that --query-files matches" in message
+    message = refusal(lambda: draw_episodes(data, 2, 1, 1, 1, 0, None, "test_*"))
+    assert "class 'class 0' has 1 files that --query-files matches, of which the support set may leave none" in message
+    message = refusal(lambda: draw_episodes(data, 4, 1, 1, 1, 0, "train_*", "test_*"))
+    assert "4 ways need as many classes" in message
+    assert "come from no files" in refusal(lambda: draw_episodes(counted([3, 3]), 2, 1, 1, 1, 0, "train_*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,21 @@ def test_accuracy_and_interval_are_those_of_the_episodes(data: ImageDataset) -> 
     assert result.accuracy == pytest.approx(statistics.mean(accuracies), abs=1e-12)
     assert result.ci95 == pytest.approx(1.96 * statistics.stdev(accuracies) / math.sqrt(50), rel=1e-9)
     assert 0.3 < result.accuracy < 0.9
+
+
+def test_patterns_choose_the_files_that_are_drawn(data: ImageDataset) -> None:
+    """Every third image shows something else; the patterns leave it out."""
+    files = tuple(f"{('train', 'test', 'other')[index % 3]}_{index}" for count in data.counts for index in range(count))
+    other = np.array([100 * file.startswith("other") for file in files], np.uint8).reshape(-1, 1, 1, 1)
+    named = replace(data, images=data.images + other, files=files)
+    assert evaluate_episodes(Oracle(), named, **ARGUMENTS).accuracy < 1
+    patterns: dict[str, Any] = {"support_files": "train_*", "query_files": "test_*"}
+    result = evaluate_episodes(Oracle(), named, **ARGUMENTS, **patterns)
+    assert result == Evaluation(1.0, 0.0, 50, 4, 2, 5, 3, 11, "train_*", "test_*")
+    oracle = Oracle()
+    with pytest.raises(DataError, match="class 'a' has 2 files that --support-files matches"):
+        evaluate_episodes(oracle, named, **{**ARGUMENTS, "n_shot": 3}, **patterns)
+    assert not oracle.embedded
 
 
 def test_the_same_seed_measures_the_same_and_another_another(data: ImageDataset) -> None:
