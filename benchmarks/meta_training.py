@@ -24,16 +24,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table
 from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones import Conv4
-from edge_adapt.episodes import EpisodeSampler, labels_of
+from edge_adapt.episodes import ImageSampler, labels_of
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.learner import Embedding, MetaLearner
-from edge_adapt.outer_loop import query_loss
+from edge_adapt.objectives import Episodic
+from edge_adapt.run import TrainingConfig
 from edge_adapt.runtime.dataset import ImageDataset
 
 N_WAY, N_SHOT, STEPS, META_BATCH, SIZE = 5, 1, 5, 32, 28
@@ -50,34 +51,32 @@ def dataset(classes: int = 200) -> ImageDataset:
     return ImageDataset("noise", images, tuple(map(str, range(classes))), np.arange(0, len(images) + 1, 20))
 
 
-def ours(sampler: EpisodeSampler, device: torch.device, n_query: int) -> tuple[Step, str]:
+def ours(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Step, str]:
     """An outer step as `train` takes it, and how its meta-batch is cut."""
     if device.type == "cpu":
         tuning_module.keep_freed_memory()
     embedding = Embedding(Conv4(1), torch.tensor([0.5]), torch.tensor([0.3]))
     learner = MetaLearner(embedding, GradientHead("prototype", STEPS)).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(learner.parameters(), lr=0.002)
     generator = torch.Generator(device).manual_seed(0)
 
-    def loss_of(model: MetaLearner, episodes: int) -> Tensor:
-        images = sampler.draw(episodes, N_WAY, N_SHOT + n_query, generator)
-        return query_loss(model, "anil", images, N_SHOT, STEPS)[0]
-
-    tuning = tuning_module.choose(learner, device, META_BATCH, loss_of)
+    config = TrainingConfig(n_way=N_WAY, n_shot=N_SHOT, n_query=n_query, steps=STEPS, meta_batch=META_BATCH)
+    objective = Episodic(sampler, config, generator)
+    tuning = tuning_module.choose(learner, device, objective)
+    optimizer = objective.optimizer(learner, 0.002)
 
     def step() -> None:
         optimizer.zero_grad()
         for _ in range(META_BATCH // tuning.piece):
             with tuning.autocast(device):
-                loss = loss_of(learner, tuning.piece)
+                loss, _ = objective.loss(learner, tuning.piece)
             (loss * (tuning.piece / META_BATCH)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step, f"{tuning.piece} episodes at once, {'bfloat16' if tuning.bf16 else 'float32'}"
 
 
-def with_higher(sampler: EpisodeSampler, device: torch.device, n_query: int) -> tuple[Step, str]:
+def with_higher(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Step, str]:
     """An outer step of a loop over tasks."""
     import higher
 
@@ -88,7 +87,7 @@ def with_higher(sampler: EpisodeSampler, device: torch.device, n_query: int) -> 
     support_labels, query_labels = labels_of(N_WAY, N_SHOT, device), labels_of(N_WAY, n_query, device)
 
     def step() -> None:
-        episodes = sampler.draw(META_BATCH, N_WAY, N_SHOT + n_query, generator)
+        episodes = sampler.draw_episodes(META_BATCH, N_WAY, N_SHOT + n_query, generator)
         outer.zero_grad()
         for images in ((episodes.float() / 255 - 0.5) / 0.3).movedim(-1, 3):  # [N, K, C, H, W]
             with higher.innerloop_ctx(head, inner, copy_initial_weights=False) as (fast_head, fast_inner):
@@ -105,7 +104,7 @@ def with_higher(sampler: EpisodeSampler, device: torch.device, n_query: int) -> 
 
 def work(name: str, device: torch.device, n_query: int) -> None:
     """Take an outer step for each line of standard input, and print how many seconds it took."""
-    sampler = EpisodeSampler(dataset(), device)
+    sampler = ImageSampler(dataset(), device)
     step, how = (ours if name == "ours" else with_higher)(sampler, device, n_query)
     for _ in range(3):
         step()

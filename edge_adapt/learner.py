@@ -12,31 +12,56 @@ from torch.nn import functional
 from edge_adapt.gradient_head import GradientHead, HeadState
 
 
+class Centring(nn.Module):
+    """Features less their mean, scaled to length 1.
+
+    Wang et al., "SimpleShot", 2019, https://arxiv.org/abs/1911.04623. The mean is that over the training images, which
+    `edge_adapt.training` sets after pre-training; episodic meta-training then learns it like any other parameter.
+
+    Args:
+        feature_size: D.
+    """
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(feature_size))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """float [B, D] to float [B, D]."""
+        return functional.normalize(features - self.mean, dim=-1)
+
+
 class Embedding(nn.Module):
     """uint8 images as decoded to features: scaling and mean/std normalization, then the backbone.
 
     Args:
         backbone: float [B, C, H, W] -> float [B, D].
         mean, std: of the training images in 0..1, float [C].
+        centring: what is done to the features at last; None leaves them alone.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, backbone: nn.Module, mean: Tensor, std: Tensor, centring: Centring | None = None) -> None:
         super().__init__()
         self.backbone = backbone
+        self.centring = centring
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 [B, H, W, C] to float32 [B, C, H, W]. On the CPU the result is laid out as the images are (channels last)."""
+        """Pixels in 0..255, uint8 or float [B, H, W, C], to float32 [B, C, H, W], laid out as they are (channels last)."""
         return ((images.to(torch.float32) - 255 * self.mean) / (255 * self.std)).permute(0, 3, 1, 2)
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 [B, H, W, C] to float32 features [B, D]."""
-        features: Tensor = self.backbone(self.normalize(images))
-        return features
+        return self.features(self.normalize(images))
+
+    def features(self, normalized: Tensor) -> Tensor:
+        """Normalized images, float [B, C, H, W], to features [B, D], float32 under autocast too."""
+        features = at_least_float32(self.backbone(normalized))
+        return features if self.centring is None else self.centring(features)
 
 
 class MetaLearner(nn.Module):
@@ -120,8 +145,7 @@ class MetaLearner(nn.Module):
 
     def _features(self, backbone: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Features of a backbone with these parameters, float32 or more under autocast too: see `query_loss`."""
-        features: Tensor = functional_call(self.embedding.backbone, dict(backbone), (images,))
-        return features.to(torch.promote_types(features.dtype, torch.float32))
+        return at_least_float32(functional_call(self.embedding.backbone, dict(backbone), (images,)))
 
     def _rate(self, name: str, step: int, unit: Tensor) -> Tensor:
         """The learned inner learning rate of one tensor at one step; the head's are in units of `unit`."""
@@ -132,6 +156,11 @@ class MetaLearner(nn.Module):
             return head_rate * self.head.log_bias_rate.exp()
         log_rate: Tensor = self.log_backbone_rates[name.removeprefix("backbone.").replace(".", "/")]
         return log_rate.exp()
+
+
+def at_least_float32(features: Tensor) -> Tensor:
+    """The head is a few small matrices: float32 costs nothing there, and gradients through it deserve it."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edge_adapt.episodes import labels_of, random_affine
+from edge_adapt.augmentation import augment
+from edge_adapt.episodes import labels_of
 from edge_adapt.learner import MetaLearner
 
-Method = Literal["anil", "maml", "fomaml"]
+Method = Literal["anil", "maml", "fomaml", "classify"]
 
 ALL_LAYERS: frozenset[Method] = frozenset({"maml", "fomaml"})
 """Methods whose inner loop adapts the backbone in meta-training."""
@@ -35,7 +36,7 @@ def query_loss(
     Args:
         learner: the model.
         method: which inner loop.
-        images: uint8 [E, N, n_shot + n_query, H, W, C], as `EpisodeSampler.draw` gives them.
+        images: uint8 [E, N, n_shot + n_query, H, W, C], as `ImageSampler.draw_episodes` gives them.
         n_shot: how many images of each class are the support set.
         steps: of the inner loop.
         augmentation: draws the augmentation of each image; None leaves the images alone.
@@ -45,10 +46,10 @@ def query_loss(
     """
     episodes, n_way, per_class = images.shape[:3]
     n_query = per_class - n_shot
-    normalized = learner.embedding.normalize(images.flatten(0, 2))  # [E * N * K, C, H, W]
+    pixels = images.flatten(0, 2)  # [E * N * K, H, W, C]
     if augmentation is not None:
-        normalized = random_affine(normalized, augmentation)
-    normalized = normalized.contiguous(memory_format=torch.channels_last)
+        pixels = augment(pixels, augmentation)
+    normalized = learner.embedding.normalize(pixels).contiguous(memory_format=torch.channels_last)
     support_labels = labels_of(n_way, n_shot, images.device)
     query_labels = labels_of(n_way, n_query, images.device).expand(episodes, -1)
     if method in ALL_LAYERS:
@@ -56,9 +57,8 @@ def query_loss(
             learner, normalized, support_labels, (episodes, n_way, n_shot, n_query), steps, method == "fomaml"
         )
     else:
-        features = learner.embedding.backbone(normalized).to(torch.float32).view(episodes, n_way, per_class, -1)
+        features = learner.embedding.features(normalized).view(episodes, n_way, per_class, -1)
         support, query = features[:, :, :n_shot].flatten(1, 2), features[:, :, n_shot:].flatten(1, 2)
-        # The head is a few small matrices: float32 costs nothing there, and gradients through it deserve it.
         with torch.autocast(images.device.type, enabled=False):
             state, _ = learner.adapt(support, support_labels.expand(episodes, -1), n_way, steps)
             logits = learner.predict(query, state)

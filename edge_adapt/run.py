@@ -17,7 +17,7 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,7 +27,7 @@ from torch import nn
 
 from edge_adapt.backbones import BACKBONES
 from edge_adapt.gradient_head import GradientHead, Initialization
-from edge_adapt.learner import Embedding, MetaLearner
+from edge_adapt.learner import Centring, Embedding, MetaLearner
 from edge_adapt.outer_loop import ALL_LAYERS, Method
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
@@ -38,6 +38,9 @@ from edge_adapt.tuning import Tuning
 
 CHECKPOINT_VERSION = 1
 
+CENTRED_SCALE = 10.0
+"""Where the scale of prototypes starts from with features of length 1: as cosine classifiers commonly do."""
+
 MAX_META_BATCH = 100_000
 """Episodes in an outer step at most: more is a slip of the finger, and the first step would not end."""
 
@@ -47,17 +50,22 @@ class TrainingConfig:
     """Everything that decides the outcome of a meta-training run, besides its data.
 
     Attributes:
-        method: `anil`, `maml` or `fomaml`.
+        method: `anil`, `maml`, `fomaml`; or `classify`, which trains the backbone as a classifier of all training classes.
         head: initialization of the gradient head, `prototype` or `zero`.
         backbone: a name of `edge_adapt.backbones.BACKBONES`, or "custom" for a module passed to `train`.
         image_size: height and width of the images, pixels.
         grayscale: one channel instead of three.
         rotations: make four classes of each by quarter turns.
+        centred: take the mean of the training images' features from the features, and bring them to length 1.
         n_way, n_shot, n_query: of the training episodes; `n_query` images a class.
         steps: of the inner loop.
         meta_batch: episodes in an outer step.
-        learning_rate: of Adam, at its peak; it falls to zero along a cosine.
-        augment: turn, scale, slant and shift the training images a little.
+        batch_size: images in a step of `classify`.
+        crop_size: height and width, in pixels, of the crops that `classify` trains on with `augment`; None takes `image_size`.
+            Crops show things larger than whole images do, and smaller pixels make up for that (Touvron et al., "Fixing the
+            train-test resolution discrepancy", NeurIPS 2019, https://arxiv.org/abs/1906.06423) and take less time.
+        learning_rate: at its peak; it falls to zero along a cosine.
+        augment: change the training images a little; see `edge_adapt.augmentation.augment`.
         iterations: outer steps to take; or
         minutes: time to take them in.
         seed: of initialization and episodes, 0 to 2^32 - 1.
@@ -72,11 +80,14 @@ class TrainingConfig:
     image_size: int = 28
     grayscale: bool = False
     rotations: bool = False
+    centred: bool = False
     n_way: int = 20
     n_shot: int = 1
     n_query: int = 5
     steps: int = 5
     meta_batch: int = 8
+    batch_size: int = 128
+    crop_size: int | None = None
     learning_rate: float = 0.002
     augment: bool = False
     iterations: int | None = None
@@ -88,7 +99,7 @@ class TrainingConfig:
             if getattr(self, name) not in known:
                 raise EdgeAdaptError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
         least = {"image_size": 1, "n_way": 2, "n_shot": 1, "n_query": 1, "steps": 0, "meta_batch": 1, "iterations": 1}
-        for name, smallest in (least | {"seed": 0}).items():
+        for name, smallest in (least | {"batch_size": 2, "crop_size": 1, "seed": 0}).items():
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
@@ -131,6 +142,7 @@ class Checkpoint:
         optimizer: state dict of Adam.
         records: metrics.csv up to here.
         window: loss and accuracy of the outer steps since the last record, for the next.
+        objective: state dict of what is trained beside the learner, such as the classifier of `classify`.
     """
 
     config: TrainingConfig
@@ -142,6 +154,7 @@ class Checkpoint:
     optimizer: Mapping[str, Any]
     records: Sequence[Record]
     window: Sequence[tuple[float, float]] = ()
+    objective: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_learner(
@@ -161,36 +174,48 @@ def build_learner(
             f"{config.method} adapts all layers, and under that the running statistics of BatchNorm fall to chance; "
             "use a backbone with GroupNorm, or the method anil."
         )
-    return MetaLearner(Embedding(backbone, mean, std), GradientHead(config.head, config.steps), all_layers)
+    centring = None
+    if config.centred:
+        if all_layers:
+            raise EdgeAdaptError(
+                f"{config.method} adapts all layers and takes the features as they are; leave out centred."
+            )
+        centring = Centring(feature_size(backbone, config.preprocessing))
+    head = GradientHead(config.head, config.steps)
+    if centring is not None:
+        nn.init.constant_(head.log_scale, math.log(CENTRED_SCALE))
+    return MetaLearner(Embedding(backbone, mean, std, centring), head, all_layers)
 
 
 @torch.no_grad()
-def check_backbone(learner: MetaLearner, preprocessing: Preprocessing, device: torch.device) -> None:
-    """Try the backbone on two blank images; leaves the learner in training mode.
+def feature_size(backbone: nn.Module, preprocessing: Preprocessing) -> int:
+    """D: tries the backbone on two blank images, and leaves it in training mode.
 
     Raises:
         EdgeAdaptError: it fails on images of this size, or does not give one vector an image.
     """
     size = (preprocessing.height, preprocessing.width, preprocessing.channels)
-    name = type(learner.embedding.backbone).__name__
+    name = type(backbone).__name__
+    device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
     try:
-        features = learner.eval().embed(torch.zeros(2, *size, dtype=torch.uint8, device=device))
+        features = backbone.eval()(torch.zeros(2, size[2], *size[:2], device=device))
     except Exception as error:  # whatever a module raises
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise EdgeAdaptError(
             f"the backbone {name} fails on images of {size} (H, W, C) ({reason}); choose another image size."
         ) from error
-    learner.train()
+    backbone.train()
     if features.dim() != 2 or len(features) != 2:
         raise EdgeAdaptError(
             f"the backbone {name} gives {list(features.shape)} for 2 images where [2, D] is needed; "
             "let it end in one vector an image."
         )
+    return int(features.shape[1])
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     """Write checkpoint.pt, run.json, metrics.csv and curve.png, each atomically, the checkpoint first."""
-    fields = {field.name: getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint)}
+    fields = {entry.name: getattr(checkpoint, entry.name) for entry in dataclasses.fields(checkpoint)}
     config, tuning = dataclasses.asdict(checkpoint.config), dataclasses.asdict(checkpoint.tuning)
     records = [dataclasses.astuple(record) for record in checkpoint.records]
     payload = {**fields, "version": CHECKPOINT_VERSION, "config": config, "tuning": tuning, "records": records}
@@ -288,7 +313,7 @@ def load_sample(run: str | os.PathLike[str]) -> ImageDataset:
 def _csv(records: Sequence[Record]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in dataclasses.fields(Record))
+    writer.writerow(entry.name for entry in dataclasses.fields(Record))
     for record in records:
         validation = "" if record.validation is None else f"{record.validation:.4f}"
         writer.writerow(

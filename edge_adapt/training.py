@@ -1,4 +1,4 @@
-"""Meta-training: the outer loop on one screen."""
+"""Training: the one loop, whatever it minimizes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt import tuning as tuning_module
-from edge_adapt.episodes import EpisodeSampler
+from edge_adapt.episodes import ImageSampler
 from edge_adapt.learner import MetaLearner
-from edge_adapt.outer_loop import query_loss
+from edge_adapt.objectives import Objective, objective_for
 from edge_adapt.run import (
     Checkpoint,
     Device,
     Record,
     TrainingConfig,
     build_learner,
-    check_backbone,
     choose_device,
+    feature_size,
     load_checkpoint,
     misfit,
     save_checkpoint,
@@ -31,9 +31,10 @@ from edge_adapt.run import (
 )
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import evaluate_episodes
+from edge_adapt.runtime.evaluation import BATCH, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.torch_model import LearnerModel
+from edge_adapt.tuning import Tuning
 
 WARM_UP = 100
 """Outer steps over which the learning rate rises to its peak."""
@@ -45,6 +46,9 @@ CHECKPOINT_SECONDS = 60.0
 
 VALIDATION_EPISODES = 200
 
+VALIDATION_IMAGES = 100
+"""Of each validation class at most, so that measuring takes little beside training."""
+
 
 def train(
     data: ImageDataset,
@@ -54,6 +58,7 @@ def train(
     validation: ImageDataset | None = None,
     backbone: nn.Module | None = None,
     device: Device = "auto",
+    initial: Checkpoint | None = None,
     resume: bool = False,
     piece: int | None = None,
     bf16: bool | None = None,
@@ -72,8 +77,9 @@ def train(
         validation: classes to measure on along the way.
         backbone: a module of one's own, float [B, C, H, W] -> float [B, D], in place of `config.backbone`.
         device: `auto`, `cpu` or `cuda`.
+        initial: the end of another run of the same backbone, such as pre-training, to start from.
         resume: go on from the checkpoint in `run`, if there is one.
-        piece: episodes that are computed together; None measures what is fastest.
+        piece: episodes (for `classify`: images) that are computed together; None measures what is fastest.
         bf16: run the backbone under bfloat16 autocast or not; None measures what is faster.
         trained_on: the data in words, for the bundle.
         progress: show a bar.
@@ -88,8 +94,6 @@ def train(
     _require(data, config, config.n_way, config.n_shot + config.n_query)
     if validation is not None:
         _require(validation, config, max(2, min(config.n_way, len(validation.class_names))), config.n_shot + 1)
-    if piece and config.meta_batch % piece:
-        raise EdgeAdaptError(f"a piece of {piece} episodes does not divide the meta-batch of {config.meta_batch}.")
     if (config.iterations is None) == (config.minutes is None):
         raise EdgeAdaptError("a training budget is either iterations or minutes; give exactly one of the two.")
     previous = _previous(folder, config, resume)
@@ -98,28 +102,27 @@ def train(
     torch.manual_seed(config.seed)
     learner = build_learner(config, *_pixel_statistics(data), backbone).to(place)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    check_backbone(learner, config.preprocessing, place)
-    optimizer = torch.optim.Adam(learner.parameters(), lr=config.learning_rate)
     generator = torch.Generator(place)
-    sampler = EpisodeSampler(data, place)
-
-    def piece_loss(learner: MetaLearner, episodes: int) -> tuple[Tensor, Tensor]:
-        images = sampler.draw(episodes, config.n_way, config.n_shot + config.n_query, generator)
-        return query_loss(
-            learner, config.method, images, config.n_shot, config.steps, generator if config.augment else None
-        )
-
+    objective = objective_for(
+        config, ImageSampler(data, place), feature_size(learner.embedding.backbone, config.preprocessing), generator
+    )
+    optimizer = objective.optimizer(learner, config.learning_rate)
+    if piece and objective.units % piece:
+        raise EdgeAdaptError(f"a piece of {piece} does not divide the {objective.units} of an outer step.")
     if previous:
         try:
             learner.load_state_dict(dict(previous.learner))
+            objective.load_state_dict(previous.objective)
         except RuntimeError as error:
             raise misfit(folder) from error
         optimizer.load_state_dict(dict(previous.optimizer))
         tuning = previous.tuning
     else:
-        tuning = tuning_module.choose(
-            learner, place, config.meta_batch, lambda model, episodes: piece_loss(model, episodes)[0], piece, bf16
-        )
+        if initial:
+            _start_from(learner, objective, initial)
+        if config.method != "classify":
+            _centre(learner, data, place)
+        tuning = tuning_module.choose(learner, place, objective, piece, bf16)
     records = list(previous.records) if previous else []
     window = list(previous.window) if previous else []
     iteration = previous.iteration if previous else 0
@@ -145,12 +148,15 @@ def train(
             optimizer.state_dict(),
             records,
             window,
+            objective.state_dict(),
         )
         save_checkpoint(folder, state)
         return state
 
     folder.mkdir(parents=True, exist_ok=True)
     save_sample(folder, validation or data)
+    if validation is not None:
+        validation = _thinned(validation, VALIDATION_IMAGES)
     fraction = _fraction(config, iteration, seconds_before)
     total = float(config.iterations or (config.minutes or 0) * 60)
     unit = "steps" if config.iterations else ""
@@ -164,10 +170,10 @@ def train(
             generator.manual_seed(_seed_of_step(config.seed, iteration))
             torch.manual_seed(_seed_of_step(config.seed, iteration) ^ 1 << 31)  # of dropout, where a backbone has it
             optimizer.zero_grad()
-            loss_sum, accuracy_sum, pieces = 0.0, 0.0, config.meta_batch // tuning.piece
+            loss_sum, accuracy_sum, pieces = 0.0, 0.0, objective.units // tuning.piece
             for _ in range(pieces):
                 with tuning.autocast(place):
-                    loss, accuracy = piece_loss(learner, tuning.piece)
+                    loss, accuracy = objective.loss(learner, tuning.piece)
                 (loss / pieces).backward()  # type: ignore[no-untyped-call]
                 loss_sum, accuracy_sum = loss_sum + loss.item() / pieces, accuracy_sum + accuracy.item() / pieces
             if not math.isfinite(loss_sum):
@@ -180,7 +186,9 @@ def train(
             if fraction >= 1 or int(fraction * RECORDS) > int(before * RECORDS):
                 measure = validation is not None and (fraction >= 1 or int(fraction * RECORDS) % 10 == 0)
                 accuracy_now = (
-                    _validate(learner, validation, config, place) if measure and validation is not None else None
+                    _validate(learner, validation, config, tuning, place)
+                    if measure and validation is not None
+                    else None
                 )
                 means = [sum(column) / len(window) for column in zip(*window, strict=True)]
                 records.append(
@@ -190,6 +198,8 @@ def train(
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 checkpoint()
                 saved = time.monotonic()
+    if config.method == "classify":
+        _centre(learner, data, place)
     return checkpoint()
 
 
@@ -249,11 +259,48 @@ def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
 
 
-def _validate(learner: MetaLearner, validation: ImageDataset, config: TrainingConfig, device: torch.device) -> float:
+def _start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint) -> None:
+    """Take over the weights of another run, and those of its classifier where it has one for the same classes."""
+    try:
+        learner.load_state_dict(dict(initial.learner))
+    except RuntimeError as error:
+        raise EdgeAdaptError(
+            f"the weights to start from are of the backbone {initial.config.backbone!r} with other settings; "
+            "train with the same backbone, head, steps and image channels."
+        ) from error
+    own = objective.state_dict()
+    if own and {name: tensor.shape for name, tensor in own.items()} == {
+        name: tensor.shape for name, tensor in initial.objective.items()
+    }:
+        objective.load_state_dict(initial.objective)
+
+
+@torch.no_grad()
+def _centre(learner: MetaLearner, data: ImageDataset, device: torch.device) -> None:
+    """Set the mean that centred features are less, over up to ten thousand training images."""
+    centring = learner.embedding.centring
+    if centring is None:
+        return
+    learner.eval()
+    centring.mean.zero_()
+    sample = data.images[:: max(1, len(data.images) // 10_000)]
+    total = torch.zeros_like(centring.mean)
+    for start in range(0, len(sample), BATCH):
+        images = torch.from_numpy(np.ascontiguousarray(sample[start : start + BATCH])).to(device)
+        total += learner.embedding.backbone(learner.embedding.normalize(images)).sum(0)
+    centring.mean.copy_(total / len(sample))
+    learner.train()
+
+
+def _validate(
+    learner: MetaLearner, validation: ImageDataset, config: TrainingConfig, tuning: Tuning, device: torch.device
+) -> float:
     """Accuracy on validation classes, in episodes like those of training, with running statistics."""
     learner.eval()
-    model = LearnerModel(learner, device)
     n_query = max(1, min(15, int(validation.counts.min()) - config.n_shot))
+    model = LearnerModel(learner, device)
+    with tuning.autocast(device):
+        features = embed_dataset(model, validation)
     result = evaluate_episodes(
         model,
         validation,
@@ -263,6 +310,17 @@ def _validate(learner: MetaLearner, validation: ImageDataset, config: TrainingCo
         episodes=VALIDATION_EPISODES,
         steps=config.steps,
         seed=config.seed,
+        features=features,
     )
     learner.train()
     return result.accuracy
+
+
+def _thinned(data: ImageDataset, per_class: int) -> ImageDataset:
+    """Up to `per_class` images of each class, evenly spaced."""
+    chosen = [
+        start + np.linspace(0, count - 1, min(count, per_class)).astype(np.int64)
+        for start, count in zip(data.starts[:-1], data.counts, strict=True)
+    ]
+    starts = np.cumsum([0, *map(len, chosen)], dtype=np.int64)
+    return replace(data, images=data.images[np.concatenate(chosen)], starts=starts, files=())

@@ -7,13 +7,16 @@ import copy
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from edge_adapt.learner import MetaLearner
+
+if TYPE_CHECKING:
+    from edge_adapt.objectives import Objective
 
 _ROUNDS = 4
 
@@ -23,8 +26,8 @@ class Tuning:
     """How a meta-batch is computed.
 
     Attributes:
-        piece: episodes that go forward and backward together, and that share batch statistics. On a CPU the activations of a
-            piece should fit into the cache; a piece too large costs a factor of two or more.
+        piece: episodes (of `classify`: images) that go forward and backward together, and that share batch statistics. On a CPU
+            the activations of a piece should fit into the cache; a piece too large costs a factor of two or more.
         bf16: whether the backbone runs under bfloat16 autocast.
     """
 
@@ -41,27 +44,27 @@ class Tuning:
 def choose(
     learner: MetaLearner,
     device: torch.device,
-    meta_batch: int,
-    piece_loss: Callable[[MetaLearner, int], Tensor],
+    objective: Objective,
     piece: int | None = None,
     bf16: bool | None = None,
 ) -> Tuning:
-    """Time forward and backward over pieces of 1, 2, 4, ... episodes in float32 and bfloat16; take the fastest per episode.
+    """Time forward and backward over pieces of several sizes in float32 and bfloat16; take the fastest per episode (or image).
 
     The candidates are timed in turn, round after round, so that a moment at which the machine is busy slows them all.
 
     Args:
         learner: the model; a copy is timed, so that its running statistics stay as they are.
         device: where it trains.
-        meta_batch: episodes in an outer step; every piece divides it.
-        piece_loss: (learner, episodes) -> the outer loss of that many episodes.
+        objective: what is to be trained; every piece divides its outer step.
         piece, bf16: what is decided already.
     """
     if device.type == "cuda":
         # Older GPUs emulate bfloat16, slowly.
         in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Tuning(piece or meta_batch, in_hardware if bf16 is None else bf16)
-    pieces = [piece] if piece else [size for size in (1, 2, 4, 8, 16) if meta_batch % size == 0]
+        return Tuning(piece or objective.units, in_hardware if bf16 is None else bf16)
+    pieces = (
+        [piece] if piece else [size for size in objective.pieces if objective.units % size == 0] or [objective.units]
+    )
     precisions = (False, True) if bf16 is None else (bf16,)
     seconds = {Tuning(size, precision): float("inf") for size in pieces for precision in precisions}
     if len(seconds) == 1:
@@ -69,7 +72,7 @@ def choose(
     trial = copy.deepcopy(learner)
     for trial_round in range(_ROUNDS + 1):
         for tuning in list(seconds):
-            spent = _seconds_per_episode(trial, tuning, device, piece_loss)
+            spent = _seconds_per_unit(trial, tuning, device, objective)
             if trial_round:  # the first builds kernels
                 seconds[tuning] = min(seconds[tuning], spent)
         if trial_round == 1:
@@ -78,12 +81,10 @@ def choose(
     return min(seconds, key=seconds.__getitem__)
 
 
-def _seconds_per_episode(
-    learner: MetaLearner, tuning: Tuning, device: torch.device, piece_loss: Callable[[MetaLearner, int], Tensor]
-) -> float:
+def _seconds_per_unit(learner: MetaLearner, tuning: Tuning, device: torch.device, objective: Objective) -> float:
     began = time.perf_counter()
     with tuning.autocast(device):
-        loss = piece_loss(learner, tuning.piece)
+        loss, _ = objective.loss(learner, tuning.piece)
     loss.backward()  # type: ignore[no-untyped-call]
     return (time.perf_counter() - began) / tuning.piece
 

@@ -56,12 +56,12 @@ def test_both_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.Monkey
     torch = pytest.importorskip("torch")
     from benchmarks import meta_training
     from edge_adapt import tuning
-    from edge_adapt.episodes import EpisodeSampler
+    from edge_adapt.episodes import ImageSampler
 
     monkeypatch.setattr(meta_training, "META_BATCH", 2)
     monkeypatch.setattr(tuning, "choose", lambda *_: tuning.Tuning(1, bf16=False))
     device = torch.device("cpu")
-    sampler = EpisodeSampler(meta_training.dataset(classes=8), device)
+    sampler = ImageSampler(meta_training.dataset(classes=8), device)
     makers: list[Callable[..., tuple[Callable[[], None], str]]] = [meta_training.ours]
     if importlib.util.find_spec("higher"):
         makers.append(meta_training.with_higher)

@@ -11,7 +11,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from edge_adapt.episodes import EpisodeSampler, labels_of, random_affine
+from edge_adapt.augmentation import random_affine
+from edge_adapt.episodes import ImageSampler, labels_of
 from edge_adapt.runtime.dataset import ImageDataset
 
 
@@ -30,8 +31,8 @@ def test_an_episode_has_different_classes_and_different_images_of_each(data: st.
     n_way = data.draw(st.integers(2, len(counts)))
     per_class = data.draw(st.integers(1, min(counts)))
     seed = data.draw(st.integers(0, 2**63))
-    sampler = EpisodeSampler(numbered(counts), torch.device("cpu"))
-    drawn = sampler.draw(5, n_way, per_class, torch.Generator().manual_seed(seed))
+    sampler = ImageSampler(numbered(counts), torch.device("cpu"))
+    drawn = sampler.draw_episodes(5, n_way, per_class, torch.Generator().manual_seed(seed))
     assert drawn.shape == (5, n_way, per_class, 1, 1, 2) and drawn.dtype == torch.uint8
     for episode in drawn.reshape(5, n_way, per_class, 2).tolist():
         classes = [{label for label, _ in of_class} for of_class in episode]
@@ -40,14 +41,14 @@ def test_an_episode_has_different_classes_and_different_images_of_each(data: st.
         for of_class in episode:
             assert len({number for _, number in of_class}) == per_class
             assert all(number < counts[label] for label, number in of_class)
-    again = sampler.draw(5, n_way, per_class, torch.Generator().manual_seed(seed))
+    again = sampler.draw_episodes(5, n_way, per_class, torch.Generator().manual_seed(seed))
     assert torch.equal(drawn, again)
 
 
 def test_every_image_is_drawn_and_those_of_a_class_equally_often() -> None:
     counts = [3, 9, 5]
-    sampler = EpisodeSampler(numbered(counts), torch.device("cpu"))
-    drawn = sampler.draw(6000, 2, 3, torch.Generator().manual_seed(0)).reshape(-1, 2).tolist()
+    sampler = ImageSampler(numbered(counts), torch.device("cpu"))
+    drawn = sampler.draw_episodes(6000, 2, 3, torch.Generator().manual_seed(0)).reshape(-1, 2).tolist()
     for label, count in enumerate(counts):
         numbers = [number for found, number in drawn if found == label]
         expected = 6000 * 2 * 3 / 3 / count  # a class is in two episodes of three

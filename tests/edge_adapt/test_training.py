@@ -60,7 +60,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, pieces: int = 2, error: 
             raise error or KeyboardInterrupt
         return query_loss(*arguments)
 
-    monkeypatch.setattr("edge_adapt.training.query_loss", interrupted)
+    monkeypatch.setattr("edge_adapt.objectives.query_loss", interrupted)
 
 
 def assert_same_state(left: Any, right: Any) -> None:
@@ -220,7 +220,7 @@ def test_an_outer_step_takes_the_mean_gradient_of_its_pieces_at_a_scheduled_rate
         taken.append((group["lr"], gradient))
         return step(self, *arguments)
 
-    monkeypatch.setattr("edge_adapt.training.query_loss", linear_loss)
+    monkeypatch.setattr("edge_adapt.objectives.query_loss", linear_loss)
     monkeypatch.setattr(torch.optim.Adam, "step", spy)
     monkeypatch.setattr(training, "WARM_UP", 4)
     checkpoint = brief(tiny_config(iterations=8, meta_batch=6, learning_rate=0.5), piece=2, backbone=Small())
@@ -258,7 +258,7 @@ def test_another_seed_draws_other_episodes(
             into.append(images.numpy().tobytes())
             return query_loss(learner, method, images, *rest)
 
-        monkeypatch.setattr("edge_adapt.training.query_loss", spy)
+        monkeypatch.setattr("edge_adapt.objectives.query_loss", spy)
         brief(tiny_config(iterations=3, seed=seed), f"run {seed}", backbone=Small())
     assert [len(set(episodes)) for episodes in drawn.values()] == [6, 6, 6]  # three outer steps of two
     assert len(set.union(*map(set, drawn.values()))) == 18
@@ -435,7 +435,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint_stays(
             loss, accuracy = query_loss(*arguments)
             return loss * (float("nan") if next(calls) == 2 * 4 else 1), accuracy
 
-        patch.setattr("edge_adapt.training.query_loss", sometimes_nan)
+        patch.setattr("edge_adapt.objectives.query_loss", sometimes_nan)
         message = refusal(lambda: brief(config))
     assert "loss is nan at outer step 4" in message and str(tmp_path / "run") in message
     assert load_checkpoint(tmp_path / "run").iteration == 3
@@ -591,7 +591,7 @@ def test_batch_norm_under_an_inner_loop_on_all_layers_is_refused(
 
 
 def test_a_backbone_that_nobody_knows_is_named(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
-    assert "'conv5' is not a backbone known by name (conv4)" in refusal(lambda: brief(tiny_config(backbone="conv5")))
+    assert "'conv5' is not a backbone known by name (conv4, edge, resnet12)" in refusal(lambda: brief(tiny_config(backbone="conv5")))
 
 
 def test_data_that_does_not_fit_is_named(training_data: ImageDataset, tiny_config: Configure, tmp_path: Path) -> None:
@@ -614,7 +614,7 @@ def test_data_that_does_not_fit_is_named(training_data: ImageDataset, tiny_confi
 
 
 def test_a_piece_must_divide_the_meta_batch(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
-    assert "does not divide the meta-batch of 2" in refusal(lambda: brief(tiny_config(), piece=3))
+    assert "a piece of 3 does not divide the 2 of an outer step" in refusal(lambda: brief(tiny_config(), piece=3))
 
 
 def test_one_flat_channel_is_no_flat_image(tmp_path: Path, tiny_config: Configure) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 pytest.importorskip("torch")
@@ -22,9 +25,26 @@ def learner_with_batch_norm() -> MetaLearner:
     return MetaLearner(Embedding(backbone, torch.zeros(1), torch.ones(1)), GradientHead())
 
 
-def loss_of(learner: MetaLearner, episodes: int) -> Tensor:
-    images = torch.randint(0, 256, (episodes * 3, 2, 2, 1), dtype=torch.uint8)
-    return learner.embed(images).square().sum()
+class Noise:
+    """An objective over random pixels, with outer steps of any size."""
+
+    pieces: tuple[int, ...] = (1, 2, 4, 8, 16)
+
+    def __init__(self, units: int) -> None:
+        self.units = units
+
+    def loss(self, learner: MetaLearner, count: int) -> tuple[Tensor, Tensor]:
+        images = torch.randint(0, 256, (count * 3, 2, 2, 1), dtype=torch.uint8)
+        return learner.embed(images).square().sum(), torch.zeros(())
+
+    def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(learner.parameters(), lr=learning_rate)
+
+    def state_dict(self) -> Mapping[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        assert not state
 
 
 @pytest.mark.parametrize(
@@ -44,8 +64,8 @@ def test_the_fastest_piece_that_divides_the_meta_batch_is_chosen(
         assert meta_batch % tuning.piece == 0
         return seconds.get((tuning.piece, tuning.bf16), 99)
 
-    monkeypatch.setattr(tuning, "_seconds_per_episode", scripted)
-    assert tuning.choose(learner_with_batch_norm(), CPU, meta_batch, loss_of) == Tuning(*chosen)
+    monkeypatch.setattr(tuning, "_seconds_per_unit", scripted)
+    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(meta_batch)) == Tuning(*chosen)
 
 
 def test_a_moment_of_load_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,8 +76,8 @@ def test_a_moment_of_load_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> No
         busy = 7 <= len(calls) <= 12  # a round and a half of the four candidates, in the middle
         return (1 if tuning == Tuning(1, True) else 1.2) * (10 if busy else 1)
 
-    monkeypatch.setattr(tuning, "_seconds_per_episode", loaded_for_a_while)
-    assert tuning.choose(learner_with_batch_norm(), CPU, 2, loss_of) == Tuning(1, True)
+    monkeypatch.setattr(tuning, "_seconds_per_unit", loaded_for_a_while)
+    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(2)) == Tuning(1, True)
 
 
 def test_what_is_decided_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,20 +87,20 @@ def test_what_is_decided_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> Non
         tried.add(tuning)
         return 1.0
 
-    monkeypatch.setattr(tuning, "_seconds_per_episode", recorded)
-    assert tuning.choose(learner_with_batch_norm(), CPU, 4, loss_of, piece=2, bf16=True) == Tuning(2, True)
+    monkeypatch.setattr(tuning, "_seconds_per_unit", recorded)
+    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(4), piece=2, bf16=True) == Tuning(2, True)
     assert not tried
-    tuning.choose(learner_with_batch_norm(), CPU, 4, loss_of, piece=2)
+    tuning.choose(learner_with_batch_norm(), CPU, Noise(4), piece=2)
     assert tried == {Tuning(2, False), Tuning(2, True)}
     tried.clear()
-    tuning.choose(learner_with_batch_norm(), CPU, 4, loss_of, bf16=False)
+    tuning.choose(learner_with_batch_norm(), CPU, Noise(4), bf16=False)
     assert tried == {Tuning(1, False), Tuning(2, False), Tuning(4, False)}
 
 
 def test_tuning_leaves_no_trace_on_the_learner() -> None:
     learner = learner_with_batch_norm()
     before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
-    chosen = tuning.choose(learner, CPU, 4, loss_of)
+    chosen = tuning.choose(learner, CPU, Noise(4))
     assert chosen.piece in (1, 2, 4)
     for name, tensor in learner.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -98,4 +118,4 @@ def test_autocast_is_on_for_bf16_alone() -> None:
 def test_a_gpu_takes_the_whole_meta_batch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for bf16 in (False, True):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, bf16=bf16: bf16)
-        assert tuning.choose(learner_with_batch_norm(), torch.device("cuda"), 32, loss_of) == Tuning(32, bf16)
+        assert tuning.choose(learner_with_batch_norm(), torch.device("cuda"), Noise(32)) == Tuning(32, bf16)

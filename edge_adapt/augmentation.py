@@ -1,0 +1,119 @@
+"""Augmentation on the training device: whole batches of images at once, drawn from a generator there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LEAST_AREA = 0.3
+"""The smallest part of a photo that a crop keeps."""
+
+ASPECT = 4 / 3
+"""The largest ratio by which a crop stretches a photo to either side."""
+
+JITTER = 0.4
+"""Brightness, contrast and saturation change by up to this factor."""
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns RGB to grey
+
+
+def augment(images: Tensor, generator: torch.Generator, size: int | None = None) -> Tensor:
+    """Change each image a little, as another hand or another camera would.
+
+    Photos, RGB: a random crop, mirrored or not, with other brightness, contrast and saturation (Szegedy et al., "Going deeper
+    with convolutions", CVPR 2015, https://arxiv.org/abs/1409.4842; Howard, 2013, https://arxiv.org/abs/1312.5402). Drawings,
+    grey: turned, scaled, slanted and shifted, and not mirrored, for a mirrored character is another one.
+
+    Args:
+        images: uint8 [B, H, W, C], C of 1 (grey) or 3 (RGB).
+        generator: on the images' device.
+        size: height and width to give photos; None keeps theirs.
+
+    Returns:
+        float32 [B, H, W, C] in 0..255, or [B, size, size, C].
+    """
+    pixels = images.permute(0, 3, 1, 2).to(torch.float32)
+    if pixels.shape[1] == 3:
+        height, width = (size, size) if size else pixels.shape[2:]
+        return jitter_colours(random_crops(pixels, height, width, generator), generator).permute(0, 2, 3, 1)
+    return random_affine(pixels, generator).permute(0, 2, 3, 1)
+
+
+def random_crops(images: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Cut a random part out of each image, mirror every other one, and scale it to one size.
+
+    Args:
+        images: float [B, C, H, W].
+        height, width: of the result, pixels.
+        generator: on the images' device.
+
+    Returns:
+        float [B, C, height, width].
+    """
+    uniform = _Uniform(images, generator)
+    area = 1 - (1 - LEAST_AREA) * (1 + uniform(1)) / 2
+    stretch = (uniform(1) * torch.log(torch.tensor(ASPECT))).exp()
+    across, down = (area * stretch).sqrt().clamp(max=1), (area / stretch).sqrt().clamp(max=1)  # shares of the image
+    x, y = uniform(1) * (1 - across), uniform(1) * (1 - down)  # of the centre, in half-widths of the image
+    mirrored = torch.where(uniform(1) < 0, -across, across)
+    zero = torch.zeros_like(x)
+    rows = torch.stack([torch.stack([mirrored, zero, x], dim=-1), torch.stack([zero, down, y], dim=-1)], dim=1)
+    return _resample(images, rows, height, width)
+
+
+def jitter_colours(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Change brightness, contrast and saturation of RGB images, float [B, 3, H, W] in 0..255."""
+    uniform = _Uniform(images, generator)
+
+    def factor() -> Tensor:
+        return (1 + uniform(JITTER)).view(-1, 1, 1, 1)
+
+    bright = images * factor()
+    mean = bright.mean((1, 2, 3), keepdim=True)
+    contrasted = mean + (bright - mean) * factor()
+    grey = (contrasted * contrasted.new_tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+    return (grey + (contrasted - grey) * factor()).clamp(0, 255)
+
+
+def random_affine(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn, scale, slant and shift each image a little.
+
+    One image in four stays as it is, so that the network also sees pixels that no interpolation has softened.
+
+    Args:
+        images: float [B, C, H, W].
+        generator: on the images' device.
+    """
+    uniform = _Uniform(images, generator)
+    angle, slant = uniform(0.2), uniform(0.15)  # radians; shear
+    scale_x, scale_y = uniform(0.12).exp(), uniform(0.12).exp()
+    shift_x, shift_y = uniform(0.12), uniform(0.12)  # in half-widths of the image
+    rows = torch.stack(
+        [
+            torch.stack([angle.cos() * scale_x, slant - angle.sin() * scale_y, shift_x], dim=-1),
+            torch.stack([angle.sin() * scale_x, angle.cos() * scale_y, shift_y], dim=-1),
+        ],
+        dim=1,
+    )  # [B, 2, 3]
+    untouched = uniform(1) < -0.5
+    rows[untouched] = torch.eye(2, 3, device=images.device)
+    return _resample(images, rows, *images.shape[2:])
+
+
+class _Uniform:
+    """Draws a number for each image, uniform between -limit and limit."""
+
+    def __init__(self, images: Tensor, generator: torch.Generator) -> None:
+        self._batch, self._device, self._generator = len(images), images.device, generator
+
+    def __call__(self, limit: float) -> Tensor:
+        return (2 * torch.rand(self._batch, generator=self._generator, device=self._device) - 1) * limit
+
+
+def _resample(images: Tensor, rows: Tensor, height: int, width: int) -> Tensor:
+    """Images [B, C, H, W] seen through the affine maps `rows` [B, 2, 3], as [B, C, height, width]."""
+    shape = [len(images), images.shape[1], height, width]
+    with torch.autocast(images.device.type, enabled=False):  # in bfloat16 a grid is off by half a pixel in 256
+        grid = functional.affine_grid(rows, shape, align_corners=False)
+        return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
