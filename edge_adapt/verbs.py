@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
 from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
+from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model, model_names
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _open_run(
     run: str | os.PathLike[str], all_layers: bool, backbone: nn.Module | None, provider: Provider, threads: int | None
 ) -> tuple[EpisodeModel, Preprocessing, int]:
     # Before PyTorch is missed: on a device, a folder here is photos in the wrong place.
-    if not (Path(run) / "checkpoint.pt").is_file():
+    if not (any(Path(run).glob("checkpoint.pt")) or any(Path(run).glob("*/checkpoint.pt"))):
         raise EdgeAdaptError(
             f"{os.fspath(run)}: there is no checkpoint.pt; give a bundle, or the folder of a training run."
         )
@@ -75,6 +76,22 @@ def _open_run(
     return model, checkpoint.config.preprocessing, checkpoint.config.steps
 
 
+def require_within_limits(model: EpisodeModel, n_way: int, n_shot: int) -> None:
+    """Raise EdgeAdaptError for a bundle that says of itself that it takes no such episodes."""
+    if not isinstance(model, Graphs):
+        return
+    limits = model.manifest
+    if limits.max_ways is not None and n_way > limits.max_ways:
+        raise EdgeAdaptError(
+            f"{limits.name} takes at most {limits.max_ways} classes; choose a smaller --way than {n_way}."
+        )
+    if limits.max_support is not None and n_way * n_shot > limits.max_support:
+        raise EdgeAdaptError(
+            f"{limits.name} takes at most {limits.max_support} support images, and {n_way}-way {n_shot}-shot episodes have "
+            f"{n_way * n_shot}; choose a smaller --way or --shot."
+        )
+
+
 def evaluate(
     model: str | os.PathLike[str],
     data: ImageDataset,
@@ -85,6 +102,8 @@ def evaluate(
     episodes: int = 1000,
     steps: int | None = None,
     seed: int = 0,
+    support_files: str | None = None,
+    query_files: str | None = None,
     all_layers: bool = False,
     backbone: nn.Module | None = None,
     provider: Provider = "auto",
@@ -100,6 +119,8 @@ def evaluate(
         episodes: how many to draw.
         steps: of the inner loop; None takes the model's own number.
         seed: of the drawing; the same seed draws the same episodes.
+        support_files, query_files: patterns such as "train_*" for the names of the files that may be drawn for the support
+            set and for the query set; None: all.
         all_layers: adapt all layers, as in meta-training with MAML; runs only.
         backbone: an instance of the module that was trained, if it was one of the user's own.
         provider: what computes, `auto`, `cpu` or `cuda`.
@@ -112,6 +133,7 @@ def evaluate(
     opened, preprocessing, default_steps = open_for_evaluation(
         model, all_layers=all_layers, backbone=backbone, provider=provider, threads=threads
     )
+    require_within_limits(opened, n_way, n_shot)
     expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
     if data.images.shape[1:] != expected:
         raise EdgeAdaptError(
@@ -126,5 +148,7 @@ def evaluate(
         episodes=episodes,
         steps=default_steps if steps is None else steps,
         seed=seed,
+        support_files=support_files,
+        query_files=query_files,
         progress=progress,
     )

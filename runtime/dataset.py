@@ -278,8 +278,13 @@ def _require_files(
                 f"{dataset.source}: class {name!r} has {support.sum()} files that --support-files matches where an episode takes "
                 f"{n_shot}; change the pattern or choose a smaller --shot."
             )
+        if not query.any():
+            raise DataError(
+                f"{dataset.source}: class {name!r} has no file that --query-files matches; change the pattern or leave the "
+                "class out."
+            )
         if query.sum() <= min(n_shot, (support & query).sum()):
             raise DataError(
-                f"{dataset.source}: class {name!r} has {query.sum()} files that --query-files matches, of which the support set "
-                "may leave none to ask; change the pattern or leave the class out."
+                f"{dataset.source}: class {name!r} may have no query left, since --support-files matches the files that "
+                "--query-files matches; choose patterns that match different files."
             )

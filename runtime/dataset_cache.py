@@ -93,7 +93,7 @@ def cached_pixels(
             say(f"the cache {path} was made before {folder.path} changed; building it anew", progress)
     else:
         size = len(files) * math.prod(shape) * (4 if rotations else 1)
-        say(f"{folder.path}: caching the pixels, {size / 1e9:.3g} GB, in {path}", progress)
+        say(f"{folder.path}: caching the pixels, {size / 1e6:,.1f} MB, in {path}", progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -23,38 +23,17 @@ MOST_CONFUSIONS = 10
 @click.command(
     epilog=options.examples(
         "edge-adapt evaluate characters omniglot.zip --classes test.txt --rotations --way 20",
+        "edge-adapt evaluate model.edge photos --support-files 'train_*' --query-files 'test_*'",
         "edge-adapt evaluate mine.edge labelled_photos",
     ),
 )
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path())
-@click.option(
-    "--classes",
-    multiple=True,
-    type=click.Path(),
-    metavar="FILE",
-    show_default="all",
-    help="Measure on the classes whose path ends with a line of FILE; may be repeated.",
-)
-@click.option("--rotations", is_flag=True, help="Make four classes of each by quarter turns.")
-@click.option(
-    "--way",
-    "n_way",
-    type=click.IntRange(min=2),
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="Classes in an episode.",
-)
-@click.option(
-    "--shot",
-    "n_shot",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="K",
-    help="Support images of a class.",
-)
+@options.classes("Measure on the classes whose path ends with a line of FILE")
+@options.rotations
+@options.reads_a_data_set
+@options.way(5, "Classes in an episode.")
+@options.shot
 @click.option(
     "--query",
     "n_query",
@@ -68,21 +47,20 @@ MOST_CONFUSIONS = 10
     "--episodes", type=click.IntRange(min=1), default=1000, show_default=True, metavar="E", help="Episodes to draw."
 )
 @click.option(
-    "--steps",
-    type=click.IntRange(min=0),
-    metavar="S",
-    show_default="as in training",
-    help="Gradient steps.",
+    "--support-files",
+    metavar="PATTERN",
+    show_default="all",
+    help="Draw support images among the files of a class whose name matches, such as 'train_*'.",
 )
-@click.option("--all-layers", is_flag=True, help="Adapt all layers, as MAML does in training; only of a training run.")
 @click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="SEED",
-    help="The same seed draws the same episodes.",
+    "--query-files",
+    metavar="PATTERN",
+    show_default="all",
+    help="Draw queries among the files of a class whose name matches, such as 'test_*'.",
 )
+@options.steps(None, "as in training", "Gradient steps.")
+@click.option("--all-layers", is_flag=True, help="Adapt all layers, as MAML does in training; only of a training run.")
+@options.seed("The same seed draws the same episodes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; shares are fractions, not percent.")
 @options.runs_a_bundle
 @click.pass_context
@@ -92,10 +70,14 @@ def evaluate(
     data: str,
     classes: tuple[str, ...],
     rotations: bool,
+    cache: str | None,
+    skip_bad: bool,
     n_way: int,
     n_shot: int,
     n_query: int,
     episodes: int,
+    support_files: str | None,
+    query_files: str | None,
     steps: int | None,
     all_layers: bool,
     seed: int,
@@ -113,7 +95,7 @@ def evaluate(
     from edge_adapt.runtime.dataset import load_dataset
     from edge_adapt.runtime.evaluation import evaluate_episodes
     from edge_adapt.runtime.model import Classifier, load
-    from edge_adapt.verbs import is_run, open_for_evaluation
+    from edge_adapt.verbs import is_run, open_for_evaluation, require_within_limits
 
     if not is_run(model):
         loaded = load(model, provider, threads)
@@ -124,15 +106,18 @@ def evaluate(
     opened, preprocessing, default_steps = open_for_evaluation(
         model, all_layers=all_layers, provider=provider, threads=threads
     )
+    require_within_limits(opened, n_way, n_shot)
     result = evaluate_episodes(
         opened,
-        load_dataset(data, preprocessing, classes, rotations, progress=True),
+        load_dataset(data, preprocessing, classes, rotations, progress=True, cache=cache, skip_bad=skip_bad),
         n_way=n_way,
         n_shot=n_shot,
         n_query=n_query,
         episodes=episodes,
         steps=default_steps if steps is None else steps,
         seed=seed,
+        support_files=support_files,
+        query_files=query_files,
         progress=True,
     )
     if as_json:
@@ -147,7 +132,8 @@ def evaluate(
 
 def _refuse_episodes(ctx: click.Context, model: str) -> None:
     """Options about episodes would be passed over in silence for a classifier; say so instead."""
-    of_episodes = {"rotations", "n_way", "n_shot", "n_query", "episodes", "steps", "all_layers", "seed"}
+    of_episodes = {"rotations", "cache", "n_way", "n_shot", "n_query", "episodes", "support_files", "query_files"}
+    of_episodes |= {"steps", "all_layers", "seed"}
     for parameter in ctx.command.params:
         if parameter.name in of_episodes and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(

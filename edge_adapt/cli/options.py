@@ -38,6 +38,63 @@ threads = click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), metavar="N", show_default="all cores", help="CPU threads."
 )
 
+rotations = click.option("--rotations", is_flag=True, help="Make four classes of each by quarter turns.")
+
+
+def reads_a_data_set(command: Command) -> Command:
+    """Give a command the options `--cache` and `--skip-bad`."""
+    cache = click.option(
+        "--cache",
+        type=click.Path(),
+        metavar="DIR",
+        show_default="in memory; over 1 GiB in ~/.cache/edge-adapt",
+        help="Keep the pixels of DATA in a file in DIR, and map them from there.",
+    )
+    skip_bad = click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read.")
+    return cache(skip_bad(command))
+
+
+def classes(help: str) -> Callable[[Command], Command]:
+    """`--classes`, which each command uses for something else."""
+    return click.option(
+        "--classes",
+        multiple=True,
+        type=click.Path(),
+        metavar="FILE",
+        show_default="all",
+        help=f"{help}; may be repeated.",
+    )
+
+
+def way(default: int, help: str) -> Callable[[Command], Command]:
+    """`--way`."""
+    least = click.IntRange(min=2)
+    return click.option("--way", "n_way", type=least, default=default, show_default=True, metavar="N", help=help)
+
+
+shot = click.option(
+    "--shot",
+    "n_shot",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Support images of a class.",
+)
+
+
+def steps(default: int | None, shown: str | bool, help: str) -> Callable[[Command], Command]:
+    """`--steps`."""
+    least = click.IntRange(min=0)
+    return click.option("--steps", type=least, default=default, show_default=shown, metavar="S", help=help)
+
+
+def seed(help: str) -> Callable[[Command], Command]:
+    """`--seed`."""
+    least = click.IntRange(min=0)
+    return click.option("--seed", type=least, default=0, show_default=True, metavar="SEED", help=help)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 

@@ -23,7 +23,6 @@ DEFAULT_MINUTES = 30.0
 N_QUERY = 5
 
 _count = click.IntRange(min=1)
-_listing = click.Path()
 
 
 @click.command(
@@ -64,40 +63,24 @@ _listing = click.Path()
     help="Height and width of the images, pixels.",
 )
 @click.option("--grayscale", is_flag=True, help="Take the images as grey instead of RGB.")
-@click.option(
-    "--classes",
-    multiple=True,
-    type=_listing,
-    metavar="FILE",
-    show_default="all",
-    help="Train on the classes whose path ends with a line of FILE; may be repeated.",
-)
+@options.classes("Train on the classes whose path ends with a line of FILE")
 @click.option(
     "--val-classes",
     multiple=True,
-    type=_listing,
+    type=click.Path(),
     metavar="FILE",
     help="Measure on these classes along the way; may be repeated.",
 )
-@click.option("--rotations", is_flag=True, help="Make four classes of each by quarter turns.")
+@options.rotations
+@options.reads_a_data_set
 @click.option(
     "--augment/--no-augment",
     default=False,
     show_default=True,
     help="Turn, scale, slant and shift the training images a little.",
 )
-@click.option(
-    "--way",
-    "n_way",
-    type=click.IntRange(min=2),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="Classes in a training episode.",
-)
-@click.option(
-    "--shot", "n_shot", type=_count, default=1, show_default=True, metavar="K", help="Support images of a class."
-)
+@options.way(20, "Classes in a training episode.")
+@options.shot
 @click.option(
     "--query",
     "n_query",
@@ -106,14 +89,7 @@ _listing = click.Path()
     show_default=f"{N_QUERY}, or what the smallest class leaves",
     help="Query images of a class.",
 )
-@click.option(
-    "--steps",
-    type=click.IntRange(min=0),
-    default=5,
-    show_default=True,
-    metavar="S",
-    help="Gradient steps of the inner loop.",
-)
+@options.steps(5, True, "Gradient steps of the inner loop.")
 @click.option(
     "--meta-batch", type=_count, default=8, show_default=True, metavar="E", help="Episodes in a step of the outer loop."
 )
@@ -155,14 +131,7 @@ _listing = click.Path()
     help="Where to train; auto takes CUDA where it comes up.",
 )
 @options.threads
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="SEED",
-    help="Of the initialization and the episodes.",
-)
+@options.seed("Of the initialization and the episodes.")
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, with its settings, from its last checkpoint.")
 @click.pass_context
 def train(
@@ -172,6 +141,8 @@ def train(
     run: str,
     classes: tuple[str, ...],
     val_classes: tuple[str, ...],
+    cache: str | None,
+    skip_bad: bool,
     device: Device,
     threads: int | None,
     piece: int | None,
@@ -197,7 +168,7 @@ def train(
     previous = load_checkpoint(run) if resume and (Path(run) / "checkpoint.pt").exists() else None
     chosen = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     config = _configuration(settings, chosen, previous.config if previous else None)
-    training, validation = _load(data, classes, val_classes, config)
+    training, validation = _load(data, classes, val_classes, config, cache, skip_bad)
     if not previous and "n_query" not in chosen:
         left = int(training.counts.min()) - config.n_shot
         config = replace(config, n_query=max(1, min(N_QUERY, left)))
@@ -246,15 +217,25 @@ def _configuration(settings: Mapping[str, Any], chosen: Set[str], saved: Trainin
 
 
 def _load(
-    data: str, classes: tuple[str, ...], val_classes: tuple[str, ...], config: TrainingConfig
+    data: str,
+    classes: tuple[str, ...],
+    val_classes: tuple[str, ...],
+    config: TrainingConfig,
+    cache: str | None,
+    skip_bad: bool,
 ) -> tuple[ImageDataset, ImageDataset | None]:
     """The training and the validation classes."""
     from edge_adapt.runtime.dataset import load_dataset
 
-    training = load_dataset(data, config.preprocessing, classes, config.rotations, progress=True)
+    def load(listings: tuple[str, ...]) -> ImageDataset:
+        return load_dataset(
+            data, config.preprocessing, listings, config.rotations, progress=True, cache=cache, skip_bad=skip_bad
+        )
+
+    training = load(classes)
     if not val_classes:
         return training, None
-    validation = load_dataset(data, config.preprocessing, val_classes, config.rotations, progress=True)
+    validation = load(val_classes)
     both = set(training.class_names) & set(validation.class_names)
     if both:
         raise DataError(
