@@ -109,7 +109,7 @@ def load_dataset(
         directory = None if cache is None else Path(cache)
         images, faults = cached_pixels(folder, wanted, preprocessing, rotations, directory, progress)
     if faults:
-        _report(faults, str(path), total, skip_bad, progress)
+        report_faults(faults, str(path), total, skip_bad, progress)
     return _labelled(folder, images, faults, rotations)
 
 
@@ -130,8 +130,8 @@ def _read(
     return images[:count], faults
 
 
-def _report(faults: Mapping[int, str], source: str, total: int, skip_bad: bool, progress: bool) -> None:
-    """Say which images are skipped, or raise ImageError where none may be, or none is left."""
+def report_faults(faults: Mapping[int, str], source: str, total: int, skip_bad: bool, progress: bool) -> None:
+    """Say, where progress is shown, which of `total` images are skipped; ImageError where none may be, or none is left."""
     first = next(iter(faults.values()))
     if not skip_bad or len(faults) == total:
         remedy = "repair or remove them" + ("" if skip_bad else ", or pass --skip-bad")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from edge_adapt.runtime.dataset import open_classes
-from edge_adapt.runtime.errors import DataError
+from edge_adapt.runtime.dataset import open_classes, report_faults
+from edge_adapt.runtime.errors import DataError, ImageError
 from edge_adapt.runtime.folders import ImageFile, open_folder
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
 from edge_adapt.runtime.model import Classifier, MetaModel
@@ -41,6 +41,14 @@ def embed_support(
 
 def _embed_file(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage:
     return graphs.embed_image(file.read(), f"{path}/{file.name}")
+
+
+def _embed_or_fault(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage | str:
+    """The embedded image, or the sentence that says why it cannot be read."""
+    try:
+        return _embed_file(path, graphs, file)
+    except (ImageError, DataError) as error:
+        return str(error)
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ def evaluate_classifier(
     path: str | os.PathLike[str],
     classes: Sequence[str | os.PathLike[str]] = (),
     progress: bool = False,
+    skip_bad: bool = False,
 ) -> ClassifierEvaluation:
     """Classify every image of a folder or zip with one sub-folder a class, named as the classifier's labels.
 
@@ -94,11 +103,12 @@ def evaluate_classifier(
         classifier: adapted to these classes, and perhaps to more.
         path: the folder or zip.
         classes: files with one class a line, as `edge_adapt.load_dataset` takes them; empty: all.
-        progress: show a bar.
+        progress: show a bar, and say what is skipped.
+        skip_bad: leave out images that cannot be read, instead of refusing the folder.
 
     Raises:
         DataError: the folder cannot be used, or has classes that the classifier does not know.
-        ImageError: an image cannot be read.
+        ImageError: images cannot be read; names the first and counts them all.
     """
     folder = open_classes(path, classes)
     unknown = [label for label in folder.classes if label not in classifier.labels]
@@ -108,28 +118,36 @@ def evaluate_classifier(
             f"{_some(classifier.labels)}); rename or remove them."
         )
     files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
+    faults: dict[int, str] = {}
     known = {shot.sha256 for shot in classifier.adapted.shots}
     answers: Counter[tuple[str, str]] = Counter()
+    images: Counter[str] = Counter()
     in_support = 0
-    embedded = classifier.graphs.embed_each(partial(_embed_file, path), (file for _, file in files))
+    embedded = classifier.graphs.embed_each(partial(_embed_or_fault, path), (file for _, file in files))
     with Progress(f"classifying {path}", len(files), "images", show=progress) as bar:
-        for (label, _), image in zip(files, embedded, strict=True):
+        for position, ((label, _), image) in enumerate(zip(files, embedded, strict=True)):
+            bar.advance()
+            if isinstance(image, str):
+                faults[position] = image
+                continue
+            images[label] += 1
             in_support += image.sha256 in known
             answers[label, classifier.classify_embedded(image).label] += 1
-            bar.advance()
+    if faults:
+        report_faults(faults, str(path), len(files), skip_bad, progress)
+    total = images.total()
     right = sum(count for (label, predicted), count in answers.items() if label == predicted)
-    results = tuple(ClassResult(label, len(of), answers[label, label]) for label, of in folder.classes.items())
+    results = tuple(ClassResult(label, count, answers[label, label]) for label, count in images.items())
     confusions = tuple(
         Confusion(label, predicted, count)
         for (label, predicted), count in sorted(answers.items(), key=lambda item: (-item[1], item[0]))
         if label != predicted
     )
-    return ClassifierEvaluation(
-        right / len(files), _wilson_interval(right, len(files)), len(files), in_support, results, confusions
-    )
+    return ClassifierEvaluation(right / total, wilson_interval(right, total), total, in_support, results, confusions)
 
 
-def _wilson_interval(right: int, total: int) -> tuple[float, float]:
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """The 95% confidence interval of a share (Wilson 1927), which holds for few images and near 0 and 1 too."""
     share, z = right / total, 1.96
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5

@@ -101,7 +101,7 @@ def evaluate(
         loaded = load(model, provider, threads)
         if isinstance(loaded, Classifier):
             _refuse_episodes(ctx, model)
-            _evaluate_classifier(loaded, model, data, classes, as_json)
+            _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)
             return
     opened, preprocessing, default_steps = open_for_evaluation(
         model, all_layers=all_layers, provider=provider, threads=threads
@@ -142,11 +142,11 @@ def _refuse_episodes(ctx: click.Context, model: str) -> None:
 
 
 def _evaluate_classifier(
-    classifier: Classifier, model: str, data: str, classes: tuple[str, ...], as_json: bool
+    classifier: Classifier, model: str, data: str, classes: tuple[str, ...], skip_bad: bool, as_json: bool
 ) -> None:
     from edge_adapt.runtime.labelled import evaluate_classifier
 
-    result = evaluate_classifier(classifier, data, classes, progress=True)
+    result = evaluate_classifier(classifier, data, classes, progress=True, skip_bad=skip_bad)
     low, high = result.interval
     if not as_json:
         _print_classifier_evaluation(result)
@@ -161,6 +161,8 @@ def _evaluate_classifier(
             "n_query": None,
             "steps": classifier.adapted.steps,
             "seed": None,
+            "support_files": None,
+            "query_files": None,
             "model": model,
             "interval": result.interval,
             "images": result.images,

@@ -176,7 +176,7 @@ def test_evaluate_over_episodes_agrees_with_the_api(query: Path) -> None:
     result = edge_adapt.evaluate(TINY, data, n_way=3, n_query=2, episodes=20, seed=4)
     assert value == {
         "accuracy": result.accuracy, "ci95": result.ci95, "episodes": 20, "n_way": 3, "n_shot": 1, "n_query": 2,
-        "steps": 3, "seed": 4, "model": str(TINY),
+        "steps": 3, "seed": 4, "support_files": None, "query_files": None, "model": str(TINY),
     }  # fmt: skip
     said = succeeded(command("evaluate", TINY, query, *arguments))
     assert said.startswith(
