@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from edge_adapt.export.model_proto import OPSET, finish
+from edge_adapt.export.normalization import normalize_rows
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images import Preprocessing
 
@@ -48,6 +49,7 @@ def embed_graph(embedding: nn.Module, preprocessing: Preprocessing) -> bytes:
     assert program is not None  # dynamo=True without a file name returns the program
     model = program.model_proto
     model.graph.name = "embed"
+    normalize_rows(model, preprocessing)
     return finish(model)
 
 
