@@ -226,13 +226,19 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     write_atomically(run / "curve.png", lambda stream: stream.write(_curve(checkpoint.records)))
 
 
+def last_stage(run: str | os.PathLike[str]) -> Path:
+    """The folder of the last stage that has begun, in a run of several (see `edge_adapt.recipes`); `run` itself in others."""
+    stages = sorted(Path(run).glob("[0-9]-*/checkpoint.pt"))
+    return stages[-1].parent if stages else Path(run)
+
+
 def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
     """Read checkpoint.pt of a run.
 
     Raises:
         EdgeAdaptError: no checkpoint, damaged, or of another version.
     """
-    path = Path(run) / "checkpoint.pt"
+    path = last_stage(run) / "checkpoint.pt"
     if not path.is_file():
         raise EdgeAdaptError(f"{run}: there is no checkpoint.pt; give the folder that `edge-adapt train -o` wrote.")
     try:
@@ -301,7 +307,7 @@ def load_sample(run: str | os.PathLike[str]) -> ImageDataset:
     Raises:
         EdgeAdaptError: the file is missing or damaged.
     """
-    path = Path(run) / "sample.npz"
+    path = last_stage(run) / "sample.npz"
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names = tuple(str(name) for name in arrays["class_names"])
@@ -347,8 +353,8 @@ def _curve(records: Sequence[Record]) -> bytes:
         accuracy_axis.plot(
             [record.iteration for record in measured], accuracies, "o-", color="tab:orange", markersize=3, label=label
         )
-    loss_axis.set(xlabel="outer step", ylabel="query loss (nats)")
-    accuracy_axis.set_ylabel("query accuracy (%)")
+    loss_axis.set(xlabel="outer step", ylabel="loss (nats)")
+    accuracy_axis.set_ylabel("accuracy (%)")
     loss_axis.grid(alpha=0.3)
     lines = [*loss_axis.get_lines(), *accuracy_axis.get_lines()]
     loss_axis.legend(lines, [str(line.get_label()) for line in lines], loc="center right")

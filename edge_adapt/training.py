@@ -203,6 +203,11 @@ def train(
     return checkpoint()
 
 
+def is_finished(checkpoint: Checkpoint) -> bool:
+    """Whether a run has spent its budget."""
+    return _fraction(checkpoint.config, checkpoint.iteration, checkpoint.seconds) >= 1
+
+
 def _previous(run: Path, config: TrainingConfig, resume: bool) -> Checkpoint | None:
     """The checkpoint to go on from, if there is one and that was asked for."""
     if not (run / "checkpoint.pt").exists():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +32,21 @@ _count = click.IntRange(min=1)
         "edge-adapt export run -o model.edge",
     ),
 )
-@click.argument("data", type=click.Path())
-@click.option("-o", "--output", "run", required=True, type=click.Path(), metavar="RUN", help="The folder to write.")
+@click.argument("data", type=click.Path(), required=False)
+@click.option("-o", "--output", "run", type=click.Path(), metavar="RUN", help="The folder to write.")
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="Train in stages by a plan: photos, edge or conv4. Other options given apply to every stage.",
+)
+@click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
     "--method",
-    type=click.Choice(["anil", "maml", "fomaml"]),
+    type=click.Choice(["anil", "maml", "fomaml", "classify"]),
     default="anil",
     show_default=True,
-    help="What the inner loop adapts: anil the last layer, maml and fomaml (first order) all of them.",
+    help="What the inner loop adapts: anil the last layer, maml and fomaml (first order) all of them. "
+    "classify has none: it trains a classifier of all classes, to start episodes from.",
 )
 @click.option(
     "--head",
@@ -77,7 +85,28 @@ _count = click.IntRange(min=1)
     "--augment/--no-augment",
     default=False,
     show_default=True,
-    help="Turn, scale, slant and shift the training images a little.",
+    help="Change the training images a little: crops, mirrors and colours of photos; turns, slants and shifts of grey images.",
+)
+@click.option(
+    "--centred/--not-centred",
+    default=False,
+    show_default=True,
+    help="Take their mean from the features and bring them to length 1.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=2),
+    default=128,
+    show_default=True,
+    metavar="B",
+    help="Images in a step of classify.",
+)
+@click.option(
+    "--crop-size",
+    type=_count,
+    metavar="PIXELS",
+    show_default="the image size",
+    help="Height and width of the crops that classify takes with --augment.",
 )
 @options.way(20, "Classes in a training episode.")
 @options.shot
@@ -137,8 +166,10 @@ _count = click.IntRange(min=1)
 def train(
     ctx: click.Context,
     /,
-    data: str,
-    run: str,
+    data: str | None,
+    run: str | None,
+    recipe: str | None,
+    show: bool,
     classes: tuple[str, ...],
     val_classes: tuple[str, ...],
     cache: str | None,
@@ -157,33 +188,37 @@ def train(
     """
     if settings["iterations"] and settings["minutes"]:
         raise click.UsageError("--iterations and --minutes exclude each other.")
+    if recipe and settings["iterations"]:
+        raise click.UsageError(
+            "--iterations is about one stage, and a recipe has several; give --minutes for all of them."
+        )
     options.require_training("train")
     import torch
 
-    from edge_adapt.run import load_checkpoint
-    from edge_adapt.training import train as meta_train
-
+    chosen = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if show:
+        _show(recipe, {name: settings[name] for name in chosen})
+        return
+    if data is None or run is None:
+        raise click.UsageError("DATA and --output are needed to train: what to learn from, and the folder to write.")
     if threads:
         torch.set_num_threads(threads)
-    previous = load_checkpoint(run) if resume and (Path(run) / "checkpoint.pt").exists() else None
-    chosen = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    config = _configuration(settings, chosen, previous.config if previous else None)
-    training, validation = _load(data, classes, val_classes, config, cache, skip_bad)
-    if not previous and "n_query" not in chosen:
-        left = int(training.counts.min()) - config.n_shot
-        config = replace(config, n_query=max(1, min(N_QUERY, left)))
-    trained_on = describe_data(data, classes, training, config.rotations)
-    if previous and previous.trained_on != trained_on:
-        raise DataError(f"{run} was trained on other data ({previous.trained_on}); resume with the same.")
+    plan = _plan(run, recipe, resume, settings, chosen)
+    training, validation = _load(data, classes, val_classes, plan.config, cache, skip_bad)
+    if plan.n_query_is_free:
+        left = int(training.counts.min()) - plan.config.n_shot
+        plan.config = replace(plan.config, n_query=max(1, min(N_QUERY, left)))
+    trained_on = describe_data(data, classes, training, plan.config.rotations)
+    if plan.previous and plan.previous.trained_on != trained_on:
+        raise DataError(f"{run} was trained on other data ({plan.previous.trained_on}); resume with the same.")
     for what, dataset in (("training", training), ("validation", validation)):
         if dataset:
             classes_and_images = options.plural(len(dataset.class_names), "class", "classes")
             click.echo(f"{what}: {classes_and_images}, {options.plural(len(dataset.images), 'image')}")
     try:
-        checkpoint = meta_train(
+        checkpoint = plan.train(
             training,
             run,
-            config,
             validation=validation,
             device=device,
             resume=resume,
@@ -197,10 +232,81 @@ def train(
             "the GPU has too little memory for this; choose a smaller --meta-batch or --way."
         ) from error
     except KeyboardInterrupt:
-        if (Path(run) / "checkpoint.pt").exists():
+        if any(Path(run).glob("**/checkpoint.pt")):
             click.echo(f"\n{run} keeps its last checkpoint; the same command with --resume goes on.", err=True)
         raise
     _print_outcome(run, checkpoint, validation)
+
+
+@dataclass
+class _Plan:
+    """What is to be trained.
+
+    Attributes:
+        config: of the only stage, or of the first: it says how images are read.
+        previous: where an earlier stretch stopped.
+        n_query_is_free: whether the number of queries may follow the data.
+        recipe, overrides, minutes: see `edge_adapt.recipes.train_recipe`; `recipe` is None for a single stage.
+    """
+
+    config: TrainingConfig
+    previous: Checkpoint | None
+    n_query_is_free: bool
+    recipe: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    minutes: float | None = None
+
+    def train(self, data: ImageDataset, run: str, **arguments: Any) -> Checkpoint:
+        """Train it, all stages."""
+        from edge_adapt.recipes import train_recipe
+        from edge_adapt.training import train
+
+        if self.recipe is None:
+            return train(data, run, self.config, **arguments)
+        return train_recipe(data, run, self.recipe, overrides=self.overrides, minutes=self.minutes, **arguments)
+
+
+def _plan(run: str, recipe: str | None, resume: bool, settings: Mapping[str, Any], chosen: Set[str]) -> _Plan:
+    """One stage, or a recipe; with `resume`, what RUN holds under what was chosen now."""
+    from edge_adapt.recipes import find_recipe, saved_recipe
+    from edge_adapt.run import load_checkpoint
+
+    if resume and Path(run).is_dir():
+        saved = saved_recipe(run)
+        if saved and recipe in (None, saved.name):
+            overrides = {**saved.overrides, **_overrides(settings, chosen)}
+            minutes = settings["minutes"] or saved.minutes
+            return _recipe_plan(run, saved.name, overrides, minutes)
+    if recipe:
+        find_recipe(recipe)
+        return _recipe_plan(run, recipe, _overrides(settings, chosen), settings["minutes"])
+    previous = load_checkpoint(run) if resume and (Path(run) / "checkpoint.pt").exists() else None
+    config = _configuration(settings, chosen, previous.config if previous else None)
+    return _Plan(config, previous, n_query_is_free=not previous and "n_query" not in chosen)
+
+
+def _recipe_plan(run: str, recipe: str, overrides: Mapping[str, Any], minutes: float | None) -> _Plan:
+    from edge_adapt.recipes import find_recipe
+    from edge_adapt.run import load_checkpoint
+
+    first = next(iter(find_recipe(recipe).configurations(overrides, minutes).values()))
+    previous = load_checkpoint(run) if any(Path(run).glob("*/checkpoint.pt")) else None
+    return _Plan(first, previous, False, recipe, overrides, minutes)
+
+
+def _overrides(settings: Mapping[str, Any], chosen: Set[str]) -> dict[str, Any]:
+    return {name: settings[name] for name in chosen - {"minutes"}}
+
+
+def _show(recipe: str | None, chosen: Mapping[str, Any]) -> None:
+    """Print a recipe, or the names of all of them."""
+    from edge_adapt.recipes import RECIPES, find_recipe
+
+    if recipe is None:
+        click.echo("\n".join(f"{name}: {plan.summary}" for name, plan in RECIPES.items()))
+        return
+    overrides = {name: value for name, value in chosen.items() if name != "minutes"}
+    click.echo(json.dumps(find_recipe(recipe).describe(recipe, overrides, chosen.get("minutes")), indent=2))
 
 
 def _configuration(settings: Mapping[str, Any], chosen: Set[str], saved: TrainingConfig | None) -> TrainingConfig:
@@ -256,14 +362,16 @@ def describe_data(data: str, classes: Sequence[str], dataset: ImageDataset, rota
 
 
 def _print_outcome(run: str, checkpoint: Checkpoint, validation: ImageDataset | None) -> None:
+    from edge_adapt.run import last_stage
+
     last = checkpoint.records[-1]
     minutes, seconds = divmod(round(checkpoint.seconds), 60)
     click.echo(
         f"{run}: {options.plural(checkpoint.iteration, 'outer step')} in {minutes}:{seconds:02d}, "
-        f"query loss {last.loss:.3f}, training accuracy {last.accuracy:.2%}"
+        f"loss {last.loss:.3f}, training accuracy {last.accuracy:.2%}"
     )
     if validation and last.validation is not None:
         n_way = min(checkpoint.config.n_way, len(validation.class_names))
         click.echo(f"Validation classes: {last.validation:.2%}, {n_way}-way {checkpoint.config.n_shot}-shot")
-    click.echo(f"Curve: {Path(run) / 'curve.png'}")
+    click.echo(f"Curve: {last_stage(run) / 'curve.png'}")
     click.echo(f"Next: edge-adapt export {run} -o MODEL.edge")

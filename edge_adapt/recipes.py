@@ -1,0 +1,230 @@
+"""Recipes: training in stages, each of which starts from what the one before it learned. A recipe is data.
+
+RUN/recipe.json      the stages with all their settings
+RUN/1-classify/      a run of its own for each stage; see `edge_adapt.run`
+RUN/2-episodes/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edge_adapt.run import Checkpoint, Device, TrainingConfig, load_checkpoint
+from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.files import write_atomically
+from edge_adapt.training import is_finished, train
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run of a recipe.
+
+    Attributes:
+        name: what its folder is called.
+        share: its part of a budget in minutes; the shares of a recipe add up to 1.
+        settings: fields of `TrainingConfig`, its own budget in iterations among them.
+    """
+
+    name: str
+    share: float
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A staged plan.
+
+    Attributes:
+        summary: what it is and where it comes from.
+        settings: fields of `TrainingConfig` that all stages share.
+        stages: in order.
+    """
+
+    summary: str
+    settings: Mapping[str, Any]
+    stages: tuple[Stage, ...] = field(default=())
+
+    def configurations(
+        self, overrides: Mapping[str, Any] | None = None, minutes: float | None = None
+    ) -> dict[str, TrainingConfig]:
+        """The configuration of each stage, by the name of its folder.
+
+        Args:
+            overrides: settings of the user's own, for every stage.
+            minutes: a budget for all of it, in place of the iterations of each stage.
+
+        Raises:
+            EdgeAdaptError: a setting that cannot be.
+        """
+        stages = {}
+        for number, stage in enumerate(self.stages, start=1):
+            budget = {} if minutes is None else {"iterations": None, "minutes": minutes * stage.share}
+            settings = {**self.settings, **stage.settings, **budget, **(overrides or {})}
+            stages[f"{number}-{stage.name}"] = TrainingConfig(**settings)
+        return stages
+
+    def describe(
+        self, name: str, overrides: Mapping[str, Any] | None = None, minutes: float | None = None
+    ) -> dict[str, Any]:
+        """The recipe as plain data, as RUN/recipe.json holds it: every setting of every stage that is not its default."""
+        default = asdict(TrainingConfig())
+        stages = {
+            stage: {key: value for key, value in asdict(config).items() if value != default[key] or key == "method"}
+            for stage, config in self.configurations(overrides, minutes).items()
+        }
+        own = {"minutes": minutes, "overrides": dict(overrides or {})}
+        return {"recipe": name, "summary": self.summary, **own, "stages": stages}
+
+
+def _classify_then_episodes(backbone: str, crop_size: int | None, steps: int) -> Recipe:
+    """`steps` of classification, then a tenth of that time in episodes."""
+    classify = {"method": "classify", "batch_size": 128, "learning_rate": 0.2, "crop_size": crop_size}
+    episodes = {"method": "anil", "n_way": 20, "n_shot": 5, "n_query": 5, "meta_batch": 2, "learning_rate": 1e-4}
+    return Recipe(
+        summary=(
+            "Classify the training classes with a cosine classifier, then meta-train episodically from there (Chen et al., "
+            "Meta-Baseline, ICCV 2021, https://arxiv.org/abs/2003.04390; Ye and Chao, UNICORN-MAML, ICLR 2022, "
+            "https://arxiv.org/abs/2106.16245)."
+        ),
+        settings={
+            "backbone": backbone,
+            "image_size": 84,
+            "centred": True,
+            "augment": True,
+            "n_way": 5,
+            "n_shot": 1,
+            "n_query": 15,
+        },
+        stages=(
+            Stage("classify", 0.9, {**classify, "iterations": steps}),
+            Stage("episodes", 0.1, {**episodes, "iterations": 1000}),
+        ),
+    )
+
+
+RECIPES: dict[str, Recipe] = {
+    "photos": _classify_then_episodes("edge", 64, 24_000),
+    "edge": _classify_then_episodes("edge", 64, 18_000),
+    "conv4": _classify_then_episodes("conv4", None, 9000),
+}
+"""By the name that `--recipe` takes. `photos` made the model of that name; `edge` and `conv4` are for some ten thousand images."""
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of this name.
+
+    Raises:
+        EdgeAdaptError: there is none.
+    """
+    if name not in RECIPES:
+        raise EdgeAdaptError(f"{name!r} is not a recipe; choose one of {', '.join(RECIPES)}.")
+    return RECIPES[name]
+
+
+def train_recipe(
+    data: ImageDataset,
+    run: str | os.PathLike[str],
+    recipe: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    minutes: float | None = None,
+    validation: ImageDataset | None = None,
+    backbone: nn.Module | None = None,
+    device: Device = "auto",
+    resume: bool = False,
+    piece: int | None = None,
+    bf16: bool | None = None,
+    trained_on: str = "",
+    progress: bool = False,
+) -> Checkpoint:
+    """Take the stages of a recipe one after the other, and leave them in the folder `run`.
+
+    Args:
+        data, validation, backbone, device, piece, bf16, trained_on, progress: as of `edge_adapt.training.train`.
+        run: the folder to write.
+        recipe: a name of `RECIPES`.
+        overrides: settings of the user's own, for every stage.
+        minutes: a budget for all of it, in place of the iterations of each stage.
+        resume: pass over the stages that are finished, and go on with the one that is not.
+
+    Returns:
+        The end of the last stage.
+
+    Raises:
+        EdgeAdaptError: as `train`, or `run` holds a recipe with other settings.
+    """
+    plan = find_recipe(recipe)
+    folder = Path(run)
+    described = plan.describe(recipe, overrides, minutes)
+    _claim(folder, described, resume)
+    reached: Checkpoint | None = None
+    for name, config in plan.configurations(overrides, minutes).items():
+        previous = load_checkpoint(folder / name) if (folder / name / "checkpoint.pt").exists() else None
+        if previous and is_finished(previous):
+            reached = previous
+            continue
+        reached = train(
+            data,
+            folder / name,
+            config,
+            validation=validation,
+            backbone=backbone,
+            device=device,
+            initial=reached,
+            resume=resume,
+            piece=piece,
+            bf16=bf16,
+            trained_on=trained_on,
+            progress=progress,
+        )
+    assert reached is not None  # a recipe has a stage
+    return reached
+
+
+@dataclass(frozen=True)
+class SavedRecipe:
+    """What a run was started with: arguments of `train_recipe`."""
+
+    name: str
+    overrides: Mapping[str, Any]
+    minutes: float | None
+
+
+def saved_recipe(run: str | os.PathLike[str]) -> SavedRecipe | None:
+    """What recipe.json of a run says; None where there is none.
+
+    Raises:
+        EdgeAdaptError: it is damaged.
+    """
+    path = Path(run) / "recipe.json"
+    if not path.exists():
+        return None
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return SavedRecipe(saved["recipe"], saved["overrides"], saved["minutes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EdgeAdaptError(f"{path} is damaged ({error}); write to another folder.") from error
+
+
+def _claim(run: Path, described: Mapping[str, Any], resume: bool) -> None:
+    """Write recipe.json, or see that it is the same."""
+    path = run / "recipe.json"
+    text = json.dumps(described, indent=2) + "\n"
+    if path.exists():
+        if not resume:
+            raise EdgeAdaptError(f"{run} holds a run already; go on with --resume or write to another folder.")
+        if path.read_text(encoding="utf-8") != text:
+            raise EdgeAdaptError(
+                f"{run} was trained by another recipe or with other settings (see recipe.json); resume with the same, or write "
+                "to another folder."
+            )
+    run.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda stream: stream.write(text.encode()))
