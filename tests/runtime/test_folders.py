@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import tempfile
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,60 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_adapt.runtime.errors import DataError, ImageError
-from edge_adapt.runtime.folders import MAX_DEPTH, ImageFolder, list_images, open_folder, select_classes
+from edge_adapt.runtime.errors import DataError
+from edge_adapt.runtime.folders import ImageFolder, list_images, open_folder, select_classes
 from edge_adapt.runtime.images import load_image
-
-Tree = Mapping[str, bytes]  # path below the root -> content; a path that ends with "/" is an empty folder
-
-
-def write_folder(root: Path, tree: Tree) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
-    for name, content in tree.items():
-        path = root / name
-        if name.endswith("/"):
-            path.mkdir(parents=True, exist_ok=True)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-    return root
-
-
-def write_zip(path: Path, tree: Tree, compression: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in tree.items():
-            archive.writestr(name, content)
-    return path
-
-
-def write(path: Path, tree: Tree, kind: str) -> Path:
-    path.mkdir(exist_ok=True)
-    return write_zip(path / "photos.zip", tree) if kind == "zip" else write_folder(path / "photos", tree)
-
-
-def patch_entry(path: Path, field: str, value: int) -> None:
-    """Overwrites a field of the only entry of a zip, in its local header and in the directory."""
-    offset, layout = {"flags": (6, "<H"), "method": (8, "<H"), "size": (22, "<I")}[field]
-    data = bytearray(path.read_bytes())
-    for start in (data.index(b"PK\3\4") + offset, data.index(b"PK\1\2") + offset + 2):
-        struct.pack_into(layout, data, start, value)
-    path.write_bytes(data)
-
-
-def contents(folder: ImageFolder) -> dict[str, dict[str, bytes]]:
-    return {label: {file.name: file.read() for file in files} for label, files in folder.classes.items()}
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(DataError) as caught:
-        open_folder(path)
-    message = str(caught.value)
-    assert "\n" not in message and str(path) in message
-    return message
-
-
-both_kinds = pytest.mark.parametrize("kind", ["folder", "zip"])
-
+from tests.image_folders import both_kinds, contents, write, write_folder, write_zip
 
 # What counts
 
@@ -83,6 +32,14 @@ def test_classes_and_files_are_sorted_and_named_by_path(tmp_path: Path, kind: st
     assert [file.name for file in folder.classes["b"]] == ["b/10.jpg", "b/2.png"]
     assert contents(folder)["a/x"] == {"a/x/1.png": b"ax1"}
     assert folder.path.parent == tmp_path
+
+
+@both_kinds
+def test_an_image_knows_the_file_that_holds_it(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, {"b/2.png": b"2", "Cafe\u0301/x/1.png": b"1"}, kind)
+    expected = [path, path] if kind == "zip" else [path / "Cafe\u0301/x/1.png", path / "b/2.png"]
+    assert [file.stored_in for files in open_folder(path).classes.values() for file in files] == sorted(expected)
+    assert sorted(file.stored_in for file in list_images(path)) == sorted(expected)
 
 
 @both_kinds
@@ -207,151 +164,6 @@ def test_a_zip_can_be_read_from_several_threads(tmp_path: Path) -> None:
     files = [file for files in folder.classes.values() for file in files]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda file: file.read() == tree[file.name], files)) == [True] * len(tree)
-
-
-# What is refused
-
-
-def test_nothing_there(tmp_path: Path) -> None:
-    for name in ("missing", "missing.zip"):
-        assert "does not exist" in refusal(tmp_path / name)
-
-
-def test_neither_folder_nor_zip(tmp_path: Path) -> None:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(b"x")
-    assert "neither a folder nor a .zip" in refusal(path)
-    assert "does not exist" in refusal(path / "below a file")
-
-
-def test_a_path_that_cannot_be() -> None:
-    with pytest.raises(DataError, match="cannot be read"):
-        open_folder("a\0b")
-
-
-@both_kinds
-def test_no_images(tmp_path: Path, kind: str) -> None:
-    assert "holds no images" in refusal(write(tmp_path, {}, kind))
-    assert "holds no images" in refusal(write(tmp_path, {"README.txt": b"", ".DS_Store": b""}, kind))
-
-
-@both_kinds
-def test_images_in_the_root(tmp_path: Path, kind: str) -> None:
-    message = refusal(write(tmp_path, {"IMG_1.jpg": b"1", "cat/1.png": b"2"}, kind))
-    assert "IMG_1.jpg" in message and "sub-folder" in message
-
-
-@both_kinds
-@pytest.mark.parametrize("nothing", ["dog/", "dog/notes.txt", "dog/.DS_Store", "dog/1.gif.part"])
-def test_a_class_folder_without_images(tmp_path: Path, kind: str, nothing: str) -> None:
-    message = refusal(write(tmp_path, {"cat/1.png": b"1", nothing: b""}, kind))
-    assert "class folder without images, dog" in message
-
-
-@both_kinds
-def test_folders_that_are_nested_too_deep(tmp_path: Path, kind: str) -> None:
-    deepest = {f"{'a/' * (MAX_DEPTH - 1)}{label}/1.png": b"1" for label in "bc"}
-    assert len(open_folder(write(tmp_path / "deep", deepest, kind)).classes) == 2
-    deeper = {f"{'a/' * MAX_DEPTH}{label}/1.png": b"1" for label in "bc"}
-    assert f"nested deeper than {MAX_DEPTH}" in refusal(write(tmp_path / "deeper", deeper, kind))
-
-
-def test_a_zip_of_one_empty_class_folder(tmp_path: Path) -> None:
-    assert "class folder without images, cat" in refusal(write_zip(tmp_path / "photos.zip", {"cat/": b""}))
-
-
-@both_kinds
-def test_folders_that_differ_only_in_unicode_form(tmp_path: Path, kind: str) -> None:
-    message = refusal(write(tmp_path, {"Caf\xe9/1.png": b"1", "Cafe\u0301/1.png": b"2"}, kind))
-    assert "two folders Caf\xe9" in message
-
-
-def test_a_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(os, "scandir", denied)  # root, who runs many a test, is denied nothing
-    assert "cannot be listed (Permission denied)" in refusal(tmp_path)
-
-
-def test_a_zip_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(zipfile, "ZipFile", denied)
-    path = tmp_path / "photos.zip"
-    path.touch()
-    assert "cannot be read (Permission denied)" in refusal(path)
-
-
-def test_a_file_that_goes_away(tmp_path: Path) -> None:
-    root = write_folder(tmp_path / "photos", {"cat/1.png": b"1"})
-    (file,) = open_folder(root).classes["cat"]
-    (root / "cat" / "1.png").unlink()
-    with pytest.raises(ImageError, match=r"1\.png does not exist"):
-        file.read()
-
-
-def test_a_zip_that_is_none_or_cut_short(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "photos.zip", {"a/1.png": bytes(100), "b/1.png": bytes(100)})
-    whole = path.read_bytes()
-    for data in (b"", b"Buy milk.", whole[: len(whole) // 2], whole[:-4]):
-        path.write_bytes(data)
-        assert "cut short or damaged" in refusal(path)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4))
-def test_a_damaged_zip_never_gives_other_images(flips: list[tuple[float, int]]) -> None:
-    tree = {"a/1.png": b"first" * 30, "b/1.png": b"second" * 30}
-    with tempfile.TemporaryDirectory() as temporary:
-        path = write_zip(Path(temporary) / "photos.zip", tree, zipfile.ZIP_DEFLATED)
-        data = bytearray(path.read_bytes())
-        for position, flip in flips:
-            data[int(position * (len(data) - 1))] ^= flip
-        path.write_bytes(data)
-        try:
-            read = [content for files in contents(open_folder(path)).values() for content in files.values()]
-        except DataError as error:
-            assert str(path) in str(error)
-            return
-    assert set(read) <= set(tree.values())  # under a damaged name, or with an entry gone
-
-
-def test_an_encrypted_zip(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "photos.zip", {"cat/1.png": b"secret"})
-    patch_entry(path, "flags", 1)
-    assert "encrypted" in refusal(path) and "cat/1.png" in refusal(path)
-
-
-def test_an_unusual_compression(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "photos.zip", {"cat/1.png": b"x"}, zipfile.ZIP_BZIP2)
-    assert "cat/1.png" in refusal(path) and "compression" in refusal(path)
-    patch_entry(path, "method", 97)
-    assert "method 97" in refusal(path)
-
-
-def test_an_entry_too_large(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "photos.zip", {"cat/1.png": b"x"})
-    patch_entry(path, "size", 600 << 20)
-    assert "cat/1.png" in refusal(path) and "512 MiB" in refusal(path)
-
-
-def test_an_entry_that_was_damaged(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "photos.zip", {"cat/1.png": b"content", "dog/1.png": b"woof"})
-    path.write_bytes(path.read_bytes().replace(b"content", b"CONTENT"))
-    folder = open_folder(path)
-    assert folder.classes["dog"][0].read() == b"woof"
-    with pytest.raises(DataError, match=r"cat/1\.png, which is damaged") as caught:
-        folder.classes["cat"][0].read()
-    assert str(path) in str(caught.value)
-
-
-def test_an_entry_that_lies_about_its_size(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "photos.zip", {"cat/1.png": bytes(1 << 20)}, zipfile.ZIP_DEFLATED)
-    patch_entry(path, "size", 10)
-    with pytest.raises(DataError, match="which is damaged"):
-        open_folder(path).classes["cat"][0].read()
 
 
 # Choosing classes
