@@ -591,7 +591,8 @@ def test_batch_norm_under_an_inner_loop_on_all_layers_is_refused(
 
 
 def test_a_backbone_that_nobody_knows_is_named(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
-    assert "'conv5' is not a backbone known by name (conv4, edge, resnet12)" in refusal(lambda: brief(tiny_config(backbone="conv5")))
+    said = refusal(lambda: brief(tiny_config(backbone="conv5")))
+    assert "'conv5' is not a backbone known by name (conv4, edge, resnet12)" in said
 
 
 def test_data_that_does_not_fit_is_named(training_data: ImageDataset, tiny_config: Configure, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Backbones: sizes that the documentation promises, and gradients that reach every weight."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import nn
+
+from edge_adapt.backbones import BACKBONES
+
+
+def multiply_adds(backbone: nn.Module, size: int) -> int:
+    """Of the convolutions, for one image of `size` x `size` pixels."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal total
+        weight = module.weight
+        assert isinstance(weight, torch.Tensor)
+        total += output[0].numel() * weight[0].numel()
+
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        backbone.eval()(torch.zeros(1, 3, size, size))
+    return total
+
+
+def test_edge_keeps_within_its_budget() -> None:
+    backbone = BACKBONES["edge"](3, "batch")
+    assert 2 * multiply_adds(backbone, 84) <= 0.25e9
+    assert sum(parameter.numel() for parameter in backbone.parameters()) <= 2_000_000
+
+
+@pytest.mark.parametrize(("name", "features"), [("conv4", 1600), ("edge", 256), ("resnet12", 640)])
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+def test_every_weight_has_a_part_in_the_features(name: str, features: int, normalization: str) -> None:
+    torch.manual_seed(0)
+    backbone = BACKBONES[name](3, normalization)  # type: ignore[arg-type]
+    images = torch.rand(3, 3, 84, 84)
+    output = backbone(images)
+    assert output.shape == (3, features) and output.dtype == torch.float32
+    output.square().sum().backward()
+    for parameter_name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
+
+
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_features_do_not_depend_on_the_images_beside(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = BACKBONES[name](1, "batch").eval()
+    images = torch.rand(4, 1, 84, 84)
+    with torch.no_grad():
+        together = backbone(images)
+        alone = torch.cat([backbone(image[None]) for image in images])
+    assert torch.allclose(together, alone, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,159 @@
+"""Pre-training and recipes: that classification learns, and that stages follow each other and survive what stops them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from edge_adapt import recipes
+from edge_adapt import run as run_module
+from edge_adapt.recipes import RECIPES, Recipe, Stage, find_recipe, saved_recipe, train_recipe
+from edge_adapt.run import TrainingConfig, last_stage, load_checkpoint, load_learner, load_sample
+from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.evaluation import evaluate_episodes
+from edge_adapt.torch_model import LearnerModel
+from edge_adapt.training import train
+
+SMALL: dict[str, Any] = {"grayscale": True, "centred": True, "n_way": 4, "n_query": 3, "steps": 2, "meta_batch": 2}
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe of seconds by the name of tiny."""
+    monkeypatch.setattr(run_module, "_curve", lambda records: b"")
+    stages = (
+        Stage("classify", 0.75, {"method": "classify", "batch_size": 32, "learning_rate": 0.1, "iterations": 12}),
+        Stage("episodes", 0.25, {"iterations": 4, "learning_rate": 1e-4}),
+    )
+    monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", SMALL, stages))
+
+
+def start(data: ImageDataset, run: Path, **options: Any) -> Any:
+    return train_recipe(data, run, "tiny", **{"device": "cpu", "bf16": False, **options})
+
+
+def test_classification_learns_features_for_new_classes(
+    training_data: ImageDataset, new_classes: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
+) -> None:
+    accuracies = []
+    for iterations in (1, 60):
+        run = tmp_path / str(iterations)
+        config = tiny_config(method="classify", batch_size=32, learning_rate=0.1, iterations=iterations, centred=True)
+        checkpoint = train(training_data, run, config, device="cpu", piece=32, bf16=False)
+        learner, _ = load_learner(run)
+        result = evaluate_episodes(
+            LearnerModel(learner, torch.device("cpu")), new_classes,
+            n_way=5, n_shot=1, n_query=10, episodes=50, steps=0, seed=0,
+        )  # fmt: skip
+        accuracies.append(result.accuracy)
+    assert checkpoint.records[-1].accuracy > 0.8  # of 16 training classes
+    assert accuracies[1] > accuracies[0] + 0.1
+
+
+def test_centred_features_have_length_1_and_no_mean(
+    training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
+) -> None:
+    config = tiny_config(method="classify", batch_size=32, learning_rate=0.1, iterations=5, centred=True)
+    train(training_data, tmp_path, config, device="cpu", piece=32, bf16=False)
+    learner, _ = load_learner(tmp_path)
+    with torch.no_grad():
+        images = torch.from_numpy(training_data.images)
+        raw = learner.embedding.backbone(learner.embedding.normalize(images))
+        features = learner.embed(images)
+    centring = learner.embedding.centring
+    assert centring is not None
+    assert torch.allclose(centring.mean, raw.mean(0), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(features, torch.nn.functional.normalize(raw - raw.mean(0), dim=1), atol=1e-4)
+
+
+@pytest.mark.usefixtures("recipe")
+def test_each_stage_starts_from_the_one_before(training_data: ImageDataset, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    end = start(training_data, run, trained_on="gratings")
+    assert sorted(path.name for path in run.iterdir()) == ["1-classify", "2-episodes", "recipe.json"]
+    classified, meta_trained = (load_checkpoint(run / name) for name in ("1-classify", "2-episodes"))
+    assert (classified.iteration, meta_trained.iteration) == (12, 4)
+    assert last_stage(run) == run / "2-episodes"
+    assert load_checkpoint(run).config == meta_trained.config == end.config
+    assert load_sample(run).class_names == training_data.class_names[: len(load_sample(run).class_names)]
+    name = "embedding.backbone.convolutions.3.weight"
+    moved = (meta_trained.learner[name] - classified.learner[name]).abs().max()
+    assert 0 < moved <= 4 * 1e-4 * 1.01  # four steps of Adam from where classification ended
+
+
+@pytest.mark.usefixtures("recipe")
+def test_a_recipe_goes_on_where_it_stopped(
+    training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start(training_data, tmp_path / "whole", piece=None)
+    real = train
+
+    def second_stage_fails(*arguments: Any, **options: Any) -> Any:
+        if arguments[1].name == "2-episodes":
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recipes, "train", second_stage_fails)
+        start(training_data, tmp_path / "run", piece=None)
+    first = (tmp_path / "run" / "1-classify" / "checkpoint.pt").stat().st_mtime_ns
+    with pytest.raises(EdgeAdaptError, match="holds a run already; go on with --resume"):
+        start(training_data, tmp_path / "run")
+    resumed = start(training_data, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "1-classify" / "checkpoint.pt").stat().st_mtime_ns == first
+    assert resumed.iteration == whole.iteration
+    with pytest.raises(EdgeAdaptError, match="by another recipe or with other settings"):
+        start(training_data, tmp_path / "run", resume=True, overrides={"seed": 1})
+
+
+@pytest.mark.usefixtures("recipe")
+def test_what_is_shown_is_what_is_trained(training_data: ImageDataset, tmp_path: Path) -> None:
+    start(training_data, tmp_path, overrides={"seed": 7})
+    shown = find_recipe("tiny").describe("tiny", {"seed": 7})
+    assert json.loads((tmp_path / "recipe.json").read_text()) == json.loads(json.dumps(shown))
+    for name, settings in shown["stages"].items():
+        assert load_checkpoint(tmp_path / name).config == TrainingConfig(**settings)
+    saved = saved_recipe(tmp_path)
+    assert saved is not None and (saved.name, saved.overrides, saved.minutes) == ("tiny", {"seed": 7}, None)
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(EdgeAdaptError, match="recipe[.]json is damaged"):
+        saved_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_recipes_are_sound(name: str) -> None:
+    recipe = RECIPES[name]
+    assert sum(stage.share for stage in recipe.stages) == pytest.approx(1)
+    for config in recipe.configurations().values():
+        assert config.iterations and not config.minutes
+    budget = recipe.configurations(minutes=10).values()
+    assert sum(config.minutes or 0 for config in budget) == pytest.approx(10)
+    first = next(iter(recipe.configurations({"backbone": "resnet12"}).values()))
+    assert first.backbone == "resnet12"
+
+
+def test_a_recipe_that_nobody_knows_is_named() -> None:
+    with pytest.raises(EdgeAdaptError, match="'phots' is not a recipe; choose one of photos, edge, conv4"):
+        find_recipe("phots")
+
+
+@pytest.mark.usefixtures("recipe")
+def test_weights_of_another_backbone_are_no_start(
+    training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
+) -> None:
+    other = start(training_data, tmp_path / "run")
+    with pytest.raises(
+        EdgeAdaptError, match="the weights to start from are of the backbone 'conv4' with other settings"
+    ):
+        train(
+            training_data, tmp_path / "edge", tiny_config(backbone="edge", image_size=28), device="cpu", initial=other
+        )
