@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edge_adapt.exporting import export_bundle
+    from edge_adapt.reporting.report import Report, report
     from edge_adapt.run import TrainingConfig
     from edge_adapt.runtime.dataset import ImageDataset, load_dataset
     from edge_adapt.runtime.errors import EdgeAdaptError
@@ -47,6 +48,7 @@ __all__ = [
     "MetaModel",
     "Prediction",
     "Preprocessing",
+    "Report",
     "TrainingConfig",
     "__version__",
     "evaluate",
@@ -57,6 +59,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "model_names",
+    "report",
     "train",
 ]
 
@@ -69,6 +72,7 @@ _HOME = {
     "MetaModel": "runtime.model",
     "Prediction": "runtime.model",
     "Preprocessing": "runtime.images",
+    "Report": "reporting.report",
     "TrainingConfig": "run",
     "evaluate": "verbs",
     "evaluate_classifier": "runtime.labelled",
@@ -78,6 +82,7 @@ _HOME = {
     "load_dataset": "runtime.dataset",
     "load_model": "runtime.model",
     "model_names": "runtime.model",
+    "report": "reporting.report",
     "train": "training",
 }
 

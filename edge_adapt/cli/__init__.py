@@ -25,6 +25,7 @@ COMMANDS = {
     "models": "bundles",
     "train": "training",
     "evaluate": "evaluation",
+    "report": "reporting",
     "export": "exporting",
 }
 """Each command and the module that holds it, which is imported when the command runs."""

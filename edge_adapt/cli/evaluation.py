@@ -46,18 +46,7 @@ MOST_CONFUSIONS = 10
 @click.option(
     "--episodes", type=click.IntRange(min=1), default=1000, show_default=True, metavar="E", help="Episodes to draw."
 )
-@click.option(
-    "--support-files",
-    metavar="PATTERN",
-    show_default="all",
-    help="Draw support images among the files of a class whose name matches, such as 'train_*'.",
-)
-@click.option(
-    "--query-files",
-    metavar="PATTERN",
-    show_default="all",
-    help="Draw queries among the files of a class whose name matches, such as 'test_*'.",
-)
+@options.picks_files
 @options.steps(None, "as in training", "Gradient steps.")
 @click.option("--all-layers", is_flag=True, help="Adapt all layers, as MAML does in training; only of a training run.")
 @options.seed("The same seed draws the same episodes.")

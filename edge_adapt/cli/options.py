@@ -54,6 +54,23 @@ def reads_a_data_set(command: Command) -> Command:
     return cache(skip_bad(command))
 
 
+def picks_files(command: Command) -> Command:
+    """Give a command the options `--support-files` and `--query-files`."""
+    support = click.option(
+        "--support-files",
+        metavar="PATTERN",
+        show_default="all",
+        help="Draw support images among the files of a class whose name matches, such as 'train_*'.",
+    )
+    query = click.option(
+        "--query-files",
+        metavar="PATTERN",
+        show_default="all",
+        help="Draw queries among the files of a class whose name matches, such as 'test_*'.",
+    )
+    return support(query(command))
+
+
 def classes(help: str) -> Callable[[Command], Command]:
     """`--classes`, which each command uses for something else."""
     return click.option(

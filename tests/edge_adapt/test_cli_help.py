@@ -14,7 +14,7 @@ import edge_adapt
 from edge_adapt.cli import COMMANDS
 from tests import command_line, command_reference
 
-PROMISED = {"demo", "adapt", "classify", "info", "models", "train", "evaluate", "export"}
+PROMISED = {"demo", "adapt", "classify", "info", "models", "train", "evaluate", "report", "export"}
 
 
 def test_the_commands_are_those_that_were_promised() -> None:
@@ -46,7 +46,7 @@ def test_the_examples_are_commands_that_exist_with_options_that_exist(name: str)
         command.make_context(words[1], arguments)  # raises a UsageError
 
 
-@pytest.mark.parametrize("name", ["adapt", "classify", "info", "evaluate", "demo"])
+@pytest.mark.parametrize("name", ["adapt", "classify", "info", "evaluate", "report", "demo"])
 def test_every_command_that_runs_a_bundle_takes_provider_and_threads(name: str) -> None:
     assert {"provider", "threads"} <= {parameter.name for parameter in command_reference.command(name).params}
 
