@@ -244,22 +244,29 @@ def _finish(image: Image.Image, name: str, size: tuple[int, int] | None = None) 
     if width * height == 0:
         raise ImageError(f"{name} has {width} x {height} pixels, so there is nothing to see in it.")
     try:
-        if size is not None:
-            _reduce(image, size)
-        image.load()
-        return _to_8_bit(_upright(image))
+        return _to_8_bit(_upright(_decoded(image, size)))
     except Exception as error:  # as in _open
         raise _damaged(name, error) from error
 
 
-def _reduce(image: Image.Image, size: tuple[int, int]) -> None:
-    """Has a JPEG that is not decoded yet decoded at reduced scale, by libjpeg's DCT scaling; other formats know none.
+def _decoded(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    """All pixels of an opened image; of a JPEG, those of the reduced scale that `size` allows, by libjpeg's DCT scaling.
 
     The colours are left as they are: libjpeg's own grey differs from Pillow's by rounding.
     """
+    if size is None:
+        image.load()
+        return image
     width, height = size[::-1] if _orientation(image) in _SIDEWAYS else size
     # The smallest of full, 1/2, 1/4 and 1/8 size at which both sides are at least as large as asked for; full, if none is.
-    image.draft(None, (_REDUCING_GAP * width, _REDUCING_GAP * height))
+    drafted = image.draft(None, (_REDUCING_GAP * width, _REDUCING_GAP * height))
+    image.load()
+    if drafted is None:  # not a JPEG
+        return image
+    box = drafted[1]
+    whole = (round(box[2]), round(box[3]))
+    # A side that the scale does not divide ends within its last pixel; taken as it is, the picture would be stretched.
+    return image if box[2:] == whole else image.resize(whole, Image.Resampling.BILINEAR, box=box)
 
 
 def _orientation(image: Image.Image) -> int:

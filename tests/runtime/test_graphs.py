@@ -1,0 +1,67 @@
+"""Embedding many images: the same features on any number of threads, and errors that name the file."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_adapt.runtime.errors import ImageError
+from edge_adapt.runtime.graphs import Graphs
+from edge_adapt.runtime.images import ImageSource
+from edge_adapt.runtime.model import load_model
+from tests.conftest import TINY
+from tests.encoded_images import encode, random_pixels
+
+
+def embedded(threads: int | None, images: list[bytes]) -> list[bytes]:
+    graphs = load_model(TINY, "cpu", threads).graphs
+    return [image.features.tobytes() for image in graphs.embed_each(Graphs.embed_image, images)]
+
+
+def test_features_depend_on_nothing_but_the_image() -> None:
+    images = [encode(Image.fromarray(random_pixels((9, 8, 3), seed)), "PNG") for seed in range(40)]
+    expected = embedded(1, images)
+    assert len(set(expected)) == 40
+    for threads in (2, 5, None):
+        assert embedded(threads, images) == expected
+        assert embedded(threads, images[::-1]) == expected[::-1]
+        assert embedded(threads, images[:7]) == expected[:7]
+    assert embedded(None, images[3:4]) == expected[3:4]
+    assert embedded(None, []) == []
+
+
+@pytest.mark.parametrize(("threads", "count"), [(4, 1), (4, 0), (1, 5)])
+def test_one_image_or_one_thread_starts_no_other(threads: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = load_model(TINY, "cpu", threads).graphs
+    monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread was started"))
+    assert len(list(graphs.embed_each(Graphs.embed_image, [random_pixels((8, 8, 3))] * count))) == count
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_first_file_that_cannot_be_read_is_named(threads: int, tmp_path: Path) -> None:
+    paths: list[ImageSource] = []
+    for index in range(20):
+        path = tmp_path / f"{index:02d}.png"
+        path.write_bytes(b"no image" if index in (11, 13) else encode(Image.new("L", (9, 9)), "PNG"))
+        paths.append(path)
+    results = load_model(TINY, "cpu", threads).graphs.embed_each(Graphs.embed_image, paths)
+    assert [next(results).name for _ in range(11)] == [str(path) for path in paths[:11]]
+    with pytest.raises(ImageError, match=r"11\.png is not an image"):
+        next(results)
+
+
+def test_a_picture_opened_once_may_be_given_many_times() -> None:
+    graphs = load_model(TINY, "cpu", 4).graphs
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.fromarray(random_pixels((64, 48, 3))), "JPEG", exif=exif)
+    expected = graphs.embed_image(Image.open(io.BytesIO(data)))
+    opened = Image.open(io.BytesIO(data))  # its pixels and its EXIF data are read when they are first needed
+    for image in graphs.embed_each(Graphs.embed_image, [opened] * 16):
+        assert image.sha256 == expected.sha256
+        np.testing.assert_array_equal(image.features, expected.features)
