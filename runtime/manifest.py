@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest version; a manifest is written in the lowest that can hold it."""
 GRAPHS = ("embed.onnx", "adapt.onnx", "predict.onnx")
 TASKS = ("classification", "regression")
+PRECISIONS = ("fp32", "fp16", "int8")
+"""Of the weights of `embed`: float32; stored as float16; int8, with activations in 8 bits as well. Version 1 knows fp32 alone."""
 MAX_HEAD_TENSORS = 64
 
 _TENSOR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -88,6 +91,8 @@ class Manifest:
     accuracy: tuple[Accuracy, ...] = ()
     license: str = ""
     golden: Golden | None = None
+    precision: str = "fp32"
+    """One of PRECISIONS."""
     graphs: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each graph in hexadecimal; `write_bundle` fills it in."""
 
@@ -95,8 +100,9 @@ class Manifest:
 def manifest_to_json(manifest: Manifest, path: str) -> bytes:
     """The bytes of `manifest.json`; `path` is the bundle's, for messages."""
     preprocessing, golden = manifest.preprocessing, manifest.golden
+    reduced = {} if manifest.precision == "fp32" else {"precision": manifest.precision}
     value = {
-        "format_version": FORMAT_VERSION,
+        "format_version": 2 if reduced else 1,
         "task": manifest.task,
         "name": manifest.name,
         "method": manifest.method,
@@ -117,6 +123,7 @@ def manifest_to_json(manifest: Manifest, path: str) -> bytes:
         "license": manifest.license,
         "golden": None if golden is None else _golden_to_json(golden),
         "graphs": {name: manifest.graphs[name] for name in GRAPHS},
+        **reduced,
     }
     return dump_json(value, f"{path}: manifest.json")
 
@@ -128,10 +135,10 @@ def manifest_from_json(data: bytes, path: str) -> Manifest:
     fields = Fields(value, where)
     # Before everything else: of another version, nothing else is known.
     version = fields.integer("format_version", 1)
-    if version != FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise BundleError(
-            f"{path} has format version {version}, and this edge-adapt reads version {FORMAT_VERSION}; "
-            f"update edge-adapt."
+            f"{path} has format version {version}, and this edge-adapt reads versions 1 to {FORMAT_VERSION}; "
+            "update edge-adapt."
         )
     task = fields.choice("task", TASKS)
     preprocessing = _preprocessing(fields.child("preprocessing"))
@@ -152,6 +159,7 @@ def manifest_from_json(data: bytes, path: str) -> Manifest:
         accuracy=tuple(_accuracy(Fields(item, f'{where} ("accuracy")')) for item in fields.items("accuracy")),
         license=fields.line("license", empty=True),
         golden=None if golden is None else _golden(golden, task, preprocessing, feature_size),
+        precision="fp32" if version == 1 else fields.choice("precision", PRECISIONS[1:]),
         graphs={name: graphs.sha256(name) for name in GRAPHS},
     )
     graphs.done()

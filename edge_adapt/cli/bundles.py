@@ -74,6 +74,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         "images": f"{pixels['height']} x {pixels['width']}, {'grey' if pixels['channels'] == 1 else 'RGB'}, "
         f"{pixels['crop']} crop, {pixels['resize']} resize",
         "features": facts["feature_size"],
+        "precision": facts["precision"],
         "limits": f"{facts['max_ways'] or MAX_WAYS} classes, {facts['max_support'] or 'any number of'} support images",
         "trained on": facts["trained_on"] or "not said",
         "accuracy": "\n".join(map(_accuracy, facts["accuracy"])) or "not said",

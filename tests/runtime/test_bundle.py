@@ -20,7 +20,6 @@ from PIL import Image
 
 from edge_adapt.runtime.arrays import array_from_npy, array_to_npy
 from edge_adapt.runtime.bundle import (
-    FORMAT_VERSION,
     GRAPHS,
     MAX_BYTES,
     Adapted,
@@ -33,7 +32,7 @@ from edge_adapt.runtime.bundle import (
 from edge_adapt.runtime.container import write_container
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.images import Preprocessing
-from edge_adapt.runtime.manifest import manifest_to_json
+from edge_adapt.runtime.manifest import manifest_from_json, manifest_to_json
 from tests import bundle_samples as samples
 
 GOLDEN_SHA256 = "93e9cd51117feeb43922f5e2d41b6ccfd2a1c98229c19349178de4fea5e61171"
@@ -62,6 +61,8 @@ def same(left: Any, right: Any) -> bool:
         (samples.manifest(default_steps=0), samples.adapted(steps=7, losses=(), leave_one_out=None)),
         (samples.regression_manifest(), None),
         (samples.regression_manifest(), samples.regression_adapted()),
+        (samples.manifest(precision="fp16"), samples.adapted()),
+        (samples.manifest(precision="int8"), None),
     ],
 )
 def test_a_bundle_reads_as_it_was_written(tmp_path: Path, manifest: Manifest, adapted: Adapted | None) -> None:
@@ -114,12 +115,26 @@ def test_other_programs_read_a_bundle(tmp_path: Path) -> None:
     entries = samples.read_zip(path)
     assert tuple(entries) == samples.ENTRIES_OF_CLASSIFIER
     manifest, classifier = json.loads(entries["manifest.json"]), json.loads(entries["classifier.json"])
-    assert manifest["format_version"] == FORMAT_VERSION
+    assert manifest["format_version"] == 1
     for entry, sha256 in (manifest["graphs"] | classifier["arrays"]).items():
         assert hashlib.sha256(entries[entry]).hexdigest() == sha256
     for name, array in samples.adapted().head_state.items():
         assert same(np.load(io.BytesIO(entries[f"head/{name}.npy"]), allow_pickle=False), array)
     assert np.load(io.BytesIO(entries["support/targets.npy"])).tolist() == [s["label"] for s in classifier["shots"]]
+
+
+def test_a_bundle_is_of_the_lowest_version_that_can_hold_it() -> None:
+    sums = dict.fromkeys(GRAPHS, "0" * 64)
+    in_full = json.loads(manifest_to_json(samples.manifest(graphs=sums), "a.edge"))
+    in_half = json.loads(manifest_to_json(samples.manifest(graphs=sums, precision="fp16"), "a.edge"))
+    assert in_full["format_version"] == 1
+    assert in_half == in_full | {"format_version": 2, "precision": "fp16"}
+    with pytest.raises(BundleError, match="precision"):
+        manifest_from_json(json.dumps(in_half | {"precision": "fp32"}).encode(), "a.edge")
+    with pytest.raises(BundleError, match="precision"):
+        manifest_from_json(json.dumps(in_full | {"precision": "fp16"}).encode(), "a.edge")
+    with pytest.raises(BundleError, match='lacks "precision"'):
+        manifest_from_json(json.dumps(in_full | {"format_version": 2}).encode(), "a.edge")
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z./]{0,20}[a-z]", fullmatch=True), st.binary(max_size=50), max_size=5))
@@ -290,6 +305,7 @@ def test_golden_images_are_blown_up_by_nearest_repetition() -> None:
         ),
         (samples.manifest(), samples.GRAPHS, samples.regression_adapted(), "the task is classification"),
         (samples.regression_manifest(), samples.GRAPHS, samples.adapted(), "the task is regression"),
+        (samples.manifest(precision="fp8"), samples.GRAPHS, None, "precision"),
     ],
 )
 def test_what_a_reader_would_refuse_is_not_written(
