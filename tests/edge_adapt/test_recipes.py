@@ -125,7 +125,7 @@ def test_what_is_shown_is_what_is_trained(training_data: ImageDataset, tmp_path:
     saved = saved_recipe(tmp_path)
     assert saved is not None and (saved.name, saved.overrides, saved.minutes) == ("tiny", {"seed": 7}, None)
     (tmp_path / "recipe.json").write_text("{")
-    with pytest.raises(EdgeAdaptError, match="recipe[.]json is damaged"):
+    with pytest.raises(EdgeAdaptError, match=r"recipe\.json is damaged"):
         saved_recipe(tmp_path)
 
 
