@@ -18,10 +18,10 @@ from edge_adapt.runtime.images import IMAGE_SUFFIXES, MAX_ENCODED_BYTES, read_fi
 
 
 class _Source(NamedTuple):
-    """Where an image lies and how to read it."""
+    """The file that an image is or lies in, and how to read it from there; None for a file of its own."""
 
     stored_in: Path
-    read: Callable[[], bytes]
+    read: Callable[[], bytes] | None
 
 
 # Every folder below the root ("" is the root itself, "/" between components), with images or without, then
@@ -50,7 +50,7 @@ class ImageFile:
 
     name: str
     stored_in: Path
-    _read: Callable[[], bytes] = field(repr=False, compare=False)
+    _read: Callable[[], bytes] | None = field(repr=False, compare=False)
 
     def read(self) -> bytes:
         """The encoded bytes; may be called from several threads.
@@ -59,7 +59,12 @@ class ImageFile:
             ImageError: a file that cannot be read any more, or is empty.
             DataError: a zip entry that cannot be read.
         """
-        return self._read()
+        return read_file(self.stored_in, str(self.stored_in)) if self._read is None else self._read()
+
+    @property
+    def own_file(self) -> Path | None:
+        """Where it lies if it is a file of its own, which any process can read."""
+        return self.stored_in if self._read is None else None
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def list_images(path: str | os.PathLike[str]) -> tuple[ImageFile, ...]:
     path = _given(path)
     kind = _kind(path)
     if kind == "file":
-        return (ImageFile(str(path), path, partial(read_file, path, str(path))),)
+        return (ImageFile(str(path), path, None),)
     tree = _zip_tree(path) if kind == "zip" else _folder_tree(path)
     files = [
         ImageFile(str(path / folder / name), *source)
@@ -202,9 +207,7 @@ def _folder_tree(root: Path) -> _Tree:
         if len(above) > MAX_DEPTH:
             raise _too_deep(root)
         tree[below_root] = {
-            name: _Source(folder / name, partial(read_file, folder / name, str(folder / name)))
-            for name, is_folder in found
-            if not is_folder and _is_image(name)
+            name: _Source(folder / name, None) for name, is_folder in found if not is_folder and _is_image(name)
         }
         for name, is_folder in found:
             if is_folder and not _is_left_lying_about(name):

@@ -1,22 +1,29 @@
-"""Many image files to pixels, on several threads."""
+"""Many image files to pixels, on all cores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.decoders import Decoders, decode
+from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.folders import ImageFile
-from edge_adapt.runtime.images import Preprocessing, load_image, preprocess
+from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.parallel import cores, in_order
 from edge_adapt.runtime.progress import Progress
 
-_BLOCK = 16
-"""Images that a thread reads at a time: enough to hide the cost of handing them over, few enough to stop at once."""
+MANY = 2000
+"""Files that are worth starting processes for, which takes some tenths of a second; fewer are decoded on threads."""
+
+_BLOCK = 8
+"""Images that are read together: enough to hide the cost of handing them over, few enough that encoded photos fit."""
+
+_Decode: TypeAlias = "Callable[[Sequence[tuple[str, str | bytes]]], tuple[NDArray[np.uint8], dict[int, str]]]"
 
 
 class Block(NamedTuple):
@@ -35,24 +42,33 @@ def read_blocks(
     files: Sequence[ImageFile], source: str, preprocessing: Preprocessing, progress: bool = False
 ) -> Iterator[Block]:
     """Read and preprocess every file, in order; `source` is the folder or zip, for messages."""
-    starts = range(0, len(files), _BLOCK)
-    threads = min(2 * cores(), len(starts))  # more than cores, since some wait for the disk
-    read = partial(_read, files, source, preprocessing)
-    with Progress(f"reading {source}", len(files), "images", show=progress) as bar:
-        for block in in_order(read, starts, threads):
+    threads = cores()
+    with ExitStack() as stack:
+        if len(files) < MANY or threads == 1:
+            decode_block: _Decode = partial(decode, preprocessing=preprocessing)
+        else:
+            decode_block = stack.enter_context(Decoders(threads, preprocessing)).decode
+            threads += 1  # which reads the next files
+        bar = stack.enter_context(Progress(f"reading {source}", len(files), "images", show=progress))
+        starts = range(0, len(files), _BLOCK)
+        for block in in_order(partial(_read, files, source, decode_block), starts, threads):
             bar.advance(len(block.pixels) + len(block.faults))
             yield block
 
 
-def _read(files: Sequence[ImageFile], source: str, preprocessing: Preprocessing, start: int) -> Block:
-    block = files[start : start + _BLOCK]
-    height, width = preprocessing.height, preprocessing.width
-    pixels = np.empty((len(block), height, width, preprocessing.channels), np.uint8)
+def _read(files: Sequence[ImageFile], source: str, decode_block: _Decode, start: int) -> Block:
     faults: dict[int, str] = {}
-    for index, file in enumerate(block):
+    positions: list[int] = []
+    images: list[tuple[str, str | bytes]] = []
+    for position in range(start, min(start + _BLOCK, len(files))):
+        file = files[position]
         try:
-            image = load_image(file.read(), f"{source}/{file.name}", (width, height)).image
-            pixels[index - len(faults)] = preprocess(image, preprocessing)
-        except EdgeAdaptError as error:  # a file that is no image, or a damaged entry of a zip
-            faults[start + index] = str(error)
-    return Block(pixels[: len(block) - len(faults)], faults)
+            content = file.read() if file.own_file is None else str(file.own_file)
+        except DataError as error:  # a damaged entry of a zip
+            faults[position] = str(error)
+        else:
+            images.append((f"{source}/{file.name}", content))
+            positions.append(position)
+    pixels, undecoded = decode_block(images)
+    faults |= {positions[index]: sentence for index, sentence in undecoded.items()}
+    return Block(pixels, dict(sorted(faults.items())))
