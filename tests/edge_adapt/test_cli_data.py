@@ -97,7 +97,7 @@ def test_train_skips_and_caches_too(spoilt: Path, tmp_path: Path, passed: dict[s
 
 
 def test_evaluate_through_a_cache(photos: Path, tmp_path: Path) -> None:
-    arguments = ["evaluate", TINY, photos, *EPISODES, "--json"]
+    arguments = ["evaluate", str(TINY), str(photos), *EPISODES, "--json"]
     plain = succeeded(command(*arguments))
     for said in ("caching the pixels", "taking the pixels from the cache"):
         result = command(*arguments, "--cache", tmp_path / "cache")

@@ -27,8 +27,12 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_a_process_gives_what_this_one_gives(photos: Path) -> None:
-    paths = [("first", str(photos / "a" / "00.png")), ("second", str(photos / "a" / "17.png"))]
-    images = [*paths, ("third", (photos / "b" / "05.png").read_bytes()), ("fourth", b"")]
+    images: list[tuple[str, str | bytes]] = [
+        ("first", str(photos / "a" / "00.png")),
+        ("second", str(photos / "a" / "17.png")),
+        ("third", (photos / "b" / "05.png").read_bytes()),
+        ("fourth", b""),
+    ]
     pixels, faults = decode(images, GRAY)
     with Decoders(2, GRAY) as decoders:
         for _ in range(3):
