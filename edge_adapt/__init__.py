@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         load_model,
         model_names,
     )
+    from edge_adapt.runtime.model_choice import suggest_model
     from edge_adapt.training import train
     from edge_adapt.verbs import evaluate
 
@@ -60,6 +61,7 @@ __all__ = [
     "load_model",
     "model_names",
     "report",
+    "suggest_model",
     "train",
 ]
 
@@ -82,6 +84,7 @@ _HOME = {
     "load_dataset": "runtime.dataset",
     "load_model": "runtime.model",
     "model_names": "runtime.model",
+    "suggest_model": "runtime.model_choice",
     "report": "reporting.report",
     "train": "training",
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-CELL = 64
-"""Side of an image, pixels."""
+CELL = (64, 64)
+"""Width and height of an image, pixels."""
 
 _GAP, _MARGIN, _FRAME, _LINE = 12, 20, 3, 17
 _NAME_WIDTH = 84
@@ -34,7 +34,9 @@ class Row:
     answers: Sequence[Answer]
 
 
-def contact_sheet(rows: Sequence[Row], title: str, support_title: str, query_title: str) -> Image.Image:
+def contact_sheet(
+    rows: Sequence[Row], title: str, support_title: str, query_title: str, cell: tuple[int, int] = CELL
+) -> Image.Image:
     """Draw the rows below each other: the label, the support images, the query images framed green (right) or red (wrong).
 
     The confidence is below each query image, and the label it was given where that is wrong.
@@ -42,12 +44,14 @@ def contact_sheet(rows: Sequence[Row], title: str, support_title: str, query_tit
     Args:
         rows: one or more, each with one or more images on both sides.
         title, support_title, query_title: of the sheet and its two columns.
+        cell: width and height of an image, pixels; of an image of another shape, the largest central part of this shape is shown.
     """
-    support_width = max(len(row.support) for row in rows) * (CELL + _GAP)
-    query_width = max(len(row.answers) for row in rows) * (CELL + _GAP)
+    width, height = cell
+    support_width = max(len(row.support) for row in rows) * (width + _GAP)
+    query_width = max(len(row.answers) for row in rows) * (width + _GAP)
     support_left = _MARGIN + _NAME_WIDTH
     query_left = support_left + support_width + 3 * _GAP
-    row_height = CELL + 2 * _FRAME + _LINE + _GAP
+    row_height = height + 2 * _FRAME + _LINE + _GAP
     top = _MARGIN + 64
     size = (query_left + query_width - _GAP + _MARGIN, top + len(rows) * row_height + _MARGIN - _GAP)
     sheet = Image.new("RGB", size, _PAPER)
@@ -59,44 +63,49 @@ def contact_sheet(rows: Sequence[Row], title: str, support_title: str, query_tit
     for index, row in enumerate(rows):
         y = top + index * row_height
         draw.text(
-            (_MARGIN, y + CELL // 2 - 8),
+            (_MARGIN, y + height // 2 - 8),
             _fitted(draw, row.label, _font(15), _NAME_WIDTH - _GAP),
             fill=_INK,
             font=_font(15),
         )
         for column, image in enumerate(row.support):
-            sheet.paste(_thumbnail(image), (support_left + column * (CELL + _GAP), y + _FRAME))
+            sheet.paste(_thumbnail(image, cell), (support_left + column * (width + _GAP), y + _FRAME))
         for column, answer in enumerate(row.answers):
-            _draw_answer(
-                sheet, draw, answer, answer.label == row.label, (query_left + column * (CELL + _GAP), y + _FRAME)
-            )
+            corner = (query_left + column * (width + _GAP), y + _FRAME)
+            _draw_answer(sheet, draw, answer, answer.label == row.label, corner, cell)
     return sheet
 
 
 def _draw_answer(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, answer: Answer, right: bool, corner: tuple[int, int]
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    answer: Answer,
+    right: bool,
+    corner: tuple[int, int],
+    cell: tuple[int, int],
 ) -> None:
-    x, y = corner
+    (x, y), (width, height) = corner, cell
     colour = _GREEN if right else _RED
-    draw.rectangle((x - _FRAME, y - _FRAME, x + CELL + _FRAME - 1, y + CELL + _FRAME - 1), fill=colour)
-    sheet.paste(_thumbnail(answer.image), corner)
+    draw.rectangle((x - _FRAME, y - _FRAME, x + width + _FRAME - 1, y + height + _FRAME - 1), fill=colour)
+    sheet.paste(_thumbnail(answer.image, cell), corner)
     font = _font(12)
     text = f"{answer.confidence:.0%}" if right else f"{answer.label} {answer.confidence:.0%}"
-    text = _fitted(draw, text, font, CELL + _GAP)
+    text = _fitted(draw, text, font, width + _GAP)
     draw.text(
-        (x + (CELL - draw.textlength(text, font=font)) / 2, y + CELL + _FRAME),
+        (x + (width - draw.textlength(text, font=font)) / 2, y + height + _FRAME),
         text,
         fill=_FAINT if right else _RED,
         font=font,
     )
 
 
-def _thumbnail(image: Image.Image) -> Image.Image:
-    """CELL x CELL, the largest central square of the image."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.convert("RGB").crop((left, top, left + side, top + side))
-    return square.resize((CELL, CELL), Image.Resampling.LANCZOS)
+def _thumbnail(image: Image.Image, cell: tuple[int, int]) -> Image.Image:
+    """The largest central part of the image that has the cell's shape, at the cell's size."""
+    share = min(image.width / cell[0], image.height / cell[1])
+    width, height = (max(round(side * share), 1) for side in cell)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    part = image.convert("RGB").crop((left, top, left + width, top + height))
+    return part.resize(cell, Image.Resampling.LANCZOS)
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.edge", help="The classifier to write.")
 @click.option(
     "--model",
-    default=options.DEFAULT_MODEL,
-    show_default=True,
+    show_default="the bundled one that suits the images",
     metavar="MODEL.edge|NAME",
     help="The model to adapt: a file, or a name that `edge-adapt models` lists.",
 )
@@ -40,17 +39,22 @@ if TYPE_CHECKING:
     help="Gradient steps.",
 )
 @options.runs_a_bundle
-def adapt(photos: str, output: str, model: str, steps: int | None, provider: Provider, threads: int | None) -> None:
+def adapt(
+    photos: str, output: str, model: str | None, steps: int | None, provider: Provider, threads: int | None
+) -> None:
     """Teach a model the classes in PHOTOS.
 
     PHOTOS is a folder or a zip with one sub-folder a class, 2 to 200 of them, each with one image or more. Needs no network and
     takes seconds. The accuracy to expect is estimated by leaving out one image at a time.
+
+    Without --model, a few of the images decide which bundled model it is: `characters` for grey line drawings, `photos` for all
+    else.
     """
     from edge_adapt.runtime.labelled import embed_support
     from edge_adapt.runtime.leave_one_out import folds
     from edge_adapt.runtime.model import load_model
 
-    meta_model = load_model(model, provider, threads)
+    meta_model = load_model(model or _suggested(photos), provider, threads)
     for source in (Path(photos), meta_model.graphs.bundle.path):
         if Path(output).exists() and source.exists() and source.samefile(output):
             raise DataError(f"{output} is what the classifier is made from and would be lost; write to another file.")
@@ -68,6 +72,23 @@ def adapt(photos: str, output: str, model: str, steps: int | None, provider: Pro
     classifier.save(output)
     click.echo(f"Saved {output} ({options.size(Path(output).stat().st_size)}).")
     click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")
+
+
+def _suggested(photos: str) -> str:
+    """The bundled model that suits the images, which is printed with the reason."""
+    from edge_adapt.runtime.folders import open_folder
+    from edge_adapt.runtime.model import model_names
+    from edge_adapt.runtime.model_choice import DRAWINGS, PHOTOS, suggest_model
+
+    name = suggest_model([file for files in open_folder(photos).classes.values() for file in files])
+    reason = {
+        PHOTOS: f"photos; --model {DRAWINGS} is for line drawings",
+        DRAWINGS: f"grey line drawings; --model {PHOTOS} is for photos",
+    }[name]
+    if not {DRAWINGS, PHOTOS} <= set(model_names()):
+        reason = "the only one that is bundled"
+    click.echo(f"Model: {name} ({reason})")
+    return name
 
 
 @click.command(

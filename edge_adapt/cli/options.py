@@ -13,9 +13,6 @@ from edge_adapt.runtime.errors import MissingDependencyError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-DEFAULT_MODEL = "characters"
-"""The bundled model that `adapt` and `demo` take."""
-
 
 def runs_a_bundle(command: Command) -> Command:
     """Give a command the options `--provider` and `--threads`."""

@@ -36,7 +36,7 @@ def test_every_image_is_shown_and_framed(rights: list[list[bool]], shots: int) -
     ]
     sheet = sheet_of(rows)
     images = shots * len(rows) + sum(map(len, rights))
-    assert count(sheet, BLUE) == images * CELL**2
+    assert count(sheet, BLUE) == images * CELL[0] * CELL[1]
     frame = count(sheet_of([Row("a", [solid(BLUE)], [Answer(solid(BLUE), "a", 1.0)])]), GREEN)
     assert count(sheet, GREEN) == frame * sum(sum(row) for row in rights)
     wrong = sum(not right for row in rights for right in row)
@@ -51,3 +51,11 @@ def test_an_image_of_any_mode_and_shape_and_a_long_label_fit() -> None:
     long = sheet_of([Row("a" * 200, images, [Answer(image, "b" * 200, 0.5) for image in images])])
     assert short.size == long.size
     assert short.mode == "RGB"
+
+
+def test_cells_take_the_shape_that_is_asked_for_and_show_the_middle() -> None:
+    wide = Image.new("RGB", (400, 100), (200, 0, 200))
+    wide.paste(BLUE, (134, 0, 267, 100))  # the central 4:3 part, 133 pixels wide
+    sheet = contact_sheet([Row("a", [wide], [Answer(wide, "a", 1.0)])], "title", "support", "query", (40, 30))
+    assert count(sheet, BLUE) >= 2 * 36 * 30
+    assert count(sheet, (200, 0, 200)) == 0

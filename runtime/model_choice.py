@@ -1,0 +1,91 @@
+"""Which bundled model suits some images: the one for line drawings or the one for photos.
+
+A grey line drawing is thin strokes on a sheet. Three things tell it from a photo, even from a grey one: once the sheet's own
+colour is divided out, hardly a pixel has a hue; once the strokes are painted over with what surrounds them, an even sheet is
+left; and nearly all pixels are either as light as the sheet or ink.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from edge_adapt.runtime.errors import BundleError, DataError, ImageError
+from edge_adapt.runtime.folders import ImageFile
+from edge_adapt.runtime.images import ImageSource, load_image
+from edge_adapt.runtime.model import model_names
+
+DRAWINGS, PHOTOS = "characters", "photos"
+"""The bundled models that are chosen between."""
+
+_SIDE = 128  # pixels of the longer side that an image is judged at
+_HUE = 0.16  # how far a pixel's channels may be apart, of the sheet's brightness, and still be grey
+_STROKE = 0.12  # wider than this, of the longer side, is no stroke
+_INK, _BARE = 0.6, 0.9  # of the sheet's brightness: darker than the first is ink, lighter than the second is bare
+
+
+def suggest_model(images: Sequence[ImageSource | ImageFile]) -> str:
+    """The name of the bundled model that suits these images: `characters` for grey line drawings, `photos` for all else.
+
+    Three of them are looked at, the first, the middle and the last, and JPEGs at reduced scale, so that a folder is not decoded
+    twice; most votes count. An image that cannot be read has none. Where only one of the two is bundled, it is that one.
+
+    Args:
+        images: one or more, of any classes, in any order.
+
+    Raises:
+        BundleError: neither model comes with this edge-adapt.
+    """
+    known = [name for name in (PHOTOS, DRAWINGS) if name in model_names()]
+    if not known:
+        raise BundleError("no model comes with this edge-adapt; name a file as the model.")
+    if len(known) == 1:
+        return known[0]
+    chosen = sorted({round(share * (len(images) - 1)) for share in (0, 0.5, 1)} if images else ())
+    votes = [_is_drawing(images[index]) for index in chosen]
+    drawings, photos = votes.count(True), votes.count(False)
+    return DRAWINGS if drawings > photos else PHOTOS
+
+
+def is_line_drawing(image: Image.Image) -> bool:
+    """Whether an image, of mode L, RGB or RGBA, is strokes on a sheet, dark on light or light on dark."""
+    small = _flat(image)
+    pixels = np.asarray(small, np.float32) / 255
+    sheet = np.maximum(np.median(pixels, axis=(0, 1)), 1 / 255)
+    if sheet.mean() < 0.5:  # chalk on a board
+        pixels, sheet = 1 - pixels, np.maximum(1 - sheet, 1 / 255)
+    toned = pixels / sheet
+    if (np.ptp(toned, axis=2) > _HUE).mean() > 0.03:
+        return False
+    grey = toned.mean(axis=2)
+    width = 2 * max(round(_STROKE * max(small.size) / 2), 1) + 1
+    halved = Image.fromarray(np.rint(np.clip(grey / 2, 0, 1) * 255).astype(np.uint8))
+    bare = np.asarray(halved.filter(ImageFilter.MaxFilter(width)), np.float32) / 127.5
+    dark, light = np.percentile(bare, (2, 98))
+    ratio = grey / np.maximum(bare, 1e-3)
+    ink, bare_share = float((ratio < _INK).mean()), float((ratio > _BARE).mean())
+    even = dark > 0.7 * light
+    two_tones = 1 - bare_share - ink < 0.03 + 1.5 * ink  # between them are the rims of strokes alone
+    return bool(even and bare_share > 0.7 and ink > 0.005 and two_tones)
+
+
+def _is_drawing(image: ImageSource | ImageFile) -> bool | None:
+    """None where the image cannot be read, which whoever needs all of it will say."""
+    try:
+        source = image.read() if isinstance(image, ImageFile) else image
+        return is_line_drawing(load_image(source, size=(_SIDE, _SIDE)).image)
+    except (DataError, ImageError):
+        return None
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """RGB, _SIDE pixels along the longer side at most, transparency as white."""
+    if image.mode == "RGBA":
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    share = min(_SIDE / max(image.size), 1)
+    width, height = (max(round(side * share), 1) for side in image.size)
+    return image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)

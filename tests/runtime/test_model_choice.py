@@ -1,0 +1,194 @@
+"""Which bundled model suits images: grey line drawings of any kind the one, everything else the other."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
+import edge_adapt
+from edge_adapt import samples
+from edge_adapt.runtime import model as model_module
+from edge_adapt.runtime import model_choice
+from edge_adapt.runtime.errors import BundleError
+from edge_adapt.runtime.folders import open_folder
+from edge_adapt.runtime.model_choice import is_line_drawing, suggest_model
+from tests.command_line import complaint, succeeded, write_photos
+from tests.command_line import edge_adapt as command
+from tests.conftest import TINY
+
+SAMPLES = Path(samples.__file__).parent
+DRAWN = sorted((SAMPLES / "characters").rglob("*.png"))
+
+
+@pytest.fixture
+def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts tiny.edge in the place of the models that come with the package, under these names."""
+
+    def place(*names: str) -> None:
+        (tmp_path / "models").mkdir()
+        for name in names:
+            shutil.copy(TINY, tmp_path / "models" / f"{name}.edge")
+        monkeypatch.setattr(model_module, "MODELS", tmp_path / "models")
+
+    return place
+
+
+def scan(drawing: Image.Image, cast: tuple[float, float, float], dusk: float, seed: int = 0) -> Image.Image:
+    """A drawing as a scanner or a phone gives it: grey ink on tinted paper, darker to one side by `dusk`, with noise."""
+    paper = np.asarray(drawing.convert("L").resize((420, 420), Image.Resampling.BICUBIC), np.float32) / 255
+    paper = (0.15 + 0.8 * paper) * (1 - dusk * np.linspace(0, 1, 420, dtype=np.float32))
+    noise = np.random.default_rng(seed).normal(0, 0.015, (420, 420, 3))
+    return Image.fromarray(np.rint(np.clip(paper[..., None] * cast + noise, 0, 1) * 255).astype(np.uint8))
+
+
+def shaded_ball(colour: tuple[float, float, float], paper: float = 0.9) -> Image.Image:
+    """A ball of this colour on a white sheet, with a shadow."""
+    y, x = np.mgrid[-1:1:200j, -1:1:200j]
+    away = np.hypot(x, y)
+    shadow = paper * (1 - 0.5 * np.exp(-(((x - 0.2) ** 2 + (y - 0.3) ** 2) / 0.2)))
+    light = np.clip(0.35 + 0.65 * (np.sqrt(np.clip(0.25 - away**2, 0, None)) * 2 - x - y), 0.1, 1)
+    picture = np.where((away < 0.5)[..., None], light[..., None] * np.array(colour), shadow[..., None])
+    return Image.fromarray(np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8))
+
+
+def test_every_sample_drawing_is_one() -> None:
+    drawings = [Image.open(path).convert("L") for path in DRAWN]
+    assert len(drawings) == 180
+    assert all(map(is_line_drawing, drawings))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ImageOps.invert,
+        lambda drawing: drawing.resize((28, 28), Image.Resampling.BILINEAR),
+        lambda drawing: drawing.resize((1200, 900), Image.Resampling.BICUBIC),
+        lambda drawing: drawing.filter(ImageFilter.GaussianBlur(0.8)),
+        lambda drawing: Image.merge("RGBA", [*[Image.new("L", drawing.size, 0)] * 3, ImageOps.invert(drawing)]),
+    ],
+    ids=["chalk", "small", "large", "blurred", "ink on nothing"],
+)
+def test_drawings_in_other_forms_are_drawings(change: Callable[[Image.Image], Image.Image]) -> None:
+    assert all(is_line_drawing(change(Image.open(path).convert("L"))) for path in DRAWN[::12])
+
+
+@given(
+    index=st.integers(0, 179),
+    red=st.floats(0.85, 1),
+    blue=st.floats(0.8, 1),
+    dusk=st.floats(0, 0.25),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_scan_with_a_cast_is_a_drawing(index: int, red: float, blue: float, dusk: float, seed: int) -> None:
+    assert is_line_drawing(scan(Image.open(DRAWN[index]), (red, 0.95, blue), dusk, seed))
+
+
+@given(
+    hue=st.sampled_from([(0.9, 0.2, 0.1), (0.1, 0.5, 0.2), (0.2, 0.3, 0.9), (0.8, 0.7, 0.1), (0.5, 0.5, 0.5)]),
+    paper=st.floats(0.6, 1),
+)
+@settings(max_examples=20, deadline=None)
+def test_an_object_on_white_paper_is_a_photo_in_colour_and_in_grey(
+    hue: tuple[float, float, float], paper: float
+) -> None:
+    picture = shaded_ball(hue, paper)
+    assert not is_line_drawing(picture)
+    assert not is_line_drawing(picture.convert("L"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_nothing_and_noise_are_no_drawings(mode: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    for image in (Image.new("RGB", (50, 40), "white"), Image.new("RGB", (1, 1)), Image.fromarray(noise)):
+        assert not is_line_drawing(image.convert(mode))
+
+
+def test_a_drawing_in_colours_is_no_grey_one() -> None:
+    drawing = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(drawing).line([(20, 20), (180, 60), (40, 150), (170, 180)], fill=(220, 20, 20), width=6)
+    assert not is_line_drawing(drawing)
+    assert is_line_drawing(drawing.convert("L"))
+
+
+@pytest.mark.parametrize("part", ["support", "query"])
+def test_any_class_of_the_sample_drawings_gets_their_model(bundled: Callable[..., None], part: str) -> None:
+    bundled("characters", "photos")
+    for files in open_folder(SAMPLES / "characters" / part).classes.values():
+        assert suggest_model(files) == "characters"
+
+
+def test_most_votes_count_and_what_cannot_be_read_has_none(bundled: Callable[..., None]) -> None:
+    bundled("characters", "photos")
+    drawing, photo = DRAWN[0], shaded_ball((0.9, 0.1, 0.1))
+    assert suggest_model([drawing, photo, drawing]) == "characters"
+    assert suggest_model([photo, drawing, photo]) == "photos"
+    assert suggest_model([b"no image", drawing, SAMPLES / "nowhere.png"]) == "characters"
+    assert suggest_model([drawing, photo]) == suggest_model([b"no image"]) == suggest_model([]) == "photos"
+    assert edge_adapt.load(edge_adapt.suggest_model([drawing])).manifest.name == "tiny"
+
+
+def test_of_many_images_three_are_read_and_jpegs_at_reduced_scale(
+    bundled: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled("characters", "photos")
+    stream = io.BytesIO()
+    Image.new("RGB", (4000, 3000), (200, 30, 30)).save(stream, "JPEG")
+    decoded: list[tuple[int, int]] = []
+
+    def judge(image: Image.Image) -> bool:
+        decoded.append(image.size)
+        return False
+
+    monkeypatch.setattr(model_choice, "is_line_drawing", judge)
+    assert suggest_model([stream.getvalue()] * 500) == "photos"
+    assert len(decoded) == 3
+    assert max(map(max, decoded)) <= 1000
+
+
+@pytest.mark.parametrize("only", ["characters", "photos"])
+def test_where_one_model_is_bundled_it_is_taken_and_no_image_is_read(
+    bundled: Callable[..., None], only: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled(only)
+    monkeypatch.setattr(model_choice, "load_image", partial(pytest.fail, "an image was read"))
+    assert suggest_model([b"", b""]) == only
+
+
+def test_without_bundled_models_a_file_is_asked_for(bundled: Callable[..., None], tmp_path: Path) -> None:
+    bundled()
+    with pytest.raises(BundleError, match="name a file"):
+        suggest_model([DRAWN[0]])
+    photos = write_photos(tmp_path / "photos", {"red": 1, "green": 1})
+    assert "no model comes with" in complaint(command("adapt", photos, "-o", tmp_path / "a.edge"))
+
+
+def test_adapt_shows_its_choice_and_model_overrides_it(bundled: Callable[..., None], tmp_path: Path) -> None:
+    bundled("characters", "photos")
+    photos = write_photos(tmp_path / "photos", {"red": 2, "green": 2})
+    output = tmp_path / "a.edge"
+    chosen = "Model: photos (photos; --model characters is for line drawings)"
+    assert chosen in succeeded(command("adapt", photos, "-o", output))
+    drawn = succeeded(command("adapt", SAMPLES / "characters" / "support", "-o", output))
+    assert "Model: characters (grey line drawings; --model photos is for photos)" in drawn
+    assert "Model:" not in succeeded(command("adapt", photos, "-o", output, "--model", "characters"))
+    assert "Model:" not in succeeded(command("adapt", photos, "-o", output, "--model", TINY))
+
+
+def test_adapt_names_what_is_wrong_with_the_photos_whichever_model(
+    bundled: Callable[..., None], tmp_path: Path
+) -> None:
+    bundled("characters", "photos")
+    assert "nowhere" in complaint(command("adapt", tmp_path / "nowhere", "-o", tmp_path / "a.edge"))
+    photos = write_photos(tmp_path / "photos", {"red": 1, "green": 1})
+    (photos / "red" / "0.png").write_bytes(b"no image")
+    assert f"{photos}/red/0.png" in complaint(command("adapt", photos, "-o", tmp_path / "a.edge"))
