@@ -88,7 +88,7 @@ def _about_bundle(graphs: Graphs) -> About:
         method=manifest.method,
         trained_on=manifest.trained_on,
         license=manifest.license,
-        precision="fp32",
+        precision=manifest.precision,
         preprocessing=manifest.preprocessing,
         default_steps=manifest.default_steps,
         max_ways=manifest.max_ways,

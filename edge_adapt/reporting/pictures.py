@@ -59,7 +59,8 @@ def example(shown: Example, data: ImageDataset) -> str:
     better = f"{shown.better:.0%} of the episodes went better" if shown.better else "no episode went better"
     rows = [
         f"<h3>{shown.kind.capitalize()} <small>{right} of {total} right; {better}</small></h3>"
-        '<div class="row head"><div>class</div><div>learned from</div><div>asked: the wrong answers first</div></div>'
+        '<div class="row head"><div>class</div><div>learned from</div>'
+        f"<div>asked: up to {MOST_QUERIES}, the wrong answers first</div></div>"
     ]
     for label, name in enumerate(names):
         support = answers.episode.support[answers.episode.support_labels == label]

@@ -13,7 +13,7 @@ from html import escape
 WIDTH, HEIGHT, STRIP = 440, 290, 58
 """Of the drawing, of its axes' part, and of the strip of columns; in units that are CSS pixels at full size."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 74, 12, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 74, 18, 42
 _LABEL_GAP = 15
 _STYLES = 6
 
@@ -99,7 +99,7 @@ def plot(
         parts.append(_segment(frame.x(low), frame.y(low), frame.x(high), frame.y(high), "ideal"))
     if mark is not None:
         parts.append(_segment(frame.x(mark), frame.top, frame.x(mark), frame.bottom, "mark"))
-        parts.append(_text(frame.x(mark) + 4, frame.bottom - 6, mark_label, "faint"))
+        parts.append(_text(frame.x(mark), frame.top - 6, mark_label, "faint middle"))
     for index, line in enumerate(lines):
         parts += _line(frame, line, index % _STYLES)
     ends = [frame.y(line.points[-1].y) for line in lines]
