@@ -226,7 +226,9 @@ def test_patterns_that_leave_a_class_too_little_are_named_at_once() -> None:
     message = refusal(lambda: draw_episodes(data, 2, 1, 1, 1, 0, "train_*", "test_*"))
     assert "class 'class 2' has no file that --query-files matches" in message
     message = refusal(lambda: draw_episodes(data, 2, 1, 1, 1, 0, None, "test_*"))
-    assert "class 'class 0' may have no query left" in message and "choose patterns that match different files" in message
+    assert (
+        "class 'class 0' may have no query left" in message and "choose patterns that match different files" in message
+    )
     message = refusal(lambda: draw_episodes(data, 4, 1, 1, 1, 0, "train_*", "test_*"))
     assert "4 ways need as many classes" in message
     assert "come from no files" in refusal(lambda: draw_episodes(counted([3, 3]), 2, 1, 1, 1, 0, "train_*"))
