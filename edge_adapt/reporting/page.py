@@ -279,7 +279,7 @@ def _examples(report: Report) -> str:
         f"{report.steps.n_way}-way {report.example_shot}-shot, as the model sees the images. Below each query is the class that "
         "it was taken for, and how sure the model was; \N{BALLOT X} and a frame mark wrong answers."
     )
-    return _section("Example episodes", how, shown)
+    return _section("Example episodes", how, shown, "long")
 
 
 def _speed_and_size(report: Report) -> str:
@@ -293,15 +293,15 @@ def _speed_and_size(report: Report) -> str:
         rows = [[escape(name), _bytes(size)] for name, size in report.about.entries.items()]
         sizes = _table("Size of the bundle", ["", "size"], [*rows, ["the file", _bytes(report.about.size)]])
     how = f"{escape(report.machine)}. {escape(report.runs_on)}. Reading and decoding images comes on top."
-    return _section("Speed and size", how, f'<div class="columns"><div>{times}</div><div>{sizes}</div></div>')
+    return _section("Speed and size", how, f'<div class="columns words"><div>{times}</div><div>{sizes}</div></div>')
 
 
-def _section(title: str, how: str, body: str) -> str:
-    return f"<section><h2>{title}</h2><p>{how}</p>{body}</section>"
+def _section(title: str, how: str, body: str, kind: str = "short") -> str:
+    return f'<section class="{kind}"><h2>{title}</h2><p>{how}</p>{body}</section>'
 
 
 def _spread(entry: Timing) -> str:
-    return f"{_milliseconds(entry.low)} to {_milliseconds(entry.high)}"
+    return f"{_milliseconds(entry.low).removesuffix(' ms')} to {_milliseconds(entry.high)}"
 
 
 def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -127,6 +127,8 @@ footer { margin-top: 3rem; font-size: 0.875rem; color: var(--soft); }
   .matrix img { width: 1.5rem; height: 1.5rem; }
   .matrix th[scope="row"] > div { gap: 0.25rem; padding-right: 0.3rem; }
   th, td { padding-right: 0.55rem; font-size: 0.875rem; }
+  td small { display: block; }
+  .words th[scope="row"] { white-space: normal; }
 }
 @media print {
   :root {
@@ -134,10 +136,13 @@ footer { margin-top: 3rem; font-size: 0.875rem; color: var(--soft); }
     --s0: #0072b2; --s1: #c44e00; --s2: #00805c; --s3: #a8508a; --s4: #8a6d00; --s5: #555e69;
   }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  body { padding: 0; max-width: none; font-size: 10pt; }
-  section { margin-top: 1.5rem; padding-top: 1rem; }
-  figure, table, .row, .tiles, .facts { break-inside: avoid; }
-  h2, h3, section > p { break-after: avoid; }
+  html { font-size: 12px; }
+  body { padding: 0; max-width: none; }
+  section { margin-top: 1.5rem; padding-top: 1rem; break-inside: avoid; }
+  section.long { break-inside: auto; }
+  .columns { grid-template-columns: 1fr 1fr; }
+  .columns.beside { grid-template-columns: max-content 1fr; }
+  .episode { break-inside: avoid; }
   details { display: none; }
 }
 """
