@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.model_choice import suggest_model
     from edge_adapt.training import train
     from edge_adapt.verbs import evaluate
+    from edge_adapt.wrapping import wrap
 
 __version__ = "0.1.0"
 
@@ -63,6 +64,7 @@ __all__ = [
     "report",
     "suggest_model",
     "train",
+    "wrap",
 ]
 
 _HOME = {
@@ -87,9 +89,10 @@ _HOME = {
     "suggest_model": "runtime.model_choice",
     "report": "reporting.report",
     "train": "training",
+    "wrap": "wrapping",
 }
 
-_TRAINING = frozenset({"run", "exporting", "training"})
+_TRAINING = frozenset({"run", "exporting", "training", "wrapping"})
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ class ImageSampler:
     """
 
     def __init__(self, dataset: ImageDataset, device: torch.device) -> None:
+        self.dataset = dataset
         self.images = torch.from_numpy(dataset.images).to(device)  # [I, H, W, C]
         self.n_classes = len(dataset.class_names)
         self.starts = torch.from_numpy(dataset.starts[:-1]).to(device)  # [classes]

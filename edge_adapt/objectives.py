@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edge_adapt.classification import Classification
 from edge_adapt.episodes import ImageSampler
+from edge_adapt.head_training import HeadAlone
 from edge_adapt.learner import MetaLearner
 from edge_adapt.outer_loop import query_loss
 from edge_adapt.run import TrainingConfig
@@ -74,4 +75,6 @@ def objective_for(
     """The objective of a method."""
     if config.method == "classify":
         return Classification(sampler, config, feature_size, generator).to(generator.device)
+    if config.method == "head":
+        return HeadAlone(sampler.dataset, config.meta_batch, config.steps, generator)
     return Episodic(sampler, config, generator)

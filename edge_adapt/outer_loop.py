@@ -17,7 +17,7 @@ from edge_adapt.augmentation import augment
 from edge_adapt.episodes import labels_of
 from edge_adapt.learner import MetaLearner
 
-Method = Literal["anil", "maml", "fomaml", "classify"]
+Method = Literal["anil", "maml", "fomaml", "classify", "head"]
 
 ALL_LAYERS: frozenset[Method] = frozenset({"maml", "fomaml"})
 """Methods whose inner loop adapts the backbone in meta-training."""

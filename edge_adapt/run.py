@@ -25,7 +25,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from edge_adapt.backbones import BACKBONES
+from edge_adapt.backbones import BACKBONES, Normalization
+from edge_adapt.backbones.timm import PREFIX as TIMM
+from edge_adapt.backbones.timm import TimmBackbone
 from edge_adapt.gradient_head import GradientHead, Initialization
 from edge_adapt.learner import Centring, Embedding, MetaLearner
 from edge_adapt.outer_loop import ALL_LAYERS, Method
@@ -50,9 +52,11 @@ class TrainingConfig:
     """Everything that decides the outcome of a meta-training run, besides its data.
 
     Attributes:
-        method: `anil`, `maml`, `fomaml`; or `classify`, which trains the backbone as a classifier of all training classes.
+        method: `anil`, `maml`, `fomaml`; `classify`, which trains the backbone as a classifier of all training classes; or
+            `head`, which leaves the backbone as it is and learns the head's scale and rates alone.
         head: initialization of the gradient head, `prototype` or `zero`.
-        backbone: a name of `edge_adapt.backbones.BACKBONES`, or "custom" for a module passed to `train`.
+        backbone: a name of `edge_adapt.backbones.BACKBONES`, `timm:NAME`, or "custom" for a module passed to `train`.
+        pretrained: begin with timm's pretrained weights.
         image_size: height and width of the images, pixels.
         grayscale: one channel instead of three.
         rotations: make four classes of each by quarter turns.
@@ -77,6 +81,7 @@ class TrainingConfig:
     method: Method = "anil"
     head: Initialization = "prototype"
     backbone: str = "conv4"
+    pretrained: bool = False
     image_size: int = 28
     grayscale: bool = False
     rotations: bool = False
@@ -98,6 +103,10 @@ class TrainingConfig:
         for name, known in (("method", get_args(Method)), ("head", get_args(Initialization))):
             if getattr(self, name) not in known:
                 raise EdgeAdaptError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+        if self.pretrained and not self.backbone.startswith(TIMM):
+            raise EdgeAdaptError(
+                f"pretrained weights are timm's, and the backbone is {self.backbone}; choose one such as {TIMM}resnet18."
+            )
         least = {"image_size": 1, "n_way": 2, "n_shot": 1, "n_query": 1, "steps": 0, "meta_batch": 1, "iterations": 1}
         for name, smallest in (least | {"batch_size": 2, "crop_size": 1, "seed": 0}).items():
             value = getattr(self, name)
@@ -163,12 +172,7 @@ def build_learner(
     """The untrained model of a configuration; `backbone` is needed where the configuration says "custom"."""
     all_layers = config.method in ALL_LAYERS
     if backbone is None:
-        if config.backbone not in BACKBONES:
-            known = ", ".join(BACKBONES)
-            raise EdgeAdaptError(
-                f"{config.backbone!r} is not a backbone known by name ({known}); pass the module itself as backbone."
-            )
-        backbone = BACKBONES[config.backbone](config.preprocessing.channels, "group" if all_layers else "batch")
+        backbone = _backbone_by_name(config, "group" if all_layers else "batch")
     if all_layers and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()):
         raise EdgeAdaptError(
             f"{config.method} adapts all layers, and under that the running statistics of BatchNorm fall to chance; "
@@ -181,10 +185,24 @@ def build_learner(
                 f"{config.method} adapts all layers and takes the features as they are; leave out centred."
             )
         centring = Centring(feature_size(backbone, config.preprocessing))
+    if getattr(backbone, "pixel_mean", None) is not None:  # pretrained weights know pixels normalized in one way
+        mean, std = torch.tensor(backbone.pixel_mean), torch.tensor(backbone.pixel_std)
     head = GradientHead(config.head, config.steps)
     if centring is not None:
         nn.init.constant_(head.log_scale, math.log(CENTRED_SCALE))
     return MetaLearner(Embedding(backbone, mean, std, centring), head, all_layers)
+
+
+def _backbone_by_name(config: TrainingConfig, normalization: Normalization) -> nn.Module:
+    channels = config.preprocessing.channels
+    if config.backbone.startswith(TIMM):
+        return TimmBackbone(config.backbone.removeprefix(TIMM), channels, config.pretrained)
+    if config.backbone not in BACKBONES:
+        known = ", ".join(BACKBONES)
+        raise EdgeAdaptError(
+            f"{config.backbone!r} is not a backbone known by name ({known}, {TIMM}NAME); pass the module itself as backbone."
+        )
+    return BACKBONES[config.backbone](channels, normalization)
 
 
 @torch.no_grad()
@@ -270,7 +288,8 @@ def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None)
     """
     checkpoint = load_checkpoint(run)
     state = checkpoint.learner
-    learner = build_learner(checkpoint.config, state["embedding.mean"], state["embedding.std"], backbone)
+    config = dataclasses.replace(checkpoint.config, pretrained=False)  # no need to fetch what the checkpoint holds
+    learner = build_learner(config, state["embedding.mean"], state["embedding.std"], backbone)
     try:
         learner.load_state_dict(dict(state))
     except RuntimeError as error:
@@ -288,16 +307,22 @@ def misfit(run: str | os.PathLike[str]) -> EdgeAdaptError:
 SAMPLE_CLASSES, SAMPLE_IMAGES = 20, 20
 
 
-def save_sample(run: Path, data: ImageDataset) -> None:
-    """Keep up to 20 images of up to 20 classes, spread over the data set."""
+def sample_of(data: ImageDataset) -> ImageDataset:
+    """Up to 20 images of up to 20 classes, spread over the data set."""
     chosen = range(0, len(data.class_names), max(1, len(data.class_names) // SAMPLE_CLASSES))[:SAMPLE_CLASSES]
     members = [data.images[data.starts[c] : data.starts[c + 1]][:SAMPLE_IMAGES] for c in chosen]
     starts = np.cumsum([0, *map(len, members)], dtype=np.int64)
-    names = np.array([data.class_names[c] for c in chosen])
-    images = np.concatenate(members)
+    return ImageDataset(data.source, np.concatenate(members), tuple(data.class_names[c] for c in chosen), starts)
+
+
+def save_sample(run: Path, data: ImageDataset) -> None:
+    """Keep `sample_of` the data set."""
+    sample = sample_of(data)
     write_atomically(
         run / "sample.npz",
-        lambda stream: np.savez_compressed(stream, images=images, starts=starts, class_names=names),
+        lambda stream: np.savez_compressed(
+            stream, images=sample.images, starts=sample.starts, class_names=np.array(sample.class_names)
+        ),
     )
 
 

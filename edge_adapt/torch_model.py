@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_adapt.gradient_head import GradientHead
 from edge_adapt.learner import MetaLearner
 from edge_adapt.runtime.evaluation import HeadState
 
@@ -49,6 +51,36 @@ class LearnerModel:
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array).to(self._device)
+
+
+class HeadModel:
+    """A gradient head in PyTorch on features from anywhere, as an `edge_adapt.runtime.evaluation.EpisodeModel`.
+
+    Args:
+        head: on the CPU.
+        embed: uint8 [B, H, W, C] to features, float32 [B, D].
+    """
+
+    def __init__(self, head: GradientHead, embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> None:
+        self._head, self._embed = head, embed
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [B, H, W, C] to float32 [B, D]."""
+        return self._embed(images)
+
+    @torch.no_grad()
+    def adapt(
+        self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+    ) -> tuple[HeadState, NDArray[np.float32]]:
+        """See `edge_adapt.runtime.graphs.Graphs.adapt`."""
+        state, losses = self._head.adapt(torch.from_numpy(features), torch.from_numpy(labels), n_way, steps)
+        return {name: _numpy(tensor) for name, tensor in state.items()}, _numpy(losses)
+
+    @torch.no_grad()
+    def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
+        """See `edge_adapt.runtime.graphs.Graphs.predict`."""
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        return _numpy(self._head.predict(torch.from_numpy(features), tensors))
 
 
 def _numpy(tensor: torch.Tensor) -> NDArray[np.float32]:

@@ -91,7 +91,8 @@ def train(
     folder, place = Path(run), choose_device(device)
     if backbone is not None:
         config = replace(config, backbone="custom")
-    _require(data, config, config.n_way, config.n_shot + config.n_query)
+    # The head alone learns from episodes of many kinds, those that the data has the images for.
+    _require(data, config, *((1, 1) if config.method == "head" else (config.n_way, config.n_shot + config.n_query)))
     if validation is not None:
         _require(validation, config, max(2, min(config.n_way, len(validation.class_names))), config.n_shot + 1)
     if (config.iterations is None) == (config.minutes is None):

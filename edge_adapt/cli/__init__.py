@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "evaluation",
     "report": "reporting",
     "export": "exporting",
+    "wrap": "wrapping",
 }
 """Each command and the module that holds it, which is imported when the command runs."""
 

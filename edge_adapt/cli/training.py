@@ -25,6 +25,18 @@ N_QUERY = 5
 
 _count = click.IntRange(min=1)
 
+HEAD_ALONE = {"learning_rate": 0.1, "steps": 20, "centred": True}
+"""Defaults of --method head, which differ from those of other methods."""
+
+HEAD_ALONE_ITERATIONS = 300
+
+
+class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument since click 8.2
+    """One of our own, or `timm:` and a name that timm looks up."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if str(value).startswith("timm:") else super().convert(value, param, ctx)
+
 
 @click.command(
     epilog=options.examples(
@@ -42,11 +54,12 @@ _count = click.IntRange(min=1)
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
     "--method",
-    type=click.Choice(["anil", "maml", "fomaml", "classify"]),
+    type=click.Choice(["anil", "maml", "fomaml", "classify", "head"]),
     default="anil",
     show_default=True,
     help="What the inner loop adapts: anil the last layer, maml and fomaml (first order) all of them. "
-    "classify has none: it trains a classifier of all classes, to start episodes from.",
+    "classify has none: it trains a classifier of all classes, to start episodes from. head learns the last layer's scale and "
+    "rates on a backbone that it leaves as it is.",
 )
 @click.option(
     "--head",
@@ -57,11 +70,12 @@ _count = click.IntRange(min=1)
 )
 @click.option(
     "--backbone",
-    type=click.Choice(["conv4", "edge", "resnet12"]),
+    type=_BackboneName(["conv4", "edge", "resnet12"]),
     default="conv4",
     show_default=True,
-    help="The network below the last layer.",
+    help="The network below the last layer; or timm:NAME, a network of the timm library.",
 )
+@click.option("--pretrained", is_flag=True, help="Begin with timm's pretrained weights, fetched from the network.")
 @click.option(
     "--image-size",
     type=click.IntRange(16, 1024),
@@ -318,8 +332,14 @@ def _configuration(settings: Mapping[str, Any], chosen: Set[str], saved: Trainin
         if chosen & {"iterations", "minutes"}:
             values |= {"iterations": None, "minutes": None}
         return TrainingConfig(**(values | {name: settings[name] for name in chosen}))
-    minutes = settings["minutes"] if settings["minutes"] or settings["iterations"] else DEFAULT_MINUTES
-    return TrainingConfig(**({**settings, "minutes": minutes, "n_query": settings["n_query"] or N_QUERY}))
+    values = {**settings, "n_query": settings["n_query"] or N_QUERY}
+    if settings["method"] == "head":
+        values |= {name: value for name, value in HEAD_ALONE.items() if name not in chosen}
+    if not settings["minutes"] and not settings["iterations"]:
+        values |= (
+            {"iterations": HEAD_ALONE_ITERATIONS} if settings["method"] == "head" else {"minutes": DEFAULT_MINUTES}
+        )
+    return TrainingConfig(**values)
 
 
 def _load(

@@ -1,0 +1,147 @@
+"""`wrap`: from somebody's own ONNX file to a bundle that adapts and classifies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+
+import edge_adapt as package
+from edge_adapt import wrapping
+from edge_adapt.head_training import meta_train_head
+from edge_adapt.runtime.errors import DataError
+from edge_adapt.runtime.model import load_model
+from tests.command_line import complaint, edge_adapt, succeeded
+from tests.extractors import SIZE, extractor
+from tests.gratings import gratings, write_images
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Few iterations, and a cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def few(*arguments: Any, **options: Any) -> None:
+        meta_train_head(*arguments, **{**options, "iterations": 3})
+
+    monkeypatch.setattr(wrapping, "meta_train_head", few)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six classes of eight images."""
+    return write_images(tmp_path_factory.mktemp("data") / "photos", gratings(6, 8, size=20))
+
+
+def test_a_wrapped_extractor_adapts_and_classifies(tmp_path: Path, images: Path) -> None:
+    source = extractor(tmp_path / "mobile.onnx", batch="1", opset=20)
+    said = succeeded(
+        edge_adapt(
+            "wrap",
+            source,
+            "--images",
+            images,
+            "-o",
+            tmp_path / "m.edge",
+            "--threads",
+            "1",
+            "--license",
+            "MIT",
+            "--seed",
+            "1",
+        )
+    )
+    assert "ok  features of" in said
+    assert f"Next: edge-adapt evaluate {tmp_path / 'm.edge'} DATA" in said
+    model = load_model(tmp_path / "m.edge", "cpu", 1)
+    manifest = model.manifest
+    assert (manifest.name, manifest.method, manifest.license, manifest.default_steps) == ("m", "frozen", "MIT", 20)
+    assert manifest.trained_on == "mobile.onnx; its head: photos, 6 classes, 48 images"
+    assert (manifest.preprocessing.height, manifest.preprocessing.channels) == (SIZE, 3)
+    shots = {name: sorted((images / name).iterdir())[:4] for name in ("grating 00", "grating 03")}
+    mine = model.adapt(shots)
+    assert mine.classify(shots["grating 03"][0]).label == "grating 03"
+    found = mine.adapted.support_features
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.ones(8), rtol=1e-5)
+
+
+def test_features_are_computed_once_whatever_is_learned_from_them(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = extractor(tmp_path / "mobile.onnx")
+    package.wrap(source, images, tmp_path / "a.edge", name="same", threads=1, cache=tmp_path / "features")
+
+    def never(*_: object) -> None:
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr("edge_adapt.frozen_features.embed_dataset", never)
+    package.wrap(source, images, tmp_path / "b.edge", name="same", threads=1, cache=tmp_path / "features")
+    assert (tmp_path / "a.edge").read_bytes() == (tmp_path / "b.edge").read_bytes()
+
+
+def test_too_little_to_learn_from(tmp_path: Path) -> None:
+    source = extractor(tmp_path / "mobile.onnx")
+    few = write_images(tmp_path / "few", gratings(3, 8, size=20))
+    with pytest.raises(DataError, match=r"few: 3 of the 3 classes have 6 images or more, .*; add images\.$"):
+        package.wrap(source, few, tmp_path / "m.edge", threads=1)
+    small = write_images(tmp_path / "small", gratings(8, 2, size=20))
+    said = complaint(edge_adapt("wrap", source, "--images", small, "-o", tmp_path / "m.edge"))
+    assert "0 of the 8 classes have 6 images or more" in said
+    assert not (tmp_path / "m.edge").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ({"tail": "two"}, [], "name the one with the features with --output-name."),
+        ({"tail": "labels"}, [], "where float features are needed"),
+        ({"tail": "token", "batch": "1"}, [], "is made for batches of 1"),
+        ({"uint8": True}, ["--normalize", "unit"], "takes uint8 pixels and normalizes them itself"),
+        ({"size": "S"}, [], "choose theirs with --image-size."),
+    ],
+)
+def test_bad_extractors(tmp_path: Path, images: Path, kind: dict[str, Any], options: list[str], said: str) -> None:
+    source = extractor(tmp_path / "bad.onnx", **kind)
+    message = complaint(edge_adapt("wrap", source, "--images", images, "-o", tmp_path / "m.edge", *options))
+    assert str(source) in message
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--mean", "0.5"], "--mean and --std go together, instead of --normalize."),
+        (["--mean", "0.5", "--std", "0.5", "--normalize", "unit"], "--mean and --std go together"),
+        (["--mean", "a", "--std", "1"], "--mean is 'a'; give one number or three, such as 0.485,0.456,0.406."),
+    ],
+)
+def test_wrong_usage(tmp_path: Path, images: Path, options: list[str], said: str) -> None:
+    arguments: tuple[str | Path, ...] = ("wrap", tmp_path / "x.onnx", "--images", images, "-o", tmp_path / "m.edge")
+    assert said in complaint(edge_adapt(*arguments, *options), status=2)
+
+
+def test_a_file_that_is_no_onnx(tmp_path: Path, images: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    said = complaint(edge_adapt("wrap", tmp_path / "photo.jpg", "--images", images, "-o", tmp_path / "m.edge"))
+    assert said == f"{tmp_path / 'photo.jpg'} is not an ONNX model; give the file that an exporter to ONNX wrote."
+
+
+def test_mean_and_std_are_passed_on(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def stop(*_: object, normalization: Any, **__: object) -> None:
+        seen.append(normalization)
+        raise DataError("stopped.")
+
+    monkeypatch.setattr(wrapping, "wrap", stop)
+    call: Callable[..., Any] = lambda *more: edge_adapt("wrap", "x.onnx", "--images", images, "-o", "m.edge", *more)  # noqa: E731
+    complaint(call("--mean", "0.5,0.4,0.3", "--std", "0.25"))
+    complaint(call())
+    assert (seen[0].mean, seen[0].std) == ((0.5, 0.4, 0.3), (0.25,))
+    assert seen[1] is None
