@@ -16,7 +16,8 @@ from torch.nn import functional
 from edge_adapt.augmentation import augment
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.learner import MetaLearner
-from edge_adapt.run import TrainingConfig
+from edge_adapt.run import Checkpoint, TrainingConfig, build_learner
+from edge_adapt.runtime.errors import EdgeAdaptError
 
 MOMENTUM = 0.9
 
@@ -24,27 +25,93 @@ WEIGHT_DECAY = 5e-4
 
 LABEL_SMOOTHING = 0.1
 
+TEMPERATURE = 4.0
+"""Of both softmaxes in distillation, after Tian et al."""
+
+
+class CosineClassifier(nn.Module):
+    """Logits from the cosine between features and a learned vector for each class, times a learned scale."""
+
+    def __init__(self, n_classes: int, feature_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_classes, feature_size) / math.sqrt(feature_size))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """float32 [B, D] to float32 [B, n_classes]."""
+        with torch.autocast(features.device.type, enabled=False):
+            cosines = functional.normalize(features, dim=1) @ functional.normalize(self.weight, dim=1).T
+            return self.log_scale.exp() * cosines
+
+
+class Teacher(nn.Module):
+    """A finished run of `classify` on the same classes, whose answers a student learns to give.
+
+    Args:
+        checkpoint: its end.
+        device: where the student trains.
+
+    Raises:
+        EdgeAdaptError: it is of another method or of a backbone that has no name.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        super().__init__()
+        config, state, weight = checkpoint.config, checkpoint.learner, checkpoint.objective.get("classifier.weight")
+        if config.method != "classify" or weight is None:
+            raise EdgeAdaptError(f"a teacher is a run of the method classify, and this is one of {config.method}.")
+        learner = build_learner(config, state["embedding.mean"], state["embedding.std"])
+        learner.load_state_dict(dict(state))
+        self.backbone = learner.embedding.backbone
+        self.classifier = CosineClassifier(*weight.shape)
+        self.classifier.load_state_dict(
+            {name.removeprefix("classifier."): tensor for name, tensor in checkpoint.objective.items()}
+        )
+        self.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def forward(self, normalized: Tensor) -> Tensor:
+        """Normalized images, float [B, C, H, W], to logits [B, n_classes]."""
+        logits: Tensor = self.classifier(self.backbone(normalized).to(torch.float32))
+        return logits
+
 
 class Classification(nn.Module):
     """The supervised loss of a batch of images; see `edge_adapt.objectives.Objective`.
+
+    With a teacher, half of the loss is how far the answers are from the teacher's, which know more than the labels: what a class
+    is like besides itself. A teacher of the same size helps too (Tian et al., "Rethinking few-shot image classification: a good
+    embedding is all you need?", ECCV 2020, https://arxiv.org/abs/2003.11539; Hinton et al., 2015,
+    https://arxiv.org/abs/1503.02531).
 
     Args:
         sampler: the training images on the training device.
         config: batch size, augmentation and crop size.
         feature_size: D of the backbone.
         generator: draws images and augmentation, on the training device.
+        teacher: to distil.
     """
 
     pieces: tuple[int, ...] = (32, 64, 128)
 
     def __init__(
-        self, sampler: ImageSampler, config: TrainingConfig, feature_size: int, generator: torch.Generator
+        self,
+        sampler: ImageSampler,
+        config: TrainingConfig,
+        feature_size: int,
+        generator: torch.Generator,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.units = config.batch_size
-        self.weight = nn.Parameter(torch.randn(sampler.n_classes, feature_size) / math.sqrt(feature_size))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.classifier = CosineClassifier(sampler.n_classes, feature_size)
         self._sampler, self._config, self._generator = sampler, config, generator
+        self._teacher = [teacher] if teacher else []  # in a list, so that its weights are none of ours
+        if teacher and len(teacher.classifier.weight) != sampler.n_classes:
+            raise EdgeAdaptError(
+                f"the teacher knows {len(teacher.classifier.weight)} classes and there are {sampler.n_classes} to learn; "
+                "take one that was trained on the same."
+            )
 
     def loss(self, learner: MetaLearner, count: int) -> tuple[Tensor, Tensor]:
         """Smoothed cross-entropy in nats over `count` images (differentiable, scalar) and the share of right answers (scalar)."""
@@ -52,11 +119,10 @@ class Classification(nn.Module):
         if self._config.augment:
             images = augment(images, self._generator, self._config.crop_size)
         normalized = learner.embedding.normalize(images).contiguous(memory_format=torch.channels_last)
-        features = learner.embedding.backbone(normalized).to(torch.float32)
-        with torch.autocast(images.device.type, enabled=False):
-            cosines = functional.normalize(features, dim=1) @ functional.normalize(self.weight, dim=1).T
-            logits = self.log_scale.exp() * cosines
-            loss = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+        logits = self.classifier(learner.embedding.backbone(normalized).to(torch.float32))
+        loss = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+        for teacher in self._teacher:
+            loss = (loss + distillation_loss(logits, teacher(normalized))) / 2
         return loss, (logits.detach().argmax(1) == labels).float().mean()
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
@@ -67,3 +133,9 @@ class Classification(nn.Module):
             {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
         ]
         return torch.optim.SGD(groups, lr=learning_rate, momentum=MOMENTUM, nesterov=True)
+
+
+def distillation_loss(logits: Tensor, of_teacher: Tensor) -> Tensor:
+    """The divergence in nats of softened answers [B, n_classes] from the teacher's, times the temperature's square."""
+    ours, theirs = (functional.log_softmax(each / TEMPERATURE, dim=1) for each in (logits, of_teacher))
+    return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * TEMPERATURE**2

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from edge_adapt.classification import Classification
+from edge_adapt.classification import Classification, Teacher
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.head_training import HeadAlone
 from edge_adapt.learner import MetaLearner
 from edge_adapt.outer_loop import query_loss
-from edge_adapt.run import TrainingConfig
+from edge_adapt.run import Checkpoint, TrainingConfig
 
 
 class Objective(Protocol):
@@ -70,11 +70,16 @@ class Episodic:
 
 
 def objective_for(
-    config: TrainingConfig, sampler: ImageSampler, feature_size: int, generator: torch.Generator
+    config: TrainingConfig,
+    sampler: ImageSampler,
+    feature_size: int,
+    generator: torch.Generator,
+    teacher: Checkpoint | None = None,
 ) -> Objective:
     """The objective of a method."""
     if config.method == "classify":
-        return Classification(sampler, config, feature_size, generator).to(generator.device)
+        tutor = Teacher(teacher, generator.device) if teacher else None
+        return Classification(sampler, config, feature_size, generator, tutor).to(generator.device)
     if config.method == "head":
         return HeadAlone(sampler.dataset, config.meta_batch, config.steps, generator)
     return Episodic(sampler, config, generator)

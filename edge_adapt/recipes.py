@@ -29,6 +29,7 @@ class Stage:
 
     Attributes:
         name: what its folder is called.
+        distil: start anew, with what the stage before learned, or another run, as the teacher.
         share: its part of a budget in minutes; the shares of a recipe add up to 1.
         settings: fields of `TrainingConfig`, its own budget in iterations among them.
     """
@@ -36,6 +37,7 @@ class Stage:
     name: str
     share: float
     settings: Mapping[str, Any]
+    distil: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Recipe:
         for number, stage in enumerate(self.stages, start=1):
             budget = {} if minutes is None else {"iterations": None, "minutes": minutes * stage.share}
             settings = {**self.settings, **stage.settings, **budget, **(overrides or {})}
+            if stage.distil:  # or the student would begin as its teacher began, and see the same images in the same order
+                settings["seed"] = settings.get("seed", 0) + 1
             stages[f"{number}-{stage.name}"] = TrainingConfig(**settings)
         return stages
 
@@ -77,22 +81,27 @@ class Recipe:
         """The recipe as plain data, as RUN/recipe.json holds it: every setting of every stage that is not its default."""
         default = asdict(TrainingConfig())
         stages = {
-            stage: {key: value for key, value in asdict(config).items() if value != default[key] or key == "method"}
-            for stage, config in self.configurations(overrides, minutes).items()
+            name: {key: value for key, value in asdict(config).items() if value != default[key] or key == "method"}
+            | ({"distil": True} if stage.distil else {})
+            for stage, (name, config) in zip(self.stages, self.configurations(overrides, minutes).items(), strict=True)
         }
         own = {"minutes": minutes, "overrides": dict(overrides or {})}
         return {"recipe": name, "summary": self.summary, **own, "stages": stages}
 
 
-def _classify_then_episodes(backbone: str, crop_size: int | None, steps: int) -> Recipe:
-    """`steps` of classification, then a tenth of that time in episodes."""
+def _classify_then_episodes(backbone: str, crop_size: int | None, iterations: int, distil: bool = False) -> Recipe:
+    """`iterations` of classification, with `distil` as many again, then a tenth of that time in episodes."""
     classify = {"method": "classify", "batch_size": 128, "learning_rate": 0.2, "crop_size": crop_size}
+    classify["iterations"] = iterations
+    distillation = (Stage("distil", 0.5, classify, distil=True),) if distil else ()
     episodes = {"method": "anil", "n_way": 20, "n_shot": 5, "n_query": 5, "meta_batch": 2, "learning_rate": 1e-4}
     return Recipe(
         summary=(
             "Classify the training classes with a cosine classifier, then meta-train episodically from there (Chen et al., "
             "Meta-Baseline, ICCV 2021, https://arxiv.org/abs/2003.04390; Ye and Chao, UNICORN-MAML, ICLR 2022, "
             "https://arxiv.org/abs/2106.16245)."
+            + " In between, a second network learns from the answers of the first (Tian et al., ECCV 2020)."
+            * distil
         ),
         settings={
             "backbone": backbone,
@@ -104,7 +113,8 @@ def _classify_then_episodes(backbone: str, crop_size: int | None, steps: int) ->
             "n_query": 15,
         },
         stages=(
-            Stage("classify", 0.9, {**classify, "iterations": steps}),
+            Stage("classify", 0.4 if distil else 0.9, classify),
+            *distillation,
             Stage("episodes", 0.1, {**episodes, "iterations": 1000}),
         ),
     )
@@ -112,10 +122,10 @@ def _classify_then_episodes(backbone: str, crop_size: int | None, steps: int) ->
 
 RECIPES: dict[str, Recipe] = {
     "photos": _classify_then_episodes("edge", 64, 24_000),
-    "edge": _classify_then_episodes("edge", 64, 18_000),
-    "conv4": _classify_then_episodes("conv4", None, 9000),
+    "edge": _classify_then_episodes("edge", 64, 18_000, distil=True),
+    "conv4": _classify_then_episodes("conv4", None, 16_000),
 }
-"""By the name that `--recipe` takes. `photos` made the model of that name; `edge` and `conv4` are for some ten thousand images."""
+"""By the name that `--recipe` takes. `photos` made the model of that name; the others are for some ten thousand images."""
 
 
 def find_recipe(name: str) -> Recipe:
@@ -138,6 +148,7 @@ def train_recipe(
     minutes: float | None = None,
     validation: ImageDataset | None = None,
     backbone: nn.Module | None = None,
+    teacher: Checkpoint | None = None,
     device: Device = "auto",
     resume: bool = False,
     piece: int | None = None,
@@ -153,6 +164,7 @@ def train_recipe(
         recipe: a name of `RECIPES`.
         overrides: settings of the user's own, for every stage.
         minutes: a budget for all of it, in place of the iterations of each stage.
+        teacher: what stages distil in place of the stage before them.
         resume: pass over the stages that are finished, and go on with the one that is not.
 
     Returns:
@@ -162,11 +174,15 @@ def train_recipe(
         EdgeAdaptError: as `train`, or `run` holds a recipe with other settings.
     """
     plan = find_recipe(recipe)
+    if teacher and not any(stage.distil for stage in plan.stages):
+        raise EdgeAdaptError(
+            f"no stage of the recipe {recipe} distils a teacher; leave it out, or take another recipe."
+        )
     folder = Path(run)
     described = plan.describe(recipe, overrides, minutes)
     _claim(folder, described, resume)
     reached: Checkpoint | None = None
-    for name, config in plan.configurations(overrides, minutes).items():
+    for stage, (name, config) in zip(plan.stages, plan.configurations(overrides, minutes).items(), strict=True):
         previous = load_checkpoint(folder / name) if (folder / name / "checkpoint.pt").exists() else None
         if previous and is_finished(previous):
             reached = previous
@@ -178,7 +194,8 @@ def train_recipe(
             validation=validation,
             backbone=backbone,
             device=device,
-            initial=reached,
+            initial=None if stage.distil else reached,
+            teacher=teacher or reached if stage.distil else None,
             resume=resume,
             piece=piece,
             bf16=bf16,

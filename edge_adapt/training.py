@@ -59,6 +59,7 @@ def train(
     backbone: nn.Module | None = None,
     device: Device = "auto",
     initial: Checkpoint | None = None,
+    teacher: Checkpoint | None = None,
     resume: bool = False,
     piece: int | None = None,
     bf16: bool | None = None,
@@ -78,6 +79,7 @@ def train(
         backbone: a module of one's own, float [B, C, H, W] -> float [B, D], in place of `config.backbone`.
         device: `auto`, `cpu` or `cuda`.
         initial: the end of another run of the same backbone, such as pre-training, to start from.
+        teacher: the end of a run of `classify` on the same classes, which a run of `classify` distils; needed again to resume.
         resume: go on from the checkpoint in `run`, if there is one.
         piece: episodes (for `classify`: images) that are computed together; None measures what is fastest.
         bf16: run the backbone under bfloat16 autocast or not; None measures what is faster.
@@ -97,6 +99,8 @@ def train(
         _require(validation, config, max(2, min(config.n_way, len(validation.class_names))), config.n_shot + 1)
     if (config.iterations is None) == (config.minutes is None):
         raise EdgeAdaptError("a training budget is either iterations or minutes; give exactly one of the two.")
+    if teacher and config.method != "classify":
+        raise EdgeAdaptError(f"a teacher is for the method classify, and this is {config.method}; leave it out.")
     previous = _previous(folder, config, resume)
     if place.type == "cpu":
         tuning_module.keep_freed_memory()
@@ -105,7 +109,11 @@ def train(
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(place)
     objective = objective_for(
-        config, ImageSampler(data, place), feature_size(learner.embedding.backbone, config.preprocessing), generator
+        config,
+        ImageSampler(data, place),
+        feature_size(learner.embedding.backbone, config.preprocessing),
+        generator,
+        teacher,
     )
     optimizer = objective.optimizer(learner, config.learning_rate)
     if piece and objective.units % piece:
@@ -121,7 +129,7 @@ def train(
     else:
         if initial:
             _start_from(learner, objective, initial)
-        if config.method != "classify":
+        elif config.method != "classify":
             _centre(learner, data, place)
         tuning = tuning_module.choose(learner, place, objective, piece, bf16)
     records = list(previous.records) if previous else []

@@ -51,6 +51,12 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     metavar="NAME",
     help="Train in stages by a plan: photos, edge or conv4. Other options given apply to every stage.",
 )
+@click.option(
+    "--teacher",
+    type=click.Path(),
+    metavar="RUN",
+    help="A run of classify on the same classes, to be distilled by classify or by the stages of a recipe that distil.",
+)
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
     "--method",
@@ -183,6 +189,7 @@ def train(
     data: str | None,
     run: str | None,
     recipe: str | None,
+    teacher: str | None,
     show: bool,
     classes: tuple[str, ...],
     val_classes: tuple[str, ...],
@@ -208,6 +215,8 @@ def train(
         )
     options.require_training("train")
     import torch
+
+    from edge_adapt.run import load_checkpoint
 
     chosen = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if show:
@@ -239,6 +248,7 @@ def train(
             piece=piece,
             bf16=bf16,
             trained_on=trained_on,
+            teacher=load_checkpoint(teacher) if teacher else None,
             progress=True,
         )
     except torch.OutOfMemoryError as error:

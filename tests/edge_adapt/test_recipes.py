@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -15,8 +16,9 @@ import torch
 
 from edge_adapt import recipes
 from edge_adapt import run as run_module
+from edge_adapt.classification import TEMPERATURE, Teacher, distillation_loss
 from edge_adapt.recipes import RECIPES, Recipe, Stage, find_recipe, saved_recipe, train_recipe
-from edge_adapt.run import TrainingConfig, last_stage, load_checkpoint, load_learner, load_sample
+from edge_adapt.run import Checkpoint, TrainingConfig, last_stage, load_checkpoint, load_learner, load_sample
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
@@ -34,6 +36,14 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> None:
         Stage("classify", 0.75, {"method": "classify", "batch_size": 32, "learning_rate": 0.1, "iterations": 12}),
         Stage("episodes", 0.25, {"iterations": 4, "learning_rate": 1e-4}),
     )
+    monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", SMALL, stages))
+
+
+@pytest.fixture
+def distilling(recipe: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe by the name of tiny whose second stage distils the first."""
+    classify = {"method": "classify", "batch_size": 32, "learning_rate": 0.1, "iterations": 30}
+    stages = (Stage("classify", 0.5, classify), Stage("distil", 0.5, classify, distil=True))
     monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", SMALL, stages))
 
 
@@ -157,3 +167,53 @@ def test_weights_of_another_backbone_are_no_start(
         train(
             training_data, tmp_path / "edge", tiny_config(backbone="edge", image_size=28), device="cpu", initial=other
         )
+
+
+def test_distillation_is_the_divergence_of_softened_answers() -> None:
+    random = np.random.default_rng(0)
+    ours, theirs = random.normal(size=(2, 5, 7)) * 6
+    softened = [
+        np.exp(each / TEMPERATURE) / np.exp(each / TEMPERATURE).sum(1, keepdims=True) for each in (ours, theirs)
+    ]
+    expected = (softened[1] * np.log(softened[1] / softened[0])).sum(1).mean() * TEMPERATURE**2
+    assert distillation_loss(torch.tensor(ours), torch.tensor(theirs)).item() == pytest.approx(expected)
+    assert distillation_loss(torch.tensor(ours), torch.tensor(ours)).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.usefixtures("distilling")
+def test_a_student_starts_anew_and_comes_to_answer_as_its_teacher(training_data: ImageDataset, tmp_path: Path) -> None:
+    start(training_data, tmp_path, piece=None)
+    teacher, student = (load_checkpoint(tmp_path / name) for name in ("1-classify", "2-distil"))
+    alone = train(training_data, tmp_path / "alone", student.config, device="cpu", piece=32, bf16=False)
+    images = torch.from_numpy(training_data.images)
+
+    def answers(checkpoint: Checkpoint) -> torch.Tensor:
+        tutor = Teacher(checkpoint, torch.device("cpu"))
+        learner = run_module.build_learner(checkpoint.config, torch.zeros(1), torch.ones(1))
+        learner.load_state_dict(dict(checkpoint.learner))
+        return tutor(learner.embedding.normalize(images))
+
+    # The same seed, so the same start as without a teacher; the teacher makes the difference.
+    to_student = distillation_loss(answers(student), answers(teacher))
+    to_alone = distillation_loss(answers(alone), answers(teacher))
+    assert to_student < to_alone
+
+
+@pytest.mark.usefixtures("distilling")
+def test_what_cannot_teach_is_refused(
+    training_data: ImageDataset, new_classes: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
+) -> None:
+    def classify(run: str, data: ImageDataset, **options: Any) -> Checkpoint:
+        config = tiny_config(method="classify", batch_size=32, iterations=1)
+        return train(data, tmp_path / run, config, device="cpu", piece=32, bf16=False, **options)
+
+    episodic = train(training_data, tmp_path / "anil", tiny_config(iterations=1), device="cpu", piece=1, bf16=False)
+    with pytest.raises(EdgeAdaptError, match="a teacher is a run of the method classify, and this is one of anil"):
+        classify("a", training_data, teacher=episodic)
+    teacher = classify("teacher", new_classes)
+    with pytest.raises(EdgeAdaptError, match="the teacher knows 8 classes and there are 16 to learn"):
+        classify("b", training_data, teacher=teacher)
+    with pytest.raises(EdgeAdaptError, match="a teacher is for the method classify, and this is anil"):
+        train(training_data, tmp_path / "c", tiny_config(), device="cpu", teacher=teacher)
+    with pytest.raises(EdgeAdaptError, match="no stage of the recipe conv4 distils a teacher"):
+        train_recipe(training_data, tmp_path / "d", "conv4", teacher=teacher)
