@@ -11,7 +11,8 @@ import io
 import os
 import stat
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -85,20 +86,32 @@ class Preprocessing:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedImage:
     """A decoded image, upright (EXIF orientation applied), of Pillow mode L, RGB or RGBA, 8 bits a channel.
 
-    `image` may be smaller than the file says where `load_image` was told which size is needed.
-    `sha256` identifies the image, in hexadecimal. For a path or bytes it is the SHA-256 of the encoded file.
-    For a PIL image or an array it is the SHA-256 of the ASCII line "HEIGHT WIDTH CHANNELS\\n" (1, 3 or 4
-    channels) followed by the upright 8-bit pixels, row by row, channels interleaved: an array and the PIL
-    image made from it have the same one.
+    Attributes:
+        name: what messages call it.
+        image: it; smaller than the file says where `load_image` was told which size is needed.
+        encoded: the bytes of the file that it was read from, if it was.
     """
 
     name: str
-    sha256: str
     image: Image.Image
+    encoded: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identifies the image, in hexadecimal.
+
+        For a path or bytes it is the SHA-256 of the encoded file. For a PIL image or an array it is the SHA-256 of the ASCII
+        line "HEIGHT WIDTH CHANNELS\\n" (1, 3 or 4 channels) followed by the upright 8-bit pixels, row by row, channels
+        interleaved: an array and the PIL image made from it have the same one.
+        """
+        if self.encoded is not None:
+            return hashlib.sha256(self.encoded).hexdigest()
+        header = f"{self.image.height} {self.image.width} {len(self.image.getbands())}\n".encode("ascii")
+        return hashlib.sha256(header + self.image.tobytes()).hexdigest()
 
 
 def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None = None) -> LoadedImage:
@@ -121,19 +134,16 @@ def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None
         source = read_file(source, name)
     name = name or "image"
     if isinstance(source, bytes):
-        return LoadedImage(name, hashlib.sha256(source).hexdigest(), _finish(_open(source, name), name, size))
+        return LoadedImage(name, _finish(_open(source, name), name, size), source)
     if isinstance(source, np.ndarray):
-        image = _finish(_from_array(source, name), name)
-    elif isinstance(source, Image.Image):
+        return LoadedImage(name, _finish(_from_array(source, name), name))
+    if isinstance(source, Image.Image):
         with _LOADING:
-            image = _finish(source, name)
-    else:
-        raise ImageError(
-            f"{name} is of type {type(source).__name__}, but an image is a path, the bytes of a file, "
-            "a PIL image or a uint8 array."
-        )
-    header = f"{image.height} {image.width} {len(image.getbands())}\n".encode("ascii")
-    return LoadedImage(name, hashlib.sha256(header + image.tobytes()).hexdigest(), image)
+            return LoadedImage(name, _finish(source, name))
+    raise ImageError(
+        f"{name} is of type {type(source).__name__}, but an image is a path, the bytes of a file, "
+        "a PIL image or a uint8 array."
+    )
 
 
 def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:

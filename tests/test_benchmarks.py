@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import accuracy, measuring, whole_process
+from benchmarks import accuracy, decoding, measuring, whole_process
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import BATCH
+from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.model import load_classifier, load_model
 from tests.conftest import TINY
 
@@ -142,6 +144,25 @@ def test_a_bundle_alone_and_in_a_batch_and_with_permuted_classes() -> None:
     assert len(images) > BATCH
     embedded = accuracy.Embedded(accuracy.Head(graphs), accuracy.with_features(graphs, data), 3)
     assert accuracy.permutation_difference(embedded, 5, episodes=5) <= 1e-4
+
+
+def test_the_picture_to_decode_is_a_file_of_the_size_wanted() -> None:
+    image = decoding.picture(400, 300)
+    data = decoding.jpeg_within(image, 25_000, 40_000)
+    assert 25_000 <= len(data) <= 40_000
+    with pytest.raises(SystemExit, match="no photo's size"):
+        decoding.jpeg_within(image, 10, 20)
+    full, reduced = (decoding.pixels(data, Preprocessing(10, 10, 3), reduced) for reduced in (False, True))
+    assert 0 < np.abs(full.astype(int) - reduced).max() < 12
+
+
+def test_a_small_image_becomes_a_large_one_that_looks_the_same() -> None:
+    small = decoding.picture(40, 30)
+    data = decoding.as_jpeg(small, quality=95)
+    large = Image.open(io.BytesIO(decoding.enlarged(data, 300)))
+    assert large.size == (400, 300)
+    difference = np.asarray(large.resize(small.size, Image.Resampling.BOX)).astype(int) - np.asarray(small)
+    assert (difference**2).mean() ** 0.5 < 10
 
 
 @pytest.mark.parametrize("script", sorted({path.name for path in BENCHMARKS.glob("*.py")} - {"measuring.py"}))
