@@ -38,7 +38,12 @@ def ratio(ones: Sequence[float], others: Sequence[float]) -> Ratio:
     return Ratio(median(ratios), deciles[0], deciles[-1])
 
 
-def time_in_turn(candidates: Mapping[str, Callable[[], object]], rounds: int, calls: int = 1) -> dict[str, list[float]]:
+def time_in_turn(
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    calls: int = 1,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, list[float]]:
     """Seconds of processor time that a call of each candidate takes in each round, by name.
 
     For what runs on one thread: it is the time on the clock, less what other programs take in between.
@@ -47,15 +52,16 @@ def time_in_turn(candidates: Mapping[str, Callable[[], object]], rounds: int, ca
         candidates: what to call; in every other round in the opposite order. A round that does not count goes before.
         rounds: how often each has its turn.
         calls: of a candidate in one turn; for calls so short that those of its neighbours would cool the caches for it.
+        clock: `time.perf_counter` for what runs on several threads.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     order = list(candidates.items())
     for number in range(rounds + 1):
         for name, call in order:
-            began = time.process_time()
+            began = clock()
             for _ in range(calls):
                 call()
-            took = time.process_time() - began
+            took = clock() - began
             if number > 0:
                 seconds[name].append(took / calls)
         order.reverse()

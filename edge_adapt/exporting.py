@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from edge_adapt.export.bundle import Description, write_checked_bundle
 from edge_adapt.export.embed import embed_graph
 from edge_adapt.export.gradient_head import HEAD_STATE, gradient_head_graphs
 from edge_adapt.export.parity import Comparison
+from edge_adapt.export.precision import ALLOWED_DROP, MOST_CALIBRATION, Reduction
 from edge_adapt.run import load_learner, load_sample
+from edge_adapt.runtime.dataset import ImageDataset, open_classes
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
+from edge_adapt.runtime.images import Preprocessing, load_image, preprocess
 from edge_adapt.torch_model import LearnerModel
 
 
@@ -24,6 +31,9 @@ def export_bundle(
     name: str = "",
     license: str = "",
     backbone: nn.Module | None = None,
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    calibrate: str | os.PathLike[str] | ImageDataset | NDArray[np.uint8] | None = None,
+    allow_drop: float = ALLOWED_DROP,
     report: Callable[[Comparison], None] = lambda comparison: None,
 ) -> None:
     """Write the model of a run as a bundle, after the parity gate has compared it with PyTorch.
@@ -36,17 +46,30 @@ def export_bundle(
         name: of the model; by default the file's.
         license: of the weights, an SPDX expression or a sentence.
         backbone: an instance of the module that was trained, if it was one of the user's own.
+        precision: of the backbone: fp32; fp16, which stores its weights in half; or int8, which computes in 8 bits.
+        calibrate: images as the model will see them, to find the ranges of int8 with: a folder or zip of classes, a data set, or
+            images uint8 [I, H, W, C] of the model's size. By default those that the run kept of its training data.
+        allow_drop: percentage points of accuracy after adaptation that a lower precision may cost.
         report: is called with each comparison of the gate.
 
     Raises:
-        EdgeAdaptError: the run cannot be read, the backbone cannot be exported, the bundle disagrees with PyTorch, or the file
-            cannot be written.
+        EdgeAdaptError: the run cannot be read, the backbone cannot be exported, the bundle disagrees with PyTorch, a lower
+            precision costs too much accuracy, the images to calibrate with are too few or cannot be read, or the file cannot be
+            written.
     """
+    if calibrate is not None and precision != "int8":
+        raise EdgeAdaptError(
+            f"images to calibrate with are for int8, and the precision is {precision}; leave them out."
+        )
     learner, checkpoint = load_learner(run, backbone)
     config = checkpoint.config
+    sample = load_sample(run)
+    images = None
+    if precision == "int8":
+        images = _calibration_images(sample if calibrate is None else calibrate, config.preprocessing)
+    reduction = Reduction(precision, images, allow_drop)
     embed = embed_graph(learner.embedding, config.preprocessing)
     model = LearnerModel(learner, torch.device("cpu"))
-    sample = load_sample(run)
     feature_size = model.embed(sample.images[:1]).shape[1]
     graphs = {"embed.onnx": embed, **gradient_head_graphs(learner.head.parameters_for_export(), feature_size)}
     description = Description(
@@ -57,4 +80,34 @@ def export_bundle(
         trained_on=checkpoint.trained_on,
         license=license,
     )
-    write_checked_bundle(path, graphs, HEAD_STATE, description, model, sample, report)
+    write_checked_bundle(path, graphs, HEAD_STATE, description, model, sample, report, reduction)
+
+
+def _calibration_images(
+    source: str | os.PathLike[str] | ImageDataset | NDArray[np.uint8], preprocessing: Preprocessing
+) -> NDArray[np.uint8]:
+    """Up to `MOST_CALIBRATION` images, spread over what there is."""
+    shape = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    if isinstance(source, (str, os.PathLike)):
+        files = [file for images in open_classes(source).classes.values() for file in images]
+        loaded = (
+            load_image(
+                files[index].read(), f"{source}/{files[index].name}", (preprocessing.width, preprocessing.height)
+            )
+            for index in _spread(len(files))
+        )
+        return np.stack([preprocess(image.image, preprocessing) for image in loaded])
+    images = source.images if isinstance(source, ImageDataset) else source
+    if images.dtype != np.uint8 or images.shape[1:] != shape:
+        due = ", ".join(map(str, shape))
+        raise DataError(
+            f"the images to calibrate with are {images.dtype} {list(images.shape)} where uint8 [images, {due}] are needed; "
+            "preprocess them as the model does."
+        )
+    return np.ascontiguousarray(images[_spread(len(images))])
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    """Up to `MOST_CALIBRATION` indices below `count`, as far from each other as they can be."""
+    chosen = min(count, MOST_CALIBRATION)
+    return np.arange(chosen, dtype=np.int64) * count // max(1, chosen)

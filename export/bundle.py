@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from edge_adapt.export.parity import Comparison, check_parity
+from edge_adapt.export.precision import Reduction, compare_precisions
 from edge_adapt.runtime.bundle import Accuracy, Bundle, Golden, Manifest, write_bundle
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import EpisodeModel
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images import Preprocessing
 
-GOLDEN_TOLERANCE = 1e-3
-"""Processors differ in the order of their sums; a wrong graph differs by more than a thousandth."""
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-3, "int8": 3e-2}
+"""Processors differ in the order of their sums; a wrong graph differs by more than a thousandth. In 8 bits a last bit now and
+then decides which way a value is rounded, by a 255th of its range, and layers behind pass that on: see docs/quantization.md."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ def write_checked_bundle(
     torch_model: EpisodeModel,
     data: ImageDataset,
     report: Callable[[Comparison], None],
+    reduction: Reduction = Reduction(),  # noqa: B008  (frozen)
 ) -> None:
-    """Write a bundle if it agrees with PyTorch.
+    """Write a bundle if it agrees with PyTorch, in a lower precision if that agrees with the bundle in float32.
 
     Args:
         path: the file to write.
@@ -53,9 +56,10 @@ def write_checked_bundle(
         torch_model: what the graphs were exported from.
         data: images to compare on.
         report: is called with each comparison of the gate.
+        reduction: to a lower precision.
 
     Raises:
-        EdgeAdaptError: the bundle disagrees with PyTorch, or cannot be written.
+        EdgeAdaptError: the bundle disagrees with PyTorch, its lower precision costs too much, or it cannot be written.
     """
     golden = make_golden(torch_model, description)
     manifest = Manifest(
@@ -75,11 +79,21 @@ def write_checked_bundle(
         graphs={},
     )
     with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / "trial.edge"
-        write_bundle(trial, manifest, graphs)
-        running = Graphs(Bundle.open(trial), provider="cpu")
-        check_parity(running, torch_model, data, description.default_steps, description.default_steps > 0, report)
+        full = _opened(Path(folder) / "fp32.edge", manifest, graphs)
+        check_parity(full, torch_model, data, description.default_steps, description.default_steps > 0, report)
+        if reduction.precision != "fp32":
+            graphs = {**graphs, "embed.onnx": reduction.apply(graphs["embed.onnx"])}
+            manifest = replace(manifest, precision=reduction.precision, golden=None)
+            reduced = _opened(Path(folder) / "reduced.edge", manifest, graphs)
+            compare_precisions(full, reduced, data, reduction.allowed_drop, report)
+            manifest = replace(manifest, golden=make_golden(reduced, description, reduction.precision))
     write_bundle(path, manifest, graphs)
+
+
+def _opened(path: Path, manifest: Manifest, graphs: Mapping[str, bytes]) -> Graphs:
+    """The graphs as a device has them, on one thread."""
+    write_bundle(path, manifest, graphs)
+    return Graphs(Bundle.open(path), provider="cpu", threads=1)
 
 
 def add_accuracy(path: str | os.PathLike[str], accuracy: tuple[Accuracy, ...]) -> None:
@@ -89,13 +103,14 @@ def add_accuracy(path: str | os.PathLike[str], accuracy: tuple[Accuracy, ...]) -
     write_bundle(path, replace(bundle.manifest, accuracy=accuracy), graphs)
 
 
-def make_golden(torch_model: EpisodeModel, description: Description) -> Golden:
-    """A few coarse pictures and what PyTorch makes of them, for a device to check itself against."""
+def make_golden(model: EpisodeModel, description: Description, precision: str = "fp32") -> Golden:
+    """A few coarse pictures and what a model makes of them, for a device to check itself against."""
     preprocessing = description.preprocessing
     random = np.random.default_rng(0)
     labels = np.array([0, 1, 2, 2], np.int64)
     pixels = random.integers(0, 256, (len(labels), 4, 4, preprocessing.channels)).astype(np.uint8)
-    blank = Golden(pixels, labels, np.empty((0, 0), np.float32), np.empty((0, 0), np.float32), GOLDEN_TOLERANCE)
-    features = torch_model.embed(blank.images(preprocessing))
-    state, _ = torch_model.adapt(features, labels, 3, description.default_steps)
-    return replace(blank, features=features, logits=torch_model.predict(features, state))
+    tolerance = GOLDEN_TOLERANCE[precision]
+    blank = Golden(pixels, labels, np.empty((0, 0), np.float32), np.empty((0, 0), np.float32), tolerance)
+    features = model.embed(blank.images(preprocessing))
+    state, _ = model.adapt(features, labels, 3, description.default_steps)
+    return replace(blank, features=features, logits=model.predict(features, state))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import accuracy, decoding, measuring, whole_process
+from benchmarks import accuracy, decoding, measuring, quantization, whole_process
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import BATCH
 from edge_adapt.runtime.images import Preprocessing
@@ -81,6 +81,24 @@ def test_the_floors_answer_as_the_commands_do(photos: Path, tmp_path: Path) -> N
     assert answer.split("\t")[1] == load_classifier(mine).classify(image).label
     losses = classifier.adapted.losses
     assert f"loss {losses[0]:.3f} to {losses[-1]:.3f}" in _output("floor_adapt.py", str(TINY), str(photos))
+
+
+def test_equal_bundles_are_equally_fast_large_and_accurate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantization, "ROUNDS", {1: 2, 3: 2})
+    monkeypatch.setattr(quantization, "EPISODES", 5)
+    shape = load_model(TINY).manifest.preprocessing
+    pixels = np.random.default_rng(0).integers(0, 256, (30, shape.height, shape.width, shape.channels))
+    data = ImageDataset("noise", pixels.astype(np.uint8), ("a", "b", "c"), np.array([0, 10, 20, 30]))
+    costs = list(quantization.costs(TINY, TINY))
+    assert [row[0] for row in costs] == [
+        *("1 image, one thread", "3 images, one thread", "1 image, all threads", "3 images, all threads", "size")
+    ]
+    assert costs[-1][3] == "1.00"
+    accuracies = list(quantization.accuracies(TINY, TINY, data))
+    assert [(row[0], row[3]) for row in accuracies] == [
+        ("3-way 1-shot", "+0.00 points"),
+        ("3-way 5-shot", "+0.00 points"),
+    ]
 
 
 def _output(script: str, *arguments: str) -> str:

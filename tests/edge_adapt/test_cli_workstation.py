@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 import edge_adapt.training
+from edge_adapt.cli import options
 from edge_adapt.cli import training as train_command
 from edge_adapt.run import TrainingConfig, load_checkpoint
 from edge_adapt.runtime.bundle import Bundle
@@ -226,6 +227,49 @@ def test_the_bundle_of_a_run_is_as_accurate_as_the_run(trained: tuple[Path, str]
     assert "self-check     passed" in succeeded(command("info", tmp_path / "model.edge"))
 
 
+def test_a_bundle_in_8_bits(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.edge"
+    # A run of a few steps has features whose accuracy moves with their last bits.
+    said = succeeded(
+        command("export", trained[0], "-o", path, "--precision", "int8", "--calibrate", data, "--allow-drop", "50")
+    )
+    assert "int8 beside fp32: cosine" in said
+    assert "4-shot" in said  # the sample has five images a class
+    assert "precision      int8" in succeeded(command("info", path))
+    (info,) = json_lines(succeeded(command("info", path, "--json")))
+    assert info["precision"] == "int8"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--calibrate", "photos"], "--calibrate"),
+        (["--calibrate", "photos", "--precision", "fp16"], "--calibrate"),
+        (["--allow-drop", "2"], "--allow-drop"),
+    ],
+)
+def test_options_of_another_precision_are_wrong_usage(arguments: list[str], option: str) -> None:
+    assert option in complaint(command("export", "run", "-o", "model.edge", *arguments), status=2)
+
+
+def test_images_to_calibrate_with_that_are_missing_or_too_few(trained: tuple[Path, str], tmp_path: Path) -> None:
+    export: list[str | Path] = [
+        "export",
+        trained[0],
+        "-o",
+        tmp_path / "model.edge",
+        "--precision",
+        "int8",
+        "--calibrate",
+    ]
+    assert str(tmp_path / "nowhere") in complaint(command(*export, tmp_path / "nowhere"))
+    few = write_images(tmp_path / "few", gratings(2, 5))
+    assert "16 images or more" in complaint(command(*export, few))
+    (few / "grating 00" / "000.png").write_bytes(b"no image")
+    assert str(few / "grating 00" / "000.png") in complaint(command(*export, few))
+    assert not (tmp_path / "model.edge").exists()
+
+
 def test_all_layers_of_a_maml_run(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:
     succeeded(command("train", data, "-o", tmp_path / "maml", *SMALL, "--method", "maml", "--iterations", "1"))
     said = succeeded(command("evaluate", tmp_path / "maml", data, "--all-layers", "--episodes", "2", "--query", "2"))
@@ -245,7 +289,7 @@ def test_what_is_no_run_is_neither_exported_nor_evaluated(data: Path, tmp_path: 
 def test_without_the_training_extra_the_command_to_install_it_is_named(
     arguments: list[str], package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_command, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(options, "find_spec", lambda name: None if name == package else object())
     sentence = complaint(command(*arguments))
     assert package in sentence
     assert 'pip install "edge-adapt[train]"' in sentence
