@@ -70,7 +70,9 @@ class Recipe:
         for number, stage in enumerate(self.stages, start=1):
             budget = {} if minutes is None else {"iterations": None, "minutes": minutes * stage.share}
             settings = {**self.settings, **stage.settings, **budget, **(overrides or {})}
-            if stage.distil:  # or the student would begin as its teacher began, and see the same images in the same order
+            if (
+                stage.distil
+            ):  # or the student would begin as its teacher began, and see the same images in the same order
                 settings["seed"] = settings.get("seed", 0) + 1
             stages[f"{number}-{stage.name}"] = TrainingConfig(**settings)
         return stages
@@ -90,7 +92,7 @@ class Recipe:
 
 
 def _classify_then_episodes(backbone: str, crop_size: int | None, iterations: int, distil: bool = False) -> Recipe:
-    """`iterations` of classification, with `distil` as many again, then a tenth of that time in episodes."""
+    """`iterations` of classification, with `distil` as many again, then a tenth of that time in episodes and for the head."""
     classify = {"method": "classify", "batch_size": 128, "learning_rate": 0.2, "crop_size": crop_size}
     classify["iterations"] = iterations
     distillation = (Stage("distil", 0.5, classify, distil=True),) if distil else ()
@@ -99,7 +101,7 @@ def _classify_then_episodes(backbone: str, crop_size: int | None, iterations: in
         summary=(
             "Classify the training classes with a cosine classifier, then meta-train episodically from there (Chen et al., "
             "Meta-Baseline, ICCV 2021, https://arxiv.org/abs/2003.04390; Ye and Chao, UNICORN-MAML, ICLR 2022, "
-            "https://arxiv.org/abs/2106.16245)."
+            "https://arxiv.org/abs/2106.16245), and last the head's scale and rates alone."
             + " In between, a second network learns from the answers of the first (Tian et al., ECCV 2020)."
             * distil
         ),
@@ -115,9 +117,14 @@ def _classify_then_episodes(backbone: str, crop_size: int | None, iterations: in
         stages=(
             Stage("classify", 0.4 if distil else 0.9, classify),
             *distillation,
-            Stage("episodes", 0.1, {**episodes, "iterations": 1000}),
+            Stage("episodes", 0.09, {**episodes, "iterations": 500}),
+            _HEAD,
         ),
     )
+
+
+_HEAD = Stage("head", 0.01, {"method": "head", "steps": 20, "meta_batch": 4, "learning_rate": 0.1, "iterations": 300})
+"""The head's scale and rates for all numbers of shots and ways, on the features as they are at last."""
 
 
 RECIPES: dict[str, Recipe] = {

@@ -128,7 +128,7 @@ def train(
         tuning = previous.tuning
     else:
         if initial:
-            _start_from(learner, objective, initial)
+            _start_from(learner, objective, initial, config.method == "head")
         elif config.method != "classify":
             _centre(learner, data, place)
         tuning = tuning_module.choose(learner, place, objective, piece, bf16)
@@ -273,10 +273,16 @@ def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
 
 
-def _start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint) -> None:
-    """Take over the weights of another run, and those of its classifier where it has one for the same classes."""
+def _start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint, head_alone: bool) -> None:
+    """Take over the weights of another run, and those of its classifier where it has one for the same classes.
+
+    A head that is learned anew takes the embedding alone: it may have another number of steps.
+    """
+    state = dict(initial.learner)
+    if head_alone:
+        state |= {f"head.{name}": tensor for name, tensor in learner.head.state_dict().items()}
     try:
-        learner.load_state_dict(dict(initial.learner))
+        learner.load_state_dict(state)
     except RuntimeError as error:
         raise EdgeAdaptError(
             f"the weights to start from are of the backbone {initial.config.backbone!r} with other settings; "
