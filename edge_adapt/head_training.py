@@ -38,7 +38,7 @@ the rate, whatever the features are, and gradient descent is stable where that p
 STEPS = 20
 """Of the inner loop, where nothing else is said."""
 
-ITERATIONS, EPISODES, LEARNING_RATE = 300, 4, 0.1
+ITERATIONS, EPISODES, LEARNING_RATE = 200, 4, 0.1
 
 
 class FrozenFeatures:

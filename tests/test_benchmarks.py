@@ -188,3 +188,41 @@ def test_every_benchmark_says_how_it_is_run_and_is_documented(script: str) -> No
     document = (BENCHMARKS.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert f"python benchmarks/{script}" in (BENCHMARKS / script).read_text(encoding="utf-8")
     assert f"benchmarks/{script}" in document
+
+
+def test_a_start_from_zero_is_the_bundle_without_its_scale() -> None:
+    pytest.importorskip("onnx")
+    from benchmarks import steps
+    from tests import reference
+
+    graphs = load_model(TINY, provider="cpu").graphs
+    random = np.random.default_rng(0)
+    features = random.normal(0, 1, (6, graphs.manifest.feature_size)).astype(np.float32)
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    zero = steps.FromZero(graphs)
+    for count in (0, 3):
+        state, losses = zero.adapt(features, labels, 3, count)
+        rates, bias_rate = steps.learned_rates(graphs)
+        weight, bias, expected = reference.adapt(
+            features, labels, 3, count, scale=None, rates=rates, bias_rate=bias_rate
+        )
+        np.testing.assert_allclose(state["weight"], weight, atol=1e-5)
+        np.testing.assert_allclose(state["bias"], bias, atol=1e-5)
+        np.testing.assert_allclose(losses, expected, atol=1e-5)
+
+
+def test_data_of_the_benchmark_of_steps(photos: Path) -> None:
+    pytest.importorskip("onnx")
+    from benchmarks import steps
+    from edge_adapt.runtime.dataset import load_dataset
+
+    assert steps.Source.parse("a.zip,support=train_*,query=test_*,classes=c.txt") == steps.Source(
+        "a.zip", ("c.txt",), "train_*", "test_*"
+    )
+    (photos / "dark" / "2.png").rename(photos / "dark" / "test_2.png")
+    data = load_dataset(photos, Preprocessing(8, 8, 3))
+    features = np.arange(12, dtype=np.float32).reshape(6, 2)
+    fitting, of_them = steps.with_enough(data, features, steps.Source("", support="?.png"), 3)
+    assert fitting.class_names == ("bright",)
+    assert fitting.files == tuple(name for name in data.files if name.startswith("bright"))
+    np.testing.assert_array_equal(of_them, features[[name.startswith("bright") for name in data.files]])

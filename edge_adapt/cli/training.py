@@ -28,7 +28,7 @@ _count = click.IntRange(min=1)
 HEAD_ALONE = {"learning_rate": 0.1, "steps": 20, "centred": True}
 """Defaults of --method head, which differ from those of other methods."""
 
-HEAD_ALONE_ITERATIONS = 300
+HEAD_ALONE_ITERATIONS = 200
 
 
 class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument since click 8.2

@@ -30,7 +30,8 @@ class Counting(EpisodeModel):
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.images += len(images)
-        return images.mean(axis=(2, 3), dtype=np.float32)
+        features: NDArray[np.float32] = images.mean(axis=(2, 3), dtype=np.float32)
+        return features
 
 
 def features(directory: Path, weights: str = "a", data: ImageDataset = DATA) -> tuple[NDArray[np.float32], int]:
@@ -81,11 +82,13 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
 
 
 def test_a_digest_changes_with_weights_and_buffers() -> None:
-    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    linear, norm = nn.Linear(2, 2), nn.BatchNorm1d(2)
+    module = nn.Sequential(linear, norm)
+    assert norm.running_mean is not None
     before = digest_of(module)
     assert digest_of(module) == before
-    nn.init.constant_(module[1].running_mean, 1)
+    nn.init.constant_(norm.running_mean, 1)
     changed = digest_of(module)
     assert changed != before
-    nn.init.zeros_(module[0].weight)
+    nn.init.zeros_(linear.weight)
     assert digest_of(module) not in (before, changed)

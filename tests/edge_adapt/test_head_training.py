@@ -58,7 +58,7 @@ def clusters(classes: int, per_class: int, seed: int, *, tilt: float = 0) -> Ima
     features /= np.linalg.norm(features, axis=-1, keepdims=True)
     names = tuple(f"class {label}" for label in range(classes))
     starts = np.arange(classes + 1, dtype=np.int64) * per_class
-    return ImageDataset("clusters", features.reshape(-1, 24).astype(np.float32), names, starts)  # type: ignore[arg-type]
+    return ImageDataset("clusters", features.reshape(-1, 24).astype(np.float32), names, starts)
 
 
 def frozen(data: ImageDataset) -> FrozenFeatures:
@@ -116,7 +116,7 @@ def heads() -> dict[str, GradientHead]:
     features = frozen(clusters(20, 40, 0))
     learned = {}
     for initialization in ("prototype", "zero"):
-        head = GradientHead(initialization, steps=1)  # type: ignore[arg-type]
+        head = GradientHead(initialization, steps=1)
         meta_train_head(head, features, iterations=60)
         learned[initialization] = head
     return learned
