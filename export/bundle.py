@@ -85,8 +85,9 @@ def write_checked_bundle(
             graphs = {**graphs, "embed.onnx": reduction.apply(graphs["embed.onnx"])}
             manifest = replace(manifest, precision=reduction.precision, golden=None)
             reduced = _opened(Path(folder) / "reduced.edge", manifest, graphs)
-            compare_precisions(full, reduced, data, reduction.allowed_drop, report)
             manifest = replace(manifest, golden=make_golden(reduced, description, reduction.precision))
+            reduced = _opened(Path(folder) / "reduced.edge", manifest, graphs)
+            compare_precisions(full, reduced, data, reduction.allowed_drop, report)
     write_bundle(path, manifest, graphs)
 
 

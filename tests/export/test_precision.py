@@ -83,7 +83,7 @@ def test_a_bundle_in_lower_precision_is_smaller_and_the_rest_of_it_the_same(
 
 @pytest.mark.parametrize("name", ["fp16", "int8"])
 def test_the_gate_reports_a_table(bundles: Bundles, name: str) -> None:
-    comparisons = bundles[name][1]
+    path, comparisons = bundles[name]
     assert all(comparison.passed for comparison in comparisons)
     *tensors, features, one_shot, five_shots, size, one_image, three_images = map(str, comparisons)
     assert len(tensors) == 4  # against PyTorch
@@ -96,6 +96,7 @@ def test_the_gate_reports_a_table(bundles: Bundles, name: str) -> None:
         (three_images, "embed, 3 images", "times"),
     ):
         assert what in line and "fp32" in line and name in line and line.endswith(unit)
+    assert f"{path.stat().st_size / 1e6:.3f} MB {name}" in size  # with golden vectors and all
     assert len({len(line) for line in (one_shot, five_shots, size, one_image, three_images)}) == 1
 
 
