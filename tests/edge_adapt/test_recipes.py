@@ -191,7 +191,8 @@ def test_a_student_starts_anew_and_comes_to_answer_as_its_teacher(training_data:
         tutor = Teacher(checkpoint, torch.device("cpu"))
         learner = run_module.build_learner(checkpoint.config, torch.zeros(1), torch.ones(1))
         learner.load_state_dict(dict(checkpoint.learner))
-        return tutor(learner.embedding.normalize(images))
+        logits: torch.Tensor = tutor(learner.embedding.normalize(images))
+        return logits
 
     # The same seed, so the same start as without a teacher; the teacher makes the difference.
     to_student = distillation_loss(answers(student), answers(teacher))
