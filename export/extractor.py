@@ -198,8 +198,9 @@ def _convert(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         try:
             model = version_converter.convert_version(model, OPSET)
         except Exception as error:  # the converter raises what its C++ side throws
+            reason = _first_line(error).rpartition("failed: ")[2]  # before that stands a line of its source
             raise EdgeAdaptError(
-                f"{name} uses operator set {version}, which cannot be converted to {OPSET} ({_first_line(error)}); export it "
+                f"{name} uses operator set {version}, which cannot be converted to {OPSET} ({reason}); export it "
                 f"again with opset_version={OPSET}."
             ) from error
     model.ir_version = IR_VERSION

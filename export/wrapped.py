@@ -67,6 +67,9 @@ def embed_around(extractor: Extractor, normalization: PixelNormalization | None)
     Args:
         extractor: what to wrap; a feature map [B, C, H, W] is averaged over its pixels.
         normalization: of the pixels; None for an extractor that takes uint8.
+
+    Raises:
+        EdgeAdaptError: it does not give features, or only in batches of one size.
     """
     size = extractor.preprocessing
     model = compose.add_prefix(extractor.model, _PREFIX)
@@ -93,6 +96,11 @@ def embed_around(extractor: Extractor, normalization: PixelNormalization | None)
     graph.input.append(helper.make_tensor_value_info("images", TensorProto.UINT8, shape))
     graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "D"]))
     graph.name = "embed"
+    if extractor.batch is not None:
+        try:
+            onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        except onnx.shape_inference.InferenceError as error:
+            raise _not_freed(extractor) from error
     return model
 
 
@@ -197,10 +205,14 @@ def check_features(extractor: Extractor, original: OriginalExtractor, embed: byt
         found = np.empty(0, np.float32)
     scale = max(float(np.abs(expected).max()), 1e-30)
     if found.shape != expected.shape or np.abs(found - expected).max() > 1e-3 * scale:
-        raise EdgeAdaptError(
-            f"{extractor.path} is made for batches of {extractor.batch or 'one size'} and cannot be freed from that; export it "
-            'with a dynamic batch (torch.onnx.export(..., dynamic_shapes=({0: "B"},))).'
-        )
+        raise _not_freed(extractor)
+
+
+def _not_freed(extractor: Extractor) -> EdgeAdaptError:
+    return EdgeAdaptError(
+        f"{extractor.path} is made for batches of {extractor.batch or 'one size'} and cannot be freed from that; export it "
+        'with a dynamic batch (torch.onnx.export(..., dynamic_shapes=({0: "B"},))).'
+    )
 
 
 def _trial(extractor: Extractor) -> NDArray[np.floating]:

@@ -24,6 +24,7 @@ _TAILS = {
     "labels": "pooled = GlobalAveragePool (active) flattened = Flatten (pooled) features = ArgMax (flattened)",
     "tokens": "features = Reshape (active, token_shape)",
     "two": "pooled = GlobalAveragePool (active) features = Flatten (pooled) logits = Neg (features)",
+    "new": "pooled = GlobalAveragePool (active) flattened = Flatten (pooled) features = Gelu (flattened)",
     "foreign": "pooled = GlobalAveragePool (active) flattened = Flatten (pooled) features = com.microsoft.FastGelu (flattened)",
     "unlisted": "pooled = GlobalAveragePool (active) flattened = Flatten (pooled) features = Bernoulli (flattened)",
 }

@@ -174,6 +174,10 @@ def refusal(path: Path, normalization: PixelNormalization | None = NORMALIZATION
             "FILE is made for batches of 1 and cannot be freed from that; export it with a dynamic",
         ),
         ({"tail": "foreign"}, "FILE uses operators that a bundle's graphs may not (com.microsoft.FastGelu)"),
+        (
+            {"tail": "new", "opset": 20},
+            "FILE uses operator set 20, which cannot be converted to 18 (No Previous Version of Gelu exists); export it",
+        ),
         ({"tail": "unlisted"}, "FILE uses operators that a bundle's graphs may not (Bernoulli)"),
         ({"extra_input": True}, "FILE takes 2 inputs (image, more) where one is needed"),
         ({"channels": 4}, "in which neither the second nor the last dimension is 1 or 3 channels"),
