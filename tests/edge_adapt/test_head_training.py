@@ -24,10 +24,12 @@ from edge_adapt.head_training import (
     SHOTS,
     STEPS,
     FrozenFeatures,
+    HeadAlone,
     head_loss,
     head_optimizer,
     meta_train_head,
 )
+from edge_adapt.learner import Embedding, MetaLearner
 from edge_adapt.run import TrainingConfig, load_learner
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError
@@ -147,6 +149,27 @@ def test_the_same_seed_learns_the_same_head() -> None:
         learned.append([parameter.detach() for parameter in head.parameters()])
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(learned[0], learned[1], strict=True))
     assert not all(torch.equal(ours, theirs) for ours, theirs in zip(learned[0], learned[2], strict=True))
+
+
+@pytest.mark.parametrize(("initialization", "steps"), [("prototype", 2), ("zero", 2), ("prototype", 0)])
+def test_the_objective_has_the_value_and_the_gradient_of_the_loss(initialization: str, steps: int) -> None:
+    data, head = clusters(6, 12, 0), GradientHead(initialization, steps=2)  # type: ignore[arg-type]
+    generator = torch.Generator()
+    objective = HeadAlone(data, 2, steps, generator)
+    objective._features = frozen(data)
+    learner = MetaLearner(Embedding(torch.nn.Identity(), torch.zeros(3), torch.ones(3)), head)
+    generator.manual_seed(0)
+    value, accuracy = objective.loss(learner, 2)
+    value.backward()  # type: ignore[no-untyped-call]
+    found = [parameter.grad for parameter in head.parameters()]
+    head.zero_grad()
+    loss, expected = head_loss(head, frozen(data), 2, steps, torch.Generator().manual_seed(0))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert (value.item(), accuracy.item()) == (loss.item(), expected.item())
+    for ours, parameter in zip(found, head.parameters(), strict=True):
+        assert (ours is None) == (parameter.grad is None)
+        if ours is not None and parameter.grad is not None:
+            torch.testing.assert_close(ours, parameter.grad)
 
 
 def test_the_training_loop_learns_the_head_and_leaves_the_backbone(
