@@ -30,7 +30,12 @@ TEMPERATURE = 4.0
 
 
 class CosineClassifier(nn.Module):
-    """Logits from the cosine between features and a learned vector for each class, times a learned scale."""
+    """Logits from the cosine between features and a learned vector for each class, times a learned scale.
+
+    Args:
+        n_classes: of the training classes.
+        feature_size: how many of the features to look at, from the first on.
+    """
 
     def __init__(self, n_classes: int, feature_size: int) -> None:
         super().__init__()
@@ -38,9 +43,10 @@ class CosineClassifier(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """float32 [B, D] to float32 [B, n_classes]."""
+        """float [B, D], D of `feature_size` or more, to float32 [B, n_classes]."""
         with torch.autocast(features.device.type, enabled=False):
-            cosines = functional.normalize(features, dim=1) @ functional.normalize(self.weight, dim=1).T
+            seen = features[:, : self.weight.shape[1]].to(torch.float32)
+            cosines = functional.normalize(seen, dim=1) @ functional.normalize(self.weight, dim=1).T
             return self.log_scale.exp() * cosines
 
 
@@ -72,7 +78,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, normalized: Tensor) -> Tensor:
         """Normalized images, float [B, C, H, W], to logits [B, n_classes]."""
-        logits: Tensor = self.classifier(self.backbone(normalized).to(torch.float32))
+        logits: Tensor = self.classifier(self.backbone(normalized))
         return logits
 
 
@@ -87,7 +93,7 @@ class Classification(nn.Module):
     Args:
         sampler: the training images on the training device.
         config: batch size, augmentation and crop size.
-        feature_size: D of the backbone.
+        feature_size: how many of the backbone's features, from the first on, the classifier looks at.
         generator: draws images and augmentation, on the training device.
         teacher: to distil.
     """
@@ -119,7 +125,7 @@ class Classification(nn.Module):
         if self._config.augment:
             images = augment(images, self._generator, self._config.crop_size)
         normalized = learner.embedding.normalize(images).contiguous(memory_format=torch.channels_last)
-        logits = self.classifier(learner.embedding.backbone(normalized).to(torch.float32))
+        logits = self.classifier(learner.embedding.backbone(normalized))
         loss = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
         for teacher in self._teacher:
             loss = (loss + distillation_loss(logits, teacher(normalized))) / 2

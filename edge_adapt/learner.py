@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from edge_adapt.backbones.layers import Part
 from edge_adapt.gradient_head import GradientHead, HeadState
 
 
 class Centring(nn.Module):
-    """Features less their mean, scaled to length 1.
+    """Features less their mean, each kind of features at its own scale, brought to length 1.
 
-    Wang et al., "SimpleShot", 2019, https://arxiv.org/abs/1911.04623. The mean is that over the training images, which
-    `edge_adapt.training` sets after pre-training; episodic meta-training then learns it like any other parameter.
+    Wang et al., "SimpleShot", 2019, https://arxiv.org/abs/1911.04623. Mean and scale are those of the training images, which
+    `edge_adapt.training` sets after pre-training; episodic meta-training then learns them like any other parameter.
 
     Args:
         feature_size: D.
@@ -25,10 +26,27 @@ class Centring(nn.Module):
     def __init__(self, feature_size: int) -> None:
         super().__init__()
         self.mean = nn.Parameter(torch.zeros(feature_size))
+        self.scale = nn.Parameter(torch.ones(feature_size))
 
     def forward(self, features: Tensor) -> Tensor:
         """float [B, D] to float [B, D]."""
-        return functional.normalize(features - self.mean, dim=-1)
+        return functional.normalize((features - self.mean) * self.scale, dim=-1)
+
+    @torch.no_grad()
+    def fit(self, mean: Tensor, variance: Tensor, parts: Sequence[Part]) -> None:
+        """Take the mean away, and give the differences that are left the lengths that the parts are to have.
+
+        Args:
+            mean, variance: of each feature over the training images, float [D].
+            parts: of the features; their sizes add up to D.
+        """
+        self.mean.copy_(mean)
+        energies = torch.split(variance, [part.size for part in parts])
+        scales = [
+            (part.weight / energy.sum().clamp(min=1e-12).sqrt()).expand(part.size)
+            for part, energy in zip(parts, energies, strict=True)
+        ]
+        self.scale.copy_(torch.cat(scales))
 
 
 class Embedding(nn.Module):

@@ -76,7 +76,7 @@ def objective_for(
     generator: torch.Generator,
     teacher: Checkpoint | None = None,
 ) -> Objective:
-    """The objective of a method."""
+    """The objective of a method; `feature_size` is how many features a classifier of the training classes looks at."""
     if config.method == "classify":
         tutor = Teacher(teacher, generator.device) if teacher else None
         return Classification(sampler, config, feature_size, generator, tutor).to(generator.device)

@@ -128,9 +128,9 @@ _HEAD = Stage("head", 0.01, {"method": "head", "steps": 20, "meta_batch": 4, "le
 
 
 RECIPES: dict[str, Recipe] = {
-    "photos": _classify_then_episodes("edge", 64, 24_000),
+    "photos": _classify_then_episodes("edge", 64, 24_000, distil=True),
     "edge": _classify_then_episodes("edge", 64, 18_000, distil=True),
-    "conv4": _classify_then_episodes("conv4", None, 16_000),
+    "conv4": _classify_then_episodes("conv4", None, 12_000),
 }
 """By the name that `--recipe` takes. `photos` made the model of that name; the others are for some ten thousand images."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,6 +11,24 @@ Normalization = Literal["batch", "group"]
 """`batch` for methods whose inner loop leaves the backbone alone: running statistics at evaluation, folded into the
 convolutions at export. `group` under an all-layer inner loop, where running statistics fall to chance (Bronskill et al.,
 "TaskNorm", ICML 2020, https://arxiv.org/abs/2003.03284)."""
+
+
+class Part(NamedTuple):
+    """Features that lie side by side and are of one kind, in a backbone that gives several kinds.
+
+    Attributes:
+        size: how many.
+        weight: of their differences from the mean, in length, beside those of the other parts; see `edge_adapt.learner.Centring`.
+    """
+
+    size: int
+    weight: float
+
+
+def parts_of(backbone: nn.Module, feature_size: int) -> tuple[Part, ...]:
+    """The parts of a backbone's D features: all one where it does not say. Classifiers of training classes look at the first."""
+    parts: tuple[Part, ...] = getattr(backbone, "parts", (Part(feature_size, 1.0),))
+    return parts
 
 
 def normalization_of(kind: Normalization, width: int) -> nn.Module:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from edge_adapt.backbones import BACKBONES
+from edge_adapt.backbones.layers import Part, parts_of
 
 
 def multiply_adds(backbone: nn.Module, size: int) -> int:
@@ -36,7 +37,7 @@ def test_edge_keeps_within_its_budget() -> None:
     assert sum(parameter.numel() for parameter in backbone.parameters()) <= 2_000_000
 
 
-@pytest.mark.parametrize(("name", "features"), [("conv4", 1600), ("edge", 256), ("resnet12", 640)])
+@pytest.mark.parametrize(("name", "features"), [("conv4", 1600), ("edge", 448), ("resnet12", 640)])
 @pytest.mark.parametrize("normalization", ["batch", "group"])
 def test_every_weight_has_a_part_in_the_features(name: str, features: int, normalization: str) -> None:
     torch.manual_seed(0)
@@ -58,3 +59,22 @@ def test_features_do_not_depend_on_the_images_beside(name: str) -> None:
         together = backbone(images)
         alone = torch.cat([backbone(image[None]) for image in images])
     assert torch.allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_parts_are_the_features_of_edge_from_the_last_layer_down() -> None:
+    torch.manual_seed(0)
+    backbone = BACKBONES["edge"](3, "batch").eval()
+    seen: list[torch.Tensor] = []
+    for layer in backbone.get_submodule("layers").children():
+        layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        last, middle, first = backbone(torch.rand(2, 3, 84, 84)).split(
+            [part.size for part in parts_of(backbone, 448)], 1
+        )
+    assert torch.equal(last, seen[5].mean((2, 3)))
+    assert torch.equal(middle, seen[4].flatten(2).max(2).values)
+    assert torch.equal(first, seen[2].flatten(2).max(2).values)
+
+
+def test_a_backbone_that_says_nothing_has_features_of_one_kind() -> None:
+    assert parts_of(BACKBONES["conv4"](3, "batch"), 1600) == (Part(1600, 1.0),)

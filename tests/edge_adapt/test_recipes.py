@@ -16,6 +16,7 @@ import torch
 
 from edge_adapt import recipes
 from edge_adapt import run as run_module
+from edge_adapt.backbones import Edge
 from edge_adapt.classification import TEMPERATURE, Teacher, distillation_loss
 from edge_adapt.recipes import RECIPES, Recipe, Stage, find_recipe, saved_recipe, train_recipe
 from edge_adapt.run import Checkpoint, TrainingConfig, last_stage, load_checkpoint, load_learner, load_sample
@@ -83,6 +84,24 @@ def test_centred_features_have_length_1_and_no_mean(
     assert centring is not None
     assert torch.allclose(centring.mean, raw.mean(0), rtol=1e-4, atol=1e-5)
     assert torch.allclose(features, torch.nn.functional.normalize(raw - raw.mean(0), dim=1), atol=1e-4)
+
+
+def test_each_part_of_centred_features_varies_as_much_as_its_weight_says(
+    training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
+) -> None:
+    config = tiny_config(
+        method="classify", backbone="edge", batch_size=8, learning_rate=0.1, iterations=1, centred=True, image_size=28
+    )
+    checkpoint = train(training_data, tmp_path, config, device="cpu", piece=8, bf16=False)
+    assert checkpoint.objective["classifier.weight"].shape[1] == Edge.parts[0].size
+    learner, _ = load_learner(tmp_path)
+    centring = learner.embedding.centring
+    assert centring is not None
+    with torch.no_grad():
+        raw = learner.embedding.backbone(learner.embedding.normalize(torch.from_numpy(training_data.images)))
+        differences = (raw - centring.mean) * centring.scale
+    for part, values in zip(Edge.parts, differences.split([part.size for part in Edge.parts], dim=1), strict=True):
+        assert values.square().sum(1).mean().sqrt().item() == pytest.approx(part.weight, rel=1e-3)
 
 
 @pytest.mark.usefixtures("recipe")
