@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,14 @@ class Recipe:
     summary: str
     settings: Mapping[str, Any]
     stages: tuple[Stage, ...] = field(default=())
+
+    def taught(self) -> Recipe:
+        """The plan where a teacher is there already: without the stages that would make one, and with one that distils it."""
+        first = next((number for number, stage in enumerate(self.stages) if stage.distil), 0)
+        student, *others = self.stages[first:]
+        left = student.share + sum(stage.share for stage in others)
+        stages = (replace(student, distil=True), *others)
+        return replace(self, stages=tuple(replace(stage, share=stage.share / left) for stage in stages))
 
     def configurations(
         self, overrides: Mapping[str, Any] | None = None, minutes: float | None = None
@@ -171,7 +179,7 @@ def train_recipe(
         recipe: a name of `RECIPES`.
         overrides: settings of the user's own, for every stage.
         minutes: a budget for all of it, in place of the iterations of each stage.
-        teacher: what stages distil in place of the stage before them.
+        teacher: what to distil, in place of a first stage of the recipe's own; needed again to resume.
         resume: pass over the stages that are finished, and go on with the one that is not.
 
     Returns:
@@ -180,11 +188,7 @@ def train_recipe(
     Raises:
         EdgeAdaptError: as `train`, or `run` holds a recipe with other settings.
     """
-    plan = find_recipe(recipe)
-    if teacher and not any(stage.distil for stage in plan.stages):
-        raise EdgeAdaptError(
-            f"no stage of the recipe {recipe} distils a teacher; leave it out, or take another recipe."
-        )
+    plan = find_recipe(recipe).taught() if teacher else find_recipe(recipe)
     folder = Path(run)
     described = plan.describe(recipe, overrides, minutes)
     _claim(folder, described, resume)

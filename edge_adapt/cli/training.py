@@ -55,7 +55,7 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     "--teacher",
     type=click.Path(),
     metavar="RUN",
-    help="A run of classify on the same classes, to be distilled by classify or by the stages of a recipe that distil.",
+    help="A run of classify on the same classes, which classify distils, or the first stage of a recipe.",
 )
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
@@ -220,7 +220,7 @@ def train(
 
     chosen = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if show:
-        _show(recipe, {name: settings[name] for name in chosen})
+        _show(recipe, {name: settings[name] for name in chosen}, teacher is not None)
         return
     if data is None or run is None:
         raise click.UsageError("DATA and --output are needed to train: what to learn from, and the folder to write.")
@@ -322,7 +322,7 @@ def _overrides(settings: Mapping[str, Any], chosen: Set[str]) -> dict[str, Any]:
     return {name: settings[name] for name in chosen - {"minutes"}}
 
 
-def _show(recipe: str | None, chosen: Mapping[str, Any]) -> None:
+def _show(recipe: str | None, chosen: Mapping[str, Any], taught: bool) -> None:
     """Print a recipe, or the names of all of them."""
     from edge_adapt.recipes import RECIPES, find_recipe
 
@@ -330,7 +330,8 @@ def _show(recipe: str | None, chosen: Mapping[str, Any]) -> None:
         click.echo("\n".join(f"{name}: {plan.summary}" for name, plan in RECIPES.items()))
         return
     overrides = {name: value for name, value in chosen.items() if name != "minutes"}
-    click.echo(json.dumps(find_recipe(recipe).describe(recipe, overrides, chosen.get("minutes")), indent=2))
+    plan = find_recipe(recipe).taught() if taught else find_recipe(recipe)
+    click.echo(json.dumps(plan.describe(recipe, overrides, chosen.get("minutes")), indent=2))
 
 
 def _configuration(settings: Mapping[str, Any], chosen: Set[str], saved: TrainingConfig | None) -> TrainingConfig:

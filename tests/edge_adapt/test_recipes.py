@@ -235,5 +235,23 @@ def test_what_cannot_teach_is_refused(
         classify("b", training_data, teacher=teacher)
     with pytest.raises(EdgeAdaptError, match="a teacher is for the method classify, and this is anil"):
         train(training_data, tmp_path / "c", tiny_config(), device="cpu", teacher=teacher)
-    with pytest.raises(EdgeAdaptError, match="no stage of the recipe conv4 distils a teacher"):
-        train_recipe(training_data, tmp_path / "d", "conv4", teacher=teacher)
+
+
+@pytest.mark.usefixtures("distilling")
+def test_a_teacher_from_outside_takes_the_place_of_one_of_the_recipes_own(
+    training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
+) -> None:
+    config = tiny_config(method="classify", batch_size=32, learning_rate=0.1, iterations=30)
+    teacher = train(training_data, tmp_path / "teacher", config, device="cpu", piece=32, bf16=False)
+    start(training_data, tmp_path / "run", teacher=teacher, piece=32)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["1-distil", "recipe.json"]
+    with pytest.raises(EdgeAdaptError, match="by another recipe or with other settings"):
+        start(training_data, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_the_first_stage_of_a_taught_recipe_distils_and_shares_still_add_up(name: str) -> None:
+    plan, taught = RECIPES[name], RECIPES[name].taught()
+    assert [stage.distil for stage in taught.stages] == [True, *(False for _ in taught.stages[1:])]
+    assert taught.stages[-1].settings == plan.stages[-1].settings
+    assert sum(stage.share for stage in taught.stages) == pytest.approx(1) == sum(stage.share for stage in plan.stages)
