@@ -47,7 +47,8 @@ class Edge(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden)
             if isinstance(layer, _Residual):
-                maxima.insert(0, hidden.amax((2, 3)))
+                # As a pooling layer: ONNX Runtime keeps its own layout through it, and 8 bits.
+                maxima.insert(0, functional.max_pool2d(hidden, hidden.shape[2:]).flatten(1))
         return torch.cat([hidden.mean((2, 3)), *maxima], dim=1)
 
 
