@@ -134,7 +134,7 @@ def _torch_start(features: Tensor, labels: Tensor, n_way: int) -> tuple[Tensor, 
 
 def graph_session(feature_size: int) -> Session:
     """The graph as it is exported, in the session that the runtime makes of it."""
-    graph = gradient_head_graphs(PARAMETERS, feature_size)["adapt.onnx"]
+    graph = gradient_head_graphs(PARAMETERS, feature_size).adapt
     return Session(graph, "adapt.onnx", ("features", "targets", "n_way", "steps"))
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from benchmarks.measuring import machine
 from edge_adapt.gradient_head import GradientHead
-from edge_adapt.head_training import EPISODES, ITERATIONS, STEPS, FrozenFeatures, meta_train_head
+from edge_adapt.methods.head_alone import EPISODES, ITERATIONS, STEPS, FrozenFeatures, meta_train_head
 
 PER_CLASS = 200
 

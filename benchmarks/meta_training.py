@@ -33,7 +33,7 @@ from edge_adapt.backbones import Conv4
 from edge_adapt.episodes import ImageSampler, labels_of
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.learner import Embedding, MetaLearner
-from edge_adapt.objectives import Episodic
+from edge_adapt.outer_loop import Episodic, TrainingData
 from edge_adapt.run import TrainingConfig
 from edge_adapt.runtime.dataset import ImageDataset
 
@@ -61,7 +61,7 @@ def ours(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Ste
     generator = torch.Generator(device).manual_seed(0)
 
     config = TrainingConfig(n_way=N_WAY, n_shot=N_SHOT, n_query=n_query, steps=STEPS, meta_batch=META_BATCH)
-    objective = Episodic(sampler, config, generator)
+    objective = Episodic(config, TrainingData(sampler, generator, 0))
     tuning = tuning_module.choose(learner, device, objective)
     optimizer = objective.optimizer(learner, 0.002)
 

@@ -28,7 +28,7 @@ from edge_adapt.backbones import BACKBONES
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.learner import Embedding, MetaLearner
-from edge_adapt.objectives import Episodic
+from edge_adapt.outer_loop import Episodic, TrainingData
 from edge_adapt.run import TrainingConfig
 from edge_adapt.runtime.dataset import ImageDataset
 
@@ -53,9 +53,9 @@ def dataset() -> ImageDataset:
 def episodic(sampler: ImageSampler, device: torch.device) -> tuple[Step, tuning_module.Tuning]:
     """An outer step as `train` takes it, and how its meta-batch is computed."""
     embedding = Embedding(BACKBONES["conv4"](3, "batch"), torch.full((3,), 0.5), torch.full((3,), 0.3))
-    learner = MetaLearner(embedding, GradientHead("prototype", CONFIG.steps)).to(device)
+    learner = MetaLearner(embedding, GradientHead("prototype", CONFIG.inner_steps)).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = Episodic(sampler, CONFIG, torch.Generator(device).manual_seed(0))
+    objective = Episodic(CONFIG, TrainingData(sampler, torch.Generator(device).manual_seed(0), 0))
     tuning = tuning_module.choose(learner, device, objective)
     optimizer = objective.optimizer(learner, 0.001)
 

@@ -14,7 +14,6 @@ from torch import nn
 
 from edge_adapt.export.bundle import Description, write_checked_bundle
 from edge_adapt.export.embed import embed_graph
-from edge_adapt.export.gradient_head import HEAD_STATE, gradient_head_graphs
 from edge_adapt.export.parity import Comparison
 from edge_adapt.export.precision import ALLOWED_DROP, MOST_CALIBRATION, Reduction
 from edge_adapt.run import load_learner, load_sample
@@ -71,16 +70,15 @@ def export_bundle(
     embed = embed_graph(learner.embedding, config.preprocessing)
     model = LearnerModel(learner, torch.device("cpu"))
     feature_size = model.embed(sample.images[:1]).shape[1]
-    graphs = {"embed.onnx": embed, **gradient_head_graphs(learner.head.parameters_for_export(), feature_size)}
     description = Description(
         name=name or Path(path).stem,
         method=config.method,
         preprocessing=config.preprocessing,
-        default_steps=config.steps,
+        default_steps=config.inner_steps,
         trained_on=checkpoint.trained_on,
         license=license,
     )
-    write_checked_bundle(path, graphs, HEAD_STATE, description, model, sample, report, reduction)
+    write_checked_bundle(path, embed, learner.head.graphs(feature_size), description, model, sample, report, reduction)
 
 
 def _calibration_images(

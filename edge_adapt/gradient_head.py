@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.export.gradient_head import GradientHeadParameters
-
-HeadState = dict[str, Tensor]
-"""Named tensors that `adapt` returns and `predict` takes."""
+from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
+from edge_adapt.export.head_graphs import HeadGraphs
+from edge_adapt.head import Head, HeadState, no_losses
 
 Initialization = Literal["prototype", "zero"]
 
@@ -28,7 +27,7 @@ LEAST_LOG_PROBABILITY = math.log(torch.finfo(torch.float32).tiny)
 """The exported graph takes the logarithm of a softmax, which knows nothing smaller."""
 
 
-class GradientHead(nn.Module):
+class GradientHead(Head):
     """Softmax regression on the features, `weight` [N, D] and `bias` [N], fitted by gradient steps to the support set.
 
     The step is
@@ -48,12 +47,13 @@ class GradientHead(nn.Module):
         initialization: `prototype` starts from weight = 2 s c, bias = -s |c|^2 for the class means c of the features, with
             which the logits are -s |feature - c|^2 up to a term that softmax cancels; `zero` starts from zero.
         steps: how many steps have a learned rate of their own; steps beyond reuse the last rate.
+        scale: s before meta-training.
     """
 
-    def __init__(self, initialization: Initialization = "prototype", steps: int = 5) -> None:
+    def __init__(self, initialization: Initialization = "prototype", steps: int = 5, scale: float = 0.1) -> None:
         super().__init__()
         self.initialization = initialization
-        self.log_scale = nn.Parameter(torch.tensor(math.log(0.1)), requires_grad=initialization == "prototype")
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=initialization == "prototype")
         self.log_rates = nn.Parameter(torch.zeros(max(steps, 1)))
         self.log_bias_rate = nn.Parameter(torch.tensor(0.0))
 
@@ -72,18 +72,10 @@ class GradientHead(nn.Module):
         return {"weight": 2 * scale * prototypes, "bias": -scale * prototypes.square().sum(-1)}
 
     def adapt(self, features: Tensor, labels: Tensor, n_way: int, steps: int) -> tuple[HeadState, Tensor]:
-        """The inner loop. Leading dimensions, if any, are episodes, adapted in one go.
+        """The inner loop; see `Head.adapt`.
 
-        Args:
-            features: support features, float [..., M, D].
-            labels: int64 [..., M] in 0..n_way-1.
-            n_way: the number of classes N.
-            steps: how many gradient steps to take, 0 or more.
-
-        Returns:
-            The head state, `weight` [..., N, D] and `bias` [..., N], and the support loss before each step [steps, ...]: the
-            cross-entropy in nats, averaged within each class and then over the classes, of probabilities no smaller than the
-            smallest normal float32.
+        The support loss before each step is the cross-entropy in nats, averaged within each class and then over the classes, of
+        probabilities no smaller than the smallest normal float32.
         """
         state = self.initialize(features, labels, n_way)
         weight, bias = state["weight"], state["bias"]
@@ -100,8 +92,7 @@ class GradientHead(nn.Module):
             error = rate * unit * share * (targets - log_probabilities.exp())  # [..., M, N]
             weight = weight + error.transpose(-1, -2) @ features
             bias = bias + bias_rate * error.sum(-2)
-        empty = features.new_zeros(0, *features.shape[:-2])
-        return {"weight": weight, "bias": bias}, torch.stack(losses) if losses else empty
+        return {"weight": weight, "bias": bias}, torch.stack(losses) if losses else no_losses(features)
 
     def rate_unit(self, features: Tensor, share: Tensor, n_way: int) -> Tensor:
         """What the rates are in units of [..., 1, 1], for support features [..., M, D] and their shares [..., M, 1]."""
@@ -111,6 +102,10 @@ class GradientHead(nn.Module):
     def predict(self, features: Tensor, state: HeadState) -> Tensor:
         """Query features [..., B, D] and the head state to logits [..., B, N]."""
         return features @ state["weight"].transpose(-1, -2) + state["bias"].unsqueeze(-2)
+
+    def graphs(self, feature_size: int) -> HeadGraphs:
+        """See `Head.graphs`."""
+        return gradient_head_graphs(self.parameters_for_export(), feature_size)
 
     def parameters_for_export(self) -> GradientHeadParameters:
         """The learned numbers that the exported graphs hold as constants."""

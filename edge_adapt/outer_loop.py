@@ -1,91 +1,196 @@
-"""What the outer loop minimizes: the query loss of a piece of the meta-batch, after adapting to its support sets.
+"""The outer loop: what a step of meta-training minimizes.
 
-ANIL (Raghu et al., "Rapid Learning or Feature Reuse?", ICLR 2020, https://arxiv.org/abs/1909.09157) adapts the head alone, so all
-images of a piece go through the backbone once and the inner loops of its episodes are a few batched matrix products. MAML and
-FOMAML (Finn et al., ICML 2017, https://arxiv.org/abs/1703.03400) adapt every layer, an episode at a time.
+Most methods minimize the query loss over episodes, `Episodic`. Where the inner loop adapts the last layer or nothing at all, all
+images of a piece of the meta-batch go through the backbone once, and the adaptations of its episodes are a few batched matrix
+products. An inner loop on all layers runs an episode at a time on a CPU, and all at once on a GPU.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from edge_adapt.augmentation import augment
-from edge_adapt.episodes import labels_of
+from edge_adapt.episodes import ImageSampler, labels_of
+from edge_adapt.inner_loop import predict
 from edge_adapt.learner import MetaLearner
 
-Method = Literal["anil", "maml", "fomaml", "classify", "head"]
+if TYPE_CHECKING:
+    from edge_adapt.run import TrainingConfig
+    from edge_adapt.teacher import Teacher
 
-ALL_LAYERS: frozenset[Method] = frozenset({"maml", "fomaml"})
-"""Methods whose inner loop adapts the backbone in meta-training."""
+
+class TrainingData(NamedTuple):
+    """What an objective draws from.
+
+    Attributes:
+        sampler: the training images on the training device.
+        generator: draws images and augmentation, on the training device.
+        classified: how many of the backbone's features, from the first on, a classifier of the training classes looks at.
+        teacher: to distil, for `classify`.
+    """
+
+    sampler: ImageSampler
+    generator: torch.Generator
+    classified: int
+    teacher: Teacher | None = None
+
+
+class Objective(Protocol):
+    """A loss over random images, computed piece by piece.
+
+    Attributes:
+        units: episodes (or images) in an outer step.
+        pieces: how many to compute together may be worth trying; those that do not divide `units` are passed over.
+    """
+
+    units: int
+    pieces: tuple[int, ...]
+
+    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The mean loss over `count` newly drawn units (differentiable, scalar) and the share of right answers (scalar).
+
+        `spent` is how much of the training budget is behind, 0 to 1.
+        """
+
+    def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
+        """What minimizes it, over the parameters of the learner and its own."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Parameters of its own, for a checkpoint."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any:
+        """The inverse of `state_dict`."""
+
+
+class WithoutState:
+    """An objective that has no parameters of its own."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+class Episodic(WithoutState):
+    """The query loss of episodes after adapting to their support sets; see `Objective`.
+
+    Args:
+        config: ways, shots, queries, steps, and how many episodes a step takes.
+        data: what to draw from.
+    """
+
+    pieces: tuple[int, ...] = (1, 2, 4, 8, 16)
+
+    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
+        self.units = config.meta_batch
+        self._data, self._config = data, config
+
+    def draw(self, count: int) -> Tensor:
+        """The images of `count` new episodes, uint8 [count, N, n_shot + n_query, H, W, C]."""
+        config, data = self._config, self._data
+        return data.sampler.draw_episodes(count, config.n_way, config.n_shot + config.n_query, data.generator)
+
+    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
+        """See `query_loss`."""
+        config = self._config
+        augmentation = self._data.generator if config.augment else None
+        weights = multi_step_weights(config.inner_steps, spent) if config.multi_step_loss else None
+        return query_loss(learner, self.draw(count), config.n_shot, config.inner_steps, augmentation, weights)
+
+    def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
+        """Adam over everything that the learner learns."""
+        return torch.optim.Adam(learner.parameters(), lr=learning_rate)
 
 
 def query_loss(
     learner: MetaLearner,
-    method: Method,
     images: Tensor,
     n_shot: int,
     steps: int,
     augmentation: torch.Generator | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The outer loss of some episodes.
 
     Args:
         learner: the model.
-        method: which inner loop.
         images: uint8 [E, N, n_shot + n_query, H, W, C], as `ImageSampler.draw_episodes` gives them.
         n_shot: how many images of each class are the support set.
         steps: of the inner loop.
         augmentation: draws the augmentation of each image; None leaves the images alone.
+        weights: of the query loss after each step of an inner loop on all layers [steps]; None takes the last alone.
 
     Returns:
-        The mean cross-entropy over the query sets (differentiable, scalar) and the share of right answers (scalar).
+        The head's loss over the query sets (differentiable, scalar) and the share of right answers (scalar).
     """
     episodes, n_way, per_class = images.shape[:3]
-    n_query = per_class - n_shot
-    pixels = images.flatten(0, 2)  # [E * N * K, H, W, C]
-    if augmentation is not None:
-        pixels = augment(pixels, augmentation)
-    normalized = learner.embedding.normalize(pixels).contiguous(memory_format=torch.channels_last)
-    support_labels = labels_of(n_way, n_shot, images.device)
-    query_labels = labels_of(n_way, n_query, images.device).expand(episodes, -1)
-    if method in ALL_LAYERS:
-        logits = _adapt_all_layers(
-            learner, normalized, support_labels, (episodes, n_way, n_shot, n_query), steps, method == "fomaml"
-        )
-    else:
-        features = learner.embedding.features(normalized).view(episodes, n_way, per_class, -1)
+    normalized = normalized_episodes(learner, images, augmentation)
+    labels = labels_of(n_way, n_shot, images.device)
+    query_labels = labels_of(n_way, per_class - n_shot, images.device).expand(episodes, -1)
+    if learner.inner_loop is None:
+        features = learner.embedding.features(normalized.flatten(0, 2)).view(episodes, n_way, per_class, -1)
         support, query = features[:, :, :n_shot].flatten(1, 2), features[:, :, n_shot:].flatten(1, 2)
         with torch.autocast(images.device.type, enabled=False):
-            state, _ = learner.adapt(support, support_labels.expand(episodes, -1), n_way, steps)
+            state, _ = learner.adapt(support, labels.expand(episodes, -1), n_way, steps)
             logits = learner.predict(query, state)
-    logits = logits.to(torch.float32)
-    loss = functional.cross_entropy(logits.flatten(0, 1), query_labels.flatten())
+            loss = learner.head.loss(logits, query_labels)
+    else:
+        support, query = normalized[:, :, :n_shot].flatten(1, 2), normalized[:, :, n_shot:].flatten(1, 2)
+        by_step = _logits_by_step(learner, support, query, labels, n_way, steps, weights is not None)
+        losses = torch.stack([learner.head.loss(logits, query_labels) for logits in by_step.unbind(1)])
+        loss = losses[-1] if weights is None else (losses * weights.to(losses)).sum()
+        logits = by_step[:, -1]
     accuracy = (logits.detach().argmax(-1) == query_labels).float().mean()
     return loss, accuracy
 
 
-def _adapt_all_layers(
-    learner: MetaLearner,
-    images: Tensor,
-    labels: Tensor,
-    shape: tuple[int, int, int, int],
-    steps: int,
-    first_order: bool,
+def normalized_episodes(learner: MetaLearner, images: Tensor, augmentation: torch.Generator | None) -> Tensor:
+    """uint8 [E, N, K, H, W, C], augmented and normalized for the backbone: float32 [E, N, K, C, H, W]."""
+    pixels = images.flatten(0, 2)
+    if augmentation is not None:
+        pixels = augment(pixels, augmentation)
+    normalized = learner.embedding.normalize(pixels).contiguous(memory_format=torch.channels_last)
+    return normalized.view(*images.shape[:3], *normalized.shape[1:])
+
+
+def multi_step_weights(steps: int, spent: float) -> Tensor:
+    """The weights of the query losses after each inner step, float32 [steps], which add up to 1.
+
+    Antoniou et al., "How to train your MAML", ICLR 2019, https://arxiv.org/abs/1810.09502, section 4: all steps weigh the same at
+    first, and over the first tenth of the training the last one comes to count alone.
+    """
+    earlier = max(0.0, 1 - 10 * spent) / steps
+    weights = torch.full((steps,), earlier)
+    weights[-1] = 1 - earlier * (steps - 1)
+    return weights
+
+
+def _logits_by_step(
+    learner: MetaLearner, support: Tensor, query: Tensor, labels: Tensor, n_way: int, steps: int, every: bool
 ) -> Tensor:
-    """Logits [E, N * n_query] of each episode after an inner loop of its own on every layer."""
-    episodes, n_way, n_shot, n_query = shape
-    by_class = images.view(episodes, n_way, n_shot + n_query, *images.shape[1:])
-    support, query = by_class[:, :, :n_shot].flatten(1, 2), by_class[:, :, n_shot:].flatten(1, 2)
+    """Logits [E, S, N * n_query] after an inner loop on all layers: after each of its steps, or (S of 1) after the last.
+
+    Args:
+        learner: with an inner loop on all layers.
+        support, query: normalized images of each episode, float [E, N * n_shot, C, H, W] and [E, N * n_query, C, H, W].
+        labels: of the support images, int64 [N * n_shot].
+        n_way, steps: of the episodes and of the inner loop.
+        every: whether to take the logits after each step.
+    """
+    loop, head = learner.all_layers()
+    backbone = learner.embedding.backbone
 
     def one(support: Tensor, query: Tensor) -> Tensor:
-        state, _ = learner.adapt_all_layers(support, labels, n_way, steps, first_order)
-        return learner.predict_all_layers(query, state)
+        states = [state.parameters for state in loop.trajectory(backbone, head, support, labels, n_way, steps)]
+        return torch.stack([predict(backbone, head, query, state) for state in (states[1:] if every else states[-1:])])
 
-    if images.device.type == "cpu":
+    if support.device.type == "cpu" or loop.recompute:
         # With weights of its own per episode, vmap turns each convolution into a grouped one, which CPUs run slowly.
         return torch.stack([one(*episode) for episode in zip(support, query, strict=True)])
     logits: Tensor = torch.vmap(one)(support, query)

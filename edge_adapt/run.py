@@ -28,9 +28,10 @@ from torch import nn
 from edge_adapt.backbones import BACKBONES, Normalization
 from edge_adapt.backbones.timm import PREFIX as TIMM
 from edge_adapt.backbones.timm import TimmBackbone
-from edge_adapt.gradient_head import GradientHead, Initialization
+from edge_adapt.gradient_head import Initialization
 from edge_adapt.learner import Centring, Embedding, MetaLearner
-from edge_adapt.outer_loop import ALL_LAYERS, Method
+from edge_adapt.methods import METHODS
+from edge_adapt.methods.method import OPTIONS
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import MAX_STEPS
@@ -39,9 +40,6 @@ from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.tuning import Tuning
 
 CHECKPOINT_VERSION = 1
-
-CENTRED_SCALE = 10.0
-"""Where the scale of prototypes starts from with features of length 1: as cosine classifiers commonly do."""
 
 MAX_META_BATCH = 100_000
 """Episodes in an outer step at most: more is a slip of the finger, and the first step would not end."""
@@ -52,8 +50,7 @@ class TrainingConfig:
     """Everything that decides the outcome of a meta-training run, besides its data.
 
     Attributes:
-        method: `anil`, `maml`, `fomaml`; `classify`, which trains the backbone as a classifier of all training classes; or
-            `head`, which leaves the backbone as it is and learns the head's scale and rates alone.
+        method: a name of `edge_adapt.methods.METHODS`.
         head: initialization of the gradient head, `prototype` or `zero`.
         backbone: a name of `edge_adapt.backbones.BACKBONES`, `timm:NAME`, or "custom" for a module passed to `train`.
         pretrained: begin with timm's pretrained weights.
@@ -62,7 +59,11 @@ class TrainingConfig:
         rotations: make four classes of each by quarter turns.
         centred: take the mean of the training images' features from the features, and bring them to length 1.
         n_way, n_shot, n_query: of the training episodes; `n_query` images a class.
-        steps: of the inner loop.
+        steps: of the inner loop; None takes the method's own number, which is 0 for methods without steps.
+        first_order: take the inner gradients of an inner loop on all layers as constants.
+        per_step_rates: learn a rate for each tensor and step in `maml`, in place of one a tensor.
+        multi_step_loss: in training, count the query loss after every step of an inner loop on all layers, and less and less so.
+        recompute: compute the steps of an inner loop on all layers again in the backward pass, to save memory.
         meta_batch: episodes in an outer step.
         batch_size: images in a step of `classify`.
         crop_size: height and width, in pixels, of the crops that `classify` trains on with `augment`; None takes `image_size`.
@@ -78,7 +79,7 @@ class TrainingConfig:
         EdgeAdaptError: a value that cannot be; names the field.
     """
 
-    method: Method = "anil"
+    method: str = "anil"
     head: Initialization = "prototype"
     backbone: str = "conv4"
     pretrained: bool = False
@@ -89,7 +90,11 @@ class TrainingConfig:
     n_way: int = 20
     n_shot: int = 1
     n_query: int = 5
-    steps: int = 5
+    steps: int | None = None
+    first_order: bool = False
+    per_step_rates: bool = False
+    multi_step_loss: bool = False
+    recompute: bool = False
     meta_batch: int = 8
     batch_size: int = 128
     crop_size: int | None = None
@@ -100,9 +105,10 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (("method", get_args(Method)), ("head", get_args(Initialization))):
+        for name, known in (("method", METHODS), ("head", get_args(Initialization))):
             if getattr(self, name) not in known:
                 raise EdgeAdaptError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+        self._require_what_the_method_has()
         if self.pretrained and not self.backbone.startswith(TIMM):
             raise EdgeAdaptError(
                 f"pretrained weights are timm's, and the backbone is {self.backbone}; choose one such as {TIMM}resnet18."
@@ -117,8 +123,21 @@ class TrainingConfig:
             if value is not None and not 0 < value < math.inf:
                 raise EdgeAdaptError(f"{name} is {value}; take a number above 0.")
         for name, largest in (("steps", MAX_STEPS), ("meta_batch", MAX_META_BATCH), ("seed", 2**32 - 1)):
-            if getattr(self, name) > largest:
+            if (getattr(self, name) or 0) > largest:
                 raise EdgeAdaptError(f"{name} is {getattr(self, name)}; take {largest} or less.")
+
+    def _require_what_the_method_has(self) -> None:
+        method = METHODS[self.method]
+        for option in sorted(OPTIONS - method.options):
+            if getattr(self, option) != getattr(type(self), option):
+                raise EdgeAdaptError(f"{option} is not for the method {self.method}; leave it out.")
+        if method.inner_loop and not self.inner_steps:
+            raise EdgeAdaptError(f"steps is 0, and {self.method} is its steps; take 1 or more.")
+
+    @property
+    def inner_steps(self) -> int:
+        """How many steps the inner loop takes."""
+        return METHODS[self.method].default_steps if self.steps is None else self.steps
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -170,27 +189,24 @@ def build_learner(
     config: TrainingConfig, mean: torch.Tensor, std: torch.Tensor, backbone: nn.Module | None = None
 ) -> MetaLearner:
     """The untrained model of a configuration; `backbone` is needed where the configuration says "custom"."""
-    all_layers = config.method in ALL_LAYERS
+    method = METHODS[config.method]
     if backbone is None:
-        backbone = _backbone_by_name(config, "group" if all_layers else "batch")
-    if all_layers and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()):
+        backbone = _backbone_by_name(config, "group" if method.inner_loop else "batch")
+    if method.inner_loop and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()):
         raise EdgeAdaptError(
             f"{config.method} adapts all layers, and under that the running statistics of BatchNorm fall to chance; "
             "use a backbone with GroupNorm, or the method anil."
         )
-    centring = None
-    if config.centred:
-        if all_layers:
-            raise EdgeAdaptError(
-                f"{config.method} adapts all layers and takes the features as they are; leave out centred."
-            )
-        centring = Centring(feature_size(backbone, config.preprocessing))
+    if method.inner_loop and config.centred:
+        raise EdgeAdaptError(
+            f"{config.method} adapts all layers and takes the features as they are; leave out centred."
+        )
+    size = feature_size(backbone, config.preprocessing)
+    centring = Centring(size) if config.centred else None
     if getattr(backbone, "pixel_mean", None) is not None:  # pretrained weights know pixels normalized in one way
         mean, std = torch.tensor(backbone.pixel_mean), torch.tensor(backbone.pixel_std)
-    head = GradientHead(config.head, config.steps)
-    if centring is not None:
-        nn.init.constant_(head.log_scale, math.log(CENTRED_SCALE))
-    return MetaLearner(Embedding(backbone, mean, std, centring), head, all_layers)
+    inner_loop = method.inner_loop(config, backbone) if method.inner_loop else None
+    return MetaLearner(Embedding(backbone, mean, std, centring), method.head(config, size), inner_loop)
 
 
 def _backbone_by_name(config: TrainingConfig, normalization: Normalization) -> nn.Module:

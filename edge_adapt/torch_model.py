@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_adapt.gradient_head import GradientHead
+from edge_adapt.head import Head
 from edge_adapt.learner import MetaLearner
 from edge_adapt.runtime.evaluation import HeadState
 
@@ -54,14 +54,14 @@ class LearnerModel:
 
 
 class HeadModel:
-    """A gradient head in PyTorch on features from anywhere, as an `edge_adapt.runtime.evaluation.EpisodeModel`.
+    """A head in PyTorch on features from anywhere, as an `edge_adapt.runtime.evaluation.EpisodeModel`.
 
     Args:
         head: on the CPU.
         embed: uint8 [B, H, W, C] to features, float32 [B, D].
     """
 
-    def __init__(self, head: GradientHead, embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> None:
+    def __init__(self, head: Head, embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> None:
         self._head, self._embed = head, embed
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

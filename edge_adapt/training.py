@@ -16,7 +16,8 @@ from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones.layers import parts_of
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.learner import MetaLearner
-from edge_adapt.objectives import Objective, objective_for
+from edge_adapt.methods import METHODS
+from edge_adapt.outer_loop import Objective, TrainingData
 from edge_adapt.run import (
     Checkpoint,
     Device,
@@ -34,6 +35,7 @@ from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import BATCH, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.progress import Progress
+from edge_adapt.teacher import Teacher
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.tuning import Tuning
 
@@ -109,13 +111,13 @@ def train(
     learner = build_learner(config, *_pixel_statistics(data), backbone).to(place)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(place)
-    objective = objective_for(
-        config,
+    drawing = TrainingData(
         ImageSampler(data, place),
-        _classified_features(learner.embedding.backbone, config),
         generator,
-        teacher,
+        _classified_features(learner.embedding.backbone, config),
+        Teacher(teacher, place) if teacher else None,
     )
+    objective = METHODS[config.method].objective(config, drawing)
     optimizer = objective.optimizer(learner, config.learning_rate)
     if piece and objective.units % piece:
         raise EdgeAdaptError(f"a piece of {piece} does not divide the {objective.units} of an outer step.")
@@ -183,7 +185,7 @@ def train(
             loss_sum, accuracy_sum, pieces = 0.0, 0.0, objective.units // tuning.piece
             for _ in range(pieces):
                 with tuning.autocast(place):
-                    loss, accuracy = objective.loss(learner, tuning.piece)
+                    loss, accuracy = objective.loss(learner, tuning.piece, fraction)
                 (loss / pieces).backward()  # type: ignore[no-untyped-call]
                 loss_sum, accuracy_sum = loss_sum + loss.item() / pieces, accuracy_sum + accuracy.item() / pieces
             if not math.isfinite(loss_sum):
@@ -341,7 +343,7 @@ def _validate(
         n_shot=config.n_shot,
         n_query=n_query,
         episodes=VALIDATION_EPISODES,
-        steps=config.steps,
+        steps=config.inner_steps,
         seed=config.seed,
         features=features,
     )

@@ -16,7 +16,7 @@ import torch
 from edge_adapt.learner import MetaLearner
 
 if TYPE_CHECKING:
-    from edge_adapt.objectives import Objective
+    from edge_adapt.outer_loop import Objective
 
 _ROUNDS = 4
 

@@ -65,15 +65,15 @@ def _open_run(
             f'{os.fspath(run)} is a training run, which needs {error.name}; `pip install "edge-adapt[train]"` brings it.'
         ) from error
     learner, checkpoint = load_learner(run, backbone)
-    if all_layers and not learner.log_backbone_rates:
+    if all_layers and learner.inner_loop is None:
         raise EdgeAdaptError(
-            f"{os.fspath(run)} was trained with {checkpoint.config.method}, which has no rates for all layers."
+            f"{os.fspath(run)} was trained with {checkpoint.config.method}, which has no inner loop on all layers."
         )
     place = choose_device(provider)
     if threads is not None:
         torch.set_num_threads(threads)
     model = LearnerModel(learner.to(place), place, all_layers)
-    return model, checkpoint.config.preprocessing, checkpoint.config.steps
+    return model, checkpoint.config.preprocessing, checkpoint.config.inner_steps
 
 
 def require_within_limits(model: EpisodeModel, n_way: int, n_shot: int) -> None:

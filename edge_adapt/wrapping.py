@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from edge_adapt.export.bundle import Description, write_checked_bundle
 from edge_adapt.export.extractor import FLOATS, read_extractor
-from edge_adapt.export.gradient_head import HEAD_STATE, gradient_head_graphs
 from edge_adapt.export.parity import Comparison
 from edge_adapt.export.wrapped import (
     NORMALIZATIONS,
@@ -26,7 +25,7 @@ from edge_adapt.export.wrapped import (
 )
 from edge_adapt.frozen_features import cached_features
 from edge_adapt.gradient_head import GradientHead, Initialization
-from edge_adapt.head_training import STEPS, FrozenFeatures, meta_train_head
+from edge_adapt.methods.head_alone import STEPS, FrozenFeatures, meta_train_head
 from edge_adapt.run import sample_of
 from edge_adapt.runtime.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.dataset_cache import default_cache
@@ -115,14 +114,10 @@ def wrap(
         seed=seed,
         progress=progress,
     )
-    graphs = {
-        "embed.onnx": finished(centred(wrapped, mean), read.path),
-        **gradient_head_graphs(learner.parameters_for_export(), len(mean)),
-    }
     write_checked_bundle(
         path,
-        graphs,
-        HEAD_STATE,
+        finished(centred(wrapped, mean), read.path),
+        learner.graphs(len(mean)),
         Description(
             name=name or Path(path).stem,
             method=METHOD,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_adapt.export.head_graphs import HeadGraphs
 from edge_adapt.export.parity import Comparison, check_parity
 from edge_adapt.export.precision import Reduction, compare_precisions
 from edge_adapt.runtime.bundle import Accuracy, Bundle, Golden, Manifest, write_bundle
@@ -38,8 +39,8 @@ class Description:
 
 def write_checked_bundle(
     path: str | os.PathLike[str],
-    graphs: Mapping[str, bytes],
-    head_state: tuple[str, ...],
+    embed: bytes,
+    head: HeadGraphs,
     description: Description,
     torch_model: EpisodeModel,
     data: ImageDataset,
@@ -50,8 +51,8 @@ def write_checked_bundle(
 
     Args:
         path: the file to write.
-        graphs: `embed.onnx`, `adapt.onnx` and `predict.onnx`, serialized.
-        head_state: names of the head state's tensors, in the order of `adapt`'s outputs.
+        embed: the serialized graph `embed.onnx`.
+        head: the other two, and what the manifest says of them.
         description: the rest of the manifest.
         torch_model: what the graphs were exported from.
         data: images to compare on.
@@ -62,6 +63,7 @@ def write_checked_bundle(
         EdgeAdaptError: the bundle disagrees with PyTorch, its lower precision costs too much, or it cannot be written.
     """
     golden = make_golden(torch_model, description)
+    graphs = {"embed.onnx": embed, "adapt.onnx": head.adapt, "predict.onnx": head.predict}
     manifest = Manifest(
         name=description.name,
         task="classification",
@@ -69,9 +71,9 @@ def write_checked_bundle(
         preprocessing=description.preprocessing,
         feature_size=golden.features.shape[1],
         default_steps=description.default_steps,
-        head_state=head_state,
+        head_state=head.state,
         max_ways=None,
-        max_support=None,
+        max_support=head.max_support,
         trained_on=description.trained_on,
         accuracy=description.accuracy,
         license=description.license,

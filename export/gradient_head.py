@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 
+from edge_adapt.export.head_graphs import HeadGraphs
 from edge_adapt.export.model_proto import finish
 
 COST_OF_A_PASS = 20
@@ -156,8 +157,8 @@ predict (float[B, {D}] features, float[N, {D}] weight, float[N] bias) => (float[
 """
 
 
-def gradient_head_graphs(parameters: GradientHeadParameters, feature_size: int) -> dict[str, bytes]:
-    """The serialized graphs `adapt.onnx` and `predict.onnx`.
+def gradient_head_graphs(parameters: GradientHeadParameters, feature_size: int) -> HeadGraphs:
+    """The head as graphs.
 
     Args:
         parameters: the learned numbers, which become constants of `adapt`.
@@ -184,4 +185,4 @@ def gradient_head_graphs(parameters: GradientHeadParameters, feature_size: int) 
     }
     adapt.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     predict = parser.parse_model(_PREDICT.format(D=feature_size))
-    return {"adapt.onnx": finish(adapt), "predict.onnx": finish(predict)}
+    return HeadGraphs(finish(adapt), finish(predict), HEAD_STATE)

@@ -25,7 +25,7 @@ N_QUERY = 5
 
 _count = click.IntRange(min=1)
 
-HEAD_ALONE = {"learning_rate": 0.1, "steps": 20, "centred": True}
+HEAD_ALONE = {"learning_rate": 0.1, "centred": True}
 """Defaults of --method head, which differ from those of other methods."""
 
 HEAD_ALONE_ITERATIONS = 200
@@ -60,10 +60,11 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
     "--method",
-    type=click.Choice(["anil", "maml", "fomaml", "classify", "head"]),
+    type=click.Choice(["anil", "maml", "fomaml", "meta-sgd", "classify", "head"]),
     default="anil",
     show_default=True,
-    help="What the inner loop adapts: anil the last layer, maml and fomaml (first order) all of them. "
+    help="What to meta-train, as docs/methods.md tells them apart. The inner loop of anil adapts the last layer, that of maml, "
+    "fomaml (first order) and meta-sgd (a rate for every weight) all of them. "
     "classify has none: it trains a classifier of all classes, to start episodes from. head learns the last layer's scale and "
     "rates on a backbone that it leaves as it is.",
 )
@@ -138,7 +139,19 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     show_default=f"{N_QUERY}, or what the smallest class leaves",
     help="Query images of a class.",
 )
-@options.steps(5, True, "Gradient steps of the inner loop.")
+@options.steps(None, "5; 20 with head", "Gradient steps of the inner loop.")
+@click.option("--first-order", is_flag=True, help="Take the inner gradients of maml or meta-sgd as constants.")
+@click.option("--per-step-rates", is_flag=True, help="Learn a rate of maml for each tensor and step, as MAML++ does.")
+@click.option(
+    "--multi-step-loss",
+    is_flag=True,
+    help="Count the loss after every inner step of all layers at first, as MAML++ does.",
+)
+@click.option(
+    "--recompute",
+    is_flag=True,
+    help="Compute inner steps on all layers again in the backward pass: less memory, more time.",
+)
 @click.option(
     "--meta-batch", type=_count, default=8, show_default=True, metavar="E", help="Episodes in a step of the outer loop."
 )

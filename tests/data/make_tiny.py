@@ -80,7 +80,9 @@ def graphs() -> dict[str, bytes]:
     from edge_adapt.export.model_proto import finish
 
     parameters = GradientHeadParameters(scale=SCALE, rates=RATES, bias_rate=BIAS_RATE)
-    return {"embed.onnx": finish(parser.parse_model(EMBED)), **gradient_head_graphs(parameters, FEATURE_SIZE)}
+    head = gradient_head_graphs(parameters, FEATURE_SIZE)
+    embed = finish(parser.parse_model(EMBED))
+    return {"embed.onnx": embed, "adapt.onnx": head.adapt, "predict.onnx": head.predict}
 
 
 if __name__ == "__main__":

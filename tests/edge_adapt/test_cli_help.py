@@ -92,7 +92,7 @@ def test_choices_are_those_of_the_api() -> None:
 
     from edge_adapt.backbones import BACKBONES
     from edge_adapt.gradient_head import Initialization
-    from edge_adapt.outer_loop import Method
+    from edge_adapt.methods import METHODS
     from edge_adapt.run import Device
     from edge_adapt.runtime.sessions import Provider
 
@@ -101,7 +101,7 @@ def test_choices_are_those_of_the_api() -> None:
         assert isinstance(option.type, click.Choice)
         return list(option.type.choices)
 
-    assert choices("train", "method") == list(get_args(Method))
+    assert choices("train", "method") == list(METHODS)
     assert choices("train", "head") == list(get_args(Initialization))
     assert choices("train", "backbone") == list(BACKBONES)
     assert choices("train", "device") == list(get_args(Device))

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.gradient_head import GradientHead, HeadState
+from edge_adapt.gradient_head import GradientHead
+from edge_adapt.head import HeadState
 from edge_adapt.learner import Embedding, MetaLearner
 from tests import reference
 from tests.support_sets import SupportSet, support_sets

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from edge_adapt import run as run_module
+from edge_adapt.episodes import ImageSampler
 from edge_adapt.exporting import export_bundle
 from edge_adapt.gradient_head import GradientHead
-from edge_adapt.head_training import (
+from edge_adapt.learner import Embedding, MetaLearner
+from edge_adapt.methods.head_alone import (
     HIGHEST_RATE,
     LEAST_WAYS,
     N_QUERY,
@@ -29,7 +31,7 @@ from edge_adapt.head_training import (
     head_optimizer,
     meta_train_head,
 )
-from edge_adapt.learner import Embedding, MetaLearner
+from edge_adapt.outer_loop import TrainingData
 from edge_adapt.run import TrainingConfig, load_learner
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError
@@ -155,7 +157,8 @@ def test_the_same_seed_learns_the_same_head() -> None:
 def test_the_objective_has_the_value_and_the_gradient_of_the_loss(initialization: str, steps: int) -> None:
     data, head = clusters(6, 12, 0), GradientHead(initialization, steps=2)  # type: ignore[arg-type]
     generator = torch.Generator()
-    objective = HeadAlone(data, 2, steps, generator)
+    config = TrainingConfig(method="head", steps=steps, meta_batch=2)
+    objective = HeadAlone(config, TrainingData(ImageSampler(data, torch.device("cpu")), generator, 0))
     objective._features = frozen(data)
     learner = MetaLearner(Embedding(torch.nn.Identity(), torch.zeros(3), torch.ones(3)), head)
     generator.manual_seed(0)
@@ -187,6 +190,6 @@ def test_the_training_loop_learns_the_head_and_leaves_the_backbone(
     fresh = run_module.build_learner(config, learner.embedding.mean, learner.embedding.std)
     for name, tensor in fresh.embedding.backbone.state_dict().items():
         assert torch.equal(tensor, learner.embedding.backbone.state_dict()[name]), name
-    assert not torch.equal(learner.head.log_scale, fresh.head.log_scale)
+    assert not torch.equal(learner.head.state_dict()["log_scale"], fresh.head.state_dict()["log_scale"])
     assert len(list((tmp_path / "cache").glob("edge-adapt/features-*.npy"))) == 1
     export_bundle(tmp_path / "run", tmp_path / "head.edge")

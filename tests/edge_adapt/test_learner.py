@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 
 import pytest
 
@@ -16,28 +15,42 @@ from torch.nn import functional
 
 from edge_adapt.backbones import Conv4
 from edge_adapt.gradient_head import GradientHead, Initialization
+from edge_adapt.inner_loop import InnerLoop, Rates
 from edge_adapt.learner import Embedding, MetaLearner
-from edge_adapt.outer_loop import Method, query_loss
+from edge_adapt.outer_loop import multi_step_weights, query_loss
 from tests import reference
 
 LABELS, QUERY_LABELS = torch.tensor([0, 1, 2, 2]), torch.tensor([2, 0, 1, 1, 0])
 both_heads = pytest.mark.parametrize("initialization", ["prototype", "zero"])
 
 
-def smooth_learner(initialization: Initialization) -> MetaLearner:
+def smooth_learner(
+    initialization: Initialization, first_order: bool = False, kind: Rates = "tensor", recompute: bool = False
+) -> MetaLearner:
     """A float64 learner without kinks, so that finite differences hold: 2x2 images, 3 features, rates all different."""
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Conv2d(1, 2, 2, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(18, 3), nn.Tanh())
-    learner = MetaLearner(
-        Embedding(backbone, torch.zeros(1), torch.ones(1)), GradientHead(initialization, 2), True
-    ).double()
+    head = GradientHead(initialization, 2)
+    inner_loop = InnerLoop(backbone, kind, 2, first_order, recompute)
+    learner = MetaLearner(Embedding(backbone, torch.zeros(1), torch.ones(1)), head, inner_loop).double()
+    rates = rates_of(learner)
     with torch.no_grad():
         for rate, name in zip((0.2, 0.3, 0.4, 0.5), dict(backbone.named_parameters()), strict=True):
-            learner.log_backbone_rates[name.replace(".", "/")].fill_(math.log(rate))
-        learner.head.log_rates.copy_(torch.tensor([0.5, 0.9], dtype=torch.float64).log())
-        learner.head.log_bias_rate.fill_(math.log(0.7))
-        learner.head.log_scale.fill_(math.log(0.1))
+            own = rates[name.replace(".", "/")]
+            varied = rate * (
+                1 + torch.arange(own.numel(), dtype=torch.float64).view(own.shape) % 5 / 4
+            )  # element or step by step
+            own.copy_(varied if kind == "element" else varied.log())
+        head.log_rates.copy_(torch.tensor([0.5, 0.9], dtype=torch.float64).log())
+        head.log_bias_rate.fill_(math.log(0.7))
+        head.log_scale.fill_(math.log(0.1))
     return learner
+
+
+def rates_of(learner: MetaLearner) -> nn.ParameterDict:
+    """The learned rates of the inner loop on all layers."""
+    assert learner.inner_loop is not None
+    return learner.inner_loop.rates
 
 
 def smooth_images() -> tuple[Tensor, Tensor]:
@@ -51,10 +64,10 @@ def learned(learner: MetaLearner) -> list[nn.Parameter]:
     return [parameter for parameter in learner.parameters() if parameter.requires_grad]
 
 
-def outer_loss(learner: MetaLearner, steps: int, first_order: bool = False) -> Tensor:
+def outer_loss(learner: MetaLearner, steps: int) -> Tensor:
     """The query loss of one episode of `smooth_images`."""
     support, query = smooth_images()
-    state, _ = learner.adapt_all_layers(support, LABELS, 3, steps, first_order)
+    state, _ = learner.adapt_all_layers(support, LABELS, 3, steps)
     return functional.cross_entropy(learner.predict_all_layers(query, state), QUERY_LABELS)
 
 
@@ -98,11 +111,13 @@ def test_the_inner_loop_is_gradient_descent_on_every_layer(initialization: Initi
 
 
 @both_heads
-@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("steps", "kind"), [(0, "tensor"), (1, "tensor"), (3, "tensor"), (3, "step"), (1, "element"), (3, "element")]
+)
 def test_the_second_order_outer_gradient_is_that_of_finite_differences(
-    initialization: Initialization, steps: int
+    initialization: Initialization, steps: int, kind: Rates
 ) -> None:
-    learner = smooth_learner(initialization)
+    learner = smooth_learner(initialization, kind=kind)
     parameters = learned(learner)
     gradients = torch.autograd.grad(outer_loss(learner, steps), parameters, allow_unused=True, materialize_grads=True)
     generator, epsilon = torch.Generator().manual_seed(0), 1e-5
@@ -122,30 +137,33 @@ def test_the_second_order_outer_gradient_is_that_of_finite_differences(
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_first_order_outer_gradient_is_the_gradient_at_the_adapted_weights(steps: int) -> None:
-    learner = smooth_learner("zero")
+    learner = smooth_learner("zero", first_order=True)
     parameters = dict(learner.embedding.backbone.named_parameters())
-    found = torch.autograd.grad(outer_loss(learner, steps, first_order=True), list(parameters.values()))
+    found = torch.autograd.grad(outer_loss(learner, steps), list(parameters.values()))
     support, query = smooth_images()
     state, _ = learner.adapt_all_layers(support, LABELS, 3, steps)
     adapted = {name: tensor.detach().requires_grad_() for name, tensor in state.items()}
     loss = functional.cross_entropy(learner.predict_all_layers(query, adapted), QUERY_LABELS)
     expected = torch.autograd.grad(loss, [adapted[f"backbone.{name}"] for name in parameters])
     torch.testing.assert_close(found, expected)
-    second_order = torch.autograd.grad(outer_loss(learner, steps), list(parameters.values()))
+    differentiated = smooth_learner("zero")
+    second_order = torch.autograd.grad(
+        outer_loss(differentiated, steps), list(differentiated.embedding.backbone.parameters())
+    )
     assert any(not torch.allclose(a, b, rtol=1e-2) for a, b in zip(found, second_order, strict=True))
 
 
 def test_the_first_order_rates_are_learned_from_constant_inner_gradients() -> None:
-    learner = smooth_learner("zero")
+    learner = smooth_learner("zero", first_order=True)
     name = "3.weight"
-    log_rate = learner.log_backbone_rates[name.replace(".", "/")]
-    (found,) = torch.autograd.grad(outer_loss(learner, 1, first_order=True), log_rate)
+    log_rate = rates_of(learner)[name.replace(".", "/")]
+    (found,) = torch.autograd.grad(outer_loss(learner, 1), log_rate)
     support, query = smooth_images()
     # From zero, the first step leaves the backbone where it is: nothing flows through a head of zeros.
     assert found.item() == 0
-    learner = smooth_learner("prototype")
-    log_rate = learner.log_backbone_rates[name.replace(".", "/")]
-    (found,) = torch.autograd.grad(outer_loss(learner, 1, first_order=True), log_rate)
+    learner = smooth_learner("prototype", first_order=True)
+    log_rate = rates_of(learner)[name.replace(".", "/")]
+    (found,) = torch.autograd.grad(outer_loss(learner, 1), log_rate)
     before, _ = learner.adapt_all_layers(support, LABELS, 3, 0)
     after, _ = learner.adapt_all_layers(support, LABELS, 3, 1)
     after = {key: tensor.detach().requires_grad_() for key, tensor in after.items()}
@@ -155,12 +173,78 @@ def test_the_first_order_rates_are_learned_from_constant_inner_gradients() -> No
     assert found.item() == pytest.approx((outer * step).sum().item(), rel=1e-9)
 
 
-def conv4_learner(initialization: Initialization, normalization: str = "group") -> MetaLearner:
-    """A narrow conv4 for 16x16 gray images."""
+@pytest.mark.parametrize("kind", ["step", "element"])
+def test_rates_of_each_step_or_number_are_those_steps_and_numbers(kind: Rates) -> None:
+    """With all rates of a tensor equal, three kinds of rates are one; with one of them moved, what it belongs to moves."""
+    plain, learner = smooth_learner("prototype"), smooth_learner("prototype", kind=kind)
+    support, _ = smooth_images()
+    name = "3.weight"
+    own = rates_of(learner)
+    with torch.no_grad():
+        for key, rate in rates_of(plain).items():
+            own[key].copy_((rate.exp() if kind == "element" else rate).expand_as(own[key]))
+    same, _ = learner.adapt_all_layers(support, LABELS, 3, 2)
+    torch.testing.assert_close(same, plain.adapt_all_layers(support, LABELS, 3, 2)[0])
+    with torch.no_grad():
+        own[name.replace(".", "/")].view(-1)[-1] += 1
+    first, second = (learner.adapt_all_layers(support, LABELS, 3, steps)[0][f"backbone.{name}"] for steps in (1, 2))
+    before, after = (plain.adapt_all_layers(support, LABELS, 3, steps)[0][f"backbone.{name}"] for steps in (1, 2))
+    if kind == "step":  # the second step's
+        assert torch.equal(first, before) and not torch.allclose(second, after)
+    else:  # the last number's
+        assert torch.equal(first.flatten()[:-1], before.flatten()[:-1]) and first[-1, -1] != before[-1, -1]
+
+
+@both_heads
+@pytest.mark.parametrize("first_order", [False, True])
+def test_steps_computed_again_have_the_same_gradients(initialization: Initialization, first_order: bool) -> None:
+    gradients = []
+    for recompute in (False, True):
+        learner = smooth_learner(initialization, first_order, recompute=recompute)
+        loss = outer_loss(learner, 3)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append([loss.detach(), *(parameter.grad for parameter in learned(learner))])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-12)
+
+
+def test_steps_computed_again_are_not_kept() -> None:
+    def kept(recompute: bool, steps: int) -> int:
+        """Operations that the backward pass of an outer loss has before it."""
+        waiting, seen = [outer_loss(smooth_learner("prototype", recompute=recompute), steps).grad_fn], set()
+        while waiting:
+            node = waiting.pop()
+            if node is not None and node not in seen:
+                seen.add(node)
+                waiting += [following for following, _ in node.next_functions]
+        return len(seen)
+
+    growth = [kept(recompute, 8) - kept(recompute, 4) for recompute in (False, True)]
+    assert growth[1] < growth[0] / 4
+
+
+def test_weights_of_the_multi_step_loss_go_from_equal_to_the_last_alone() -> None:
+    assert multi_step_weights(4, 0).tolist() == pytest.approx([0.25] * 4)
+    assert multi_step_weights(4, 0.05).tolist() == pytest.approx([0.125] * 3 + [0.625])
+    for spent in (0.1, 0.5, 1.0):
+        assert multi_step_weights(4, spent).tolist() == [0, 0, 0, 1]
+
+
+def test_the_multi_step_loss_is_the_weighted_query_loss_after_each_step() -> None:
+    learner, images = conv4_learner("prototype", "maml"), episodes()
+    weights = torch.tensor([0.2, 0.3, 0.5])
+    loss, accuracy = query_loss(learner, images, 2, 3, weights=weights)
+    expected, accuracies = zip(*(query_loss(learner, images, 2, steps) for steps in (1, 2, 3)), strict=True)
+    torch.testing.assert_close(loss, (weights * torch.stack(expected)).sum(), rtol=1e-5, atol=1e-6)
+    assert accuracy == accuracies[-1]
+
+
+def conv4_learner(initialization: Initialization, method: str) -> MetaLearner:
+    """A narrow conv4 for 16x16 gray images, for anil, maml or fomaml."""
     torch.manual_seed(1)
-    backbone = Conv4(1, normalization, width=8)  # type: ignore[arg-type]
+    backbone = Conv4(1, "group", width=8)
+    inner_loop = None if method == "anil" else InnerLoop(backbone, first_order=method == "fomaml")
     return MetaLearner(
-        Embedding(backbone, torch.tensor([0.5]), torch.tensor([0.3])), GradientHead(initialization, 2), True
+        Embedding(backbone, torch.tensor([0.5]), torch.tensor([0.3])), GradientHead(initialization, 2), inner_loop
     )
 
 
@@ -171,18 +255,18 @@ def episodes(count: int = 3) -> Tensor:
 
 
 @both_heads
-@pytest.mark.parametrize("first_order", [False, True])
-def test_episodes_in_a_loop_are_episodes_under_vmap(initialization: Initialization, first_order: bool) -> None:
-    learner = conv4_learner(initialization)
+@pytest.mark.parametrize("method", ["maml", "fomaml"])
+def test_episodes_in_a_loop_are_episodes_under_vmap(initialization: Initialization, method: str) -> None:
+    learner = conv4_learner(initialization, method)
     images = episodes()
     parameters = learned(learner)
-    loss, _ = query_loss(learner, "fomaml" if first_order else "maml", images, 2, 2)  # a loop on the CPU
+    loss, _ = query_loss(learner, images, 2, 2)  # a loop on the CPU
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
 
     labels, query_labels = torch.arange(4).repeat_interleave(2), torch.arange(4).repeat_interleave(3)
 
     def one(support: Tensor, query: Tensor) -> Tensor:
-        state, _ = learner.adapt_all_layers(support, labels, 4, 2, first_order)
+        state, _ = learner.adapt_all_layers(support, labels, 4, 2)
         return learner.predict_all_layers(query, state)
 
     normalized = learner.embedding.normalize(images.flatten(0, 2)).view(3, 4, 5, 1, 16, 16)
@@ -195,10 +279,10 @@ def test_episodes_in_a_loop_are_episodes_under_vmap(initialization: Initializati
 
 @both_heads
 @pytest.mark.parametrize("method", ["anil", "maml", "fomaml"])
-def test_the_outer_loss_is_the_mean_over_episodes_taken_apart(initialization: Initialization, method: Method) -> None:
-    learner = conv4_learner(initialization)
+def test_the_outer_loss_is_the_mean_over_episodes_taken_apart(initialization: Initialization, method: str) -> None:
+    learner = conv4_learner(initialization, method)
     images = episodes()
-    loss, accuracy = query_loss(learner, method, images, 2, 3)
+    loss, accuracy = query_loss(learner, images, 2, 3)
     losses, right = [], []
     for episode in images:
         support = torch.stack([episode[label, shot] for label in range(4) for shot in (0, 1)])
@@ -219,8 +303,8 @@ def test_the_outer_loss_is_the_mean_over_episodes_taken_apart(initialization: In
 
 
 @pytest.mark.parametrize("method", ["anil", "maml"])
-def test_autocast_leaves_the_head_in_float32(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = conv4_learner("prototype")
+def test_autocast_leaves_the_head_in_float32(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = conv4_learner("prototype", method)
     seen = []
     predict = learner.head.predict
 
@@ -231,7 +315,7 @@ def test_autocast_leaves_the_head_in_float32(method: Method, monkeypatch: pytest
 
     monkeypatch.setattr(learner.head, "predict", spy)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = query_loss(learner, method, episodes(), 2, 1)
+        loss, _ = query_loss(learner, episodes(), 2, 1)
     loss.backward()  # type: ignore[no-untyped-call]
     assert set(seen) == {(False, torch.float32)}
 
@@ -250,20 +334,3 @@ def test_conv4_is_four_blocks_of_convolution_normalization_relu_and_pooling() ->
         torch.testing.assert_close(backbone.train(mode)(images), expected.train(mode)(images))
     assert backbone(images).shape == (5, 64)
     assert Conv4(1, "group")(torch.zeros(2, 1, 84, 84)).shape == (2, 64 * 25)
-
-
-def test_rates_of_all_layers_are_parameters_and_only_where_they_are_used(
-    tiny_learner: Callable[[bool], MetaLearner],
-) -> None:
-    assert len(tiny_learner(True).log_backbone_rates) == 12
-    assert not tiny_learner(False).log_backbone_rates
-
-
-@pytest.fixture
-def tiny_learner() -> Callable[[bool], MetaLearner]:
-    """A conv4 learner with or without rates for all layers."""
-
-    def build(all_layers: bool) -> MetaLearner:
-        return MetaLearner(Embedding(Conv4(1), torch.zeros(1), torch.ones(1)), GradientHead(), all_layers)
-
-    return build

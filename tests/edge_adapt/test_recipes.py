@@ -17,12 +17,13 @@ import torch
 from edge_adapt import recipes
 from edge_adapt import run as run_module
 from edge_adapt.backbones import Edge
-from edge_adapt.classification import TEMPERATURE, Teacher, distillation_loss
+from edge_adapt.methods.classify import TEMPERATURE, distillation_loss
 from edge_adapt.recipes import RECIPES, Recipe, Stage, find_recipe, saved_recipe, train_recipe
 from edge_adapt.run import Checkpoint, TrainingConfig, last_stage, load_checkpoint, load_learner, load_sample
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
+from edge_adapt.teacher import Teacher
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import train
 

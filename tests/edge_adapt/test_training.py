@@ -60,7 +60,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, pieces: int = 2, error: 
             raise error or KeyboardInterrupt
         return query_loss(*arguments)
 
-    monkeypatch.setattr("edge_adapt.objectives.query_loss", interrupted)
+    monkeypatch.setattr("edge_adapt.outer_loop.query_loss", interrupted)
 
 
 def assert_same_state(left: Any, right: Any) -> None:
@@ -140,7 +140,7 @@ def test_an_inner_loop_on_all_layers_learns_too(
     losses = [record.loss for record in checkpoint.records]
     assert np.mean(losses[-30:]) < 0.8 * np.mean(losses[:10])
     learner, _ = load_learner(tmp_path / "run", Small())
-    assert len(learner.log_backbone_rates) == len(list(Small().parameters()))
+    assert learner.inner_loop is not None and len(learner.inner_loop.rates) == len(list(Small().parameters()))
 
 
 class Small(nn.Module):
@@ -220,7 +220,7 @@ def test_an_outer_step_takes_the_mean_gradient_of_its_pieces_at_a_scheduled_rate
         taken.append((group["lr"], gradient))
         return step(self, *arguments)
 
-    monkeypatch.setattr("edge_adapt.objectives.query_loss", linear_loss)
+    monkeypatch.setattr("edge_adapt.outer_loop.query_loss", linear_loss)
     monkeypatch.setattr(torch.optim.Adam, "step", spy)
     monkeypatch.setattr(training, "WARM_UP", 4)
     checkpoint = brief(tiny_config(iterations=8, meta_batch=6, learning_rate=0.5), piece=2, backbone=Small())
@@ -254,11 +254,11 @@ def test_another_seed_draws_other_episodes(
     drawn: dict[int, list[bytes]] = {0: [], 1: [], 2**32 - 1: []}
     for seed, episodes in drawn.items():
 
-        def spy(learner: Any, method: Any, images: Tensor, *rest: Any, into: list[bytes] = episodes) -> Any:
+        def spy(learner: Any, images: Tensor, *rest: Any, into: list[bytes] = episodes) -> Any:
             into.append(images.numpy().tobytes())
-            return query_loss(learner, method, images, *rest)
+            return query_loss(learner, images, *rest)
 
-        monkeypatch.setattr("edge_adapt.objectives.query_loss", spy)
+        monkeypatch.setattr("edge_adapt.outer_loop.query_loss", spy)
         brief(tiny_config(iterations=3, seed=seed), f"run {seed}", backbone=Small())
     assert [len(set(episodes)) for episodes in drawn.values()] == [6, 6, 6]  # three outer steps of two
     assert len(set.union(*map(set, drawn.values()))) == 18
@@ -435,7 +435,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint_stays(
             loss, accuracy = query_loss(*arguments)
             return loss * (float("nan") if next(calls) == 2 * 4 else 1), accuracy
 
-        patch.setattr("edge_adapt.objectives.query_loss", sometimes_nan)
+        patch.setattr("edge_adapt.outer_loop.query_loss", sometimes_nan)
         message = refusal(lambda: brief(config))
     assert "loss is nan at outer step 4" in message and str(tmp_path / "run") in message
     assert load_checkpoint(tmp_path / "run").iteration == 3

@@ -33,7 +33,7 @@ class Noise:
     def __init__(self, units: int) -> None:
         self.units = units
 
-    def loss(self, learner: MetaLearner, count: int) -> tuple[Tensor, Tensor]:
+    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         images = torch.randint(0, 256, (count * 3, 2, 2, 1), dtype=torch.uint8)
         return learner.embed(images).square().sum(), torch.zeros(())
 

@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime")
 
 import edge_adapt as package
 from edge_adapt import wrapping
-from edge_adapt.head_training import meta_train_head
+from edge_adapt.methods.head_alone import meta_train_head
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.model import load_model
 from tests.command_line import complaint, edge_adapt, succeeded

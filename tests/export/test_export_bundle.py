@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import edge_adapt
 from edge_adapt.export.bundle import add_accuracy
 from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
+from edge_adapt.export.head_graphs import HeadGraphs
 from edge_adapt.export.parity import Comparison
 from edge_adapt.exporting import export_bundle
 from edge_adapt.run import TrainingConfig, load_learner
@@ -101,10 +102,10 @@ def test_a_bundle_that_disagrees_with_pytorch_is_not_written(
     path = tmp_path / "model.edge"
     path.write_bytes(b"the old file")
 
-    def with_another_rate(parameters: GradientHeadParameters, feature_size: int) -> dict[str, bytes]:
+    def with_another_rate(parameters: GradientHeadParameters, feature_size: int) -> HeadGraphs:
         return gradient_head_graphs(dataclasses.replace(parameters, bias_rate=0.9), feature_size)
 
-    monkeypatch.setattr("edge_adapt.exporting.gradient_head_graphs", with_another_rate)
+    monkeypatch.setattr("edge_adapt.gradient_head.gradient_head_graphs", with_another_rate)
     with pytest.raises(EdgeAdaptError, match=r"^the bundle disagrees with PyTorch and is not written: .*\.$"):
         export_bundle(trained_run, path)
     assert path.read_bytes() == b"the old file"

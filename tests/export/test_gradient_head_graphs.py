@@ -36,8 +36,8 @@ def sessions(parameters: GradientHeadParameters, feature_size: int) -> tuple[Ses
     """`adapt` and `predict` in ONNX Runtime."""
     graphs = gradient_head_graphs(parameters, feature_size)
     return (
-        Session(graphs["adapt.onnx"], "adapt", ("features", "targets", "n_way", "steps")),
-        Session(graphs["predict.onnx"], "predict", ("features", *HEAD_STATE)),
+        Session(graphs.adapt, "adapt", ("features", "targets", "n_way", "steps")),
+        Session(graphs.predict, "predict", ("features", *HEAD_STATE)),
     )
 
 
@@ -201,7 +201,8 @@ def test_no_more_than_one_image_of_each_of_two_classes_is_needed() -> None:
 
 @pytest.mark.parametrize("scale", [None, 0.3])
 def test_the_files_say_nothing_of_where_they_were_made(scale: float | None) -> None:
-    for name, data in gradient_head_graphs(GradientHeadParameters(scale, (0.1, 0.2), 0.5), 24).items():
+    graphs = gradient_head_graphs(GradientHeadParameters(scale, (0.1, 0.2), 0.5), 24)
+    for name, data in (("adapt.onnx", graphs.adapt), ("predict.onnx", graphs.predict)):
         check_graph(data, name)
         model = onnx.load_from_string(data)
         assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]

@@ -8,16 +8,20 @@ for episodic meta-training.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_adapt.augmentation import augment
-from edge_adapt.episodes import ImageSampler
 from edge_adapt.learner import MetaLearner
-from edge_adapt.run import Checkpoint, TrainingConfig, build_learner
+from edge_adapt.methods.method import Method
+from edge_adapt.outer_loop import TrainingData
 from edge_adapt.runtime.errors import EdgeAdaptError
+
+if TYPE_CHECKING:
+    from edge_adapt.run import TrainingConfig
 
 MOMENTUM = 0.9
 
@@ -50,40 +54,8 @@ class CosineClassifier(nn.Module):
             return self.log_scale.exp() * cosines
 
 
-class Teacher(nn.Module):
-    """A finished run of `classify` on the same classes, whose answers a student learns to give.
-
-    Args:
-        checkpoint: its end.
-        device: where the student trains.
-
-    Raises:
-        EdgeAdaptError: it is of another method or of a backbone that has no name.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        super().__init__()
-        config, state, weight = checkpoint.config, checkpoint.learner, checkpoint.objective.get("classifier.weight")
-        if config.method != "classify" or weight is None:
-            raise EdgeAdaptError(f"a teacher is a run of the method classify, and this is one of {config.method}.")
-        learner = build_learner(config, state["embedding.mean"], state["embedding.std"])
-        learner.load_state_dict(dict(state))
-        self.backbone = learner.embedding.backbone
-        self.classifier = CosineClassifier(*weight.shape)
-        self.classifier.load_state_dict(
-            {name.removeprefix("classifier."): tensor for name, tensor in checkpoint.objective.items()}
-        )
-        self.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @torch.no_grad()
-    def forward(self, normalized: Tensor) -> Tensor:
-        """Normalized images, float [B, C, H, W], to logits [B, n_classes]."""
-        logits: Tensor = self.classifier(self.backbone(normalized))
-        return logits
-
-
 class Classification(nn.Module):
-    """The supervised loss of a batch of images; see `edge_adapt.objectives.Objective`.
+    """The supervised loss of a batch of images; see `edge_adapt.outer_loop.Objective`.
 
     With a teacher, half of the loss is how far the answers are from the teacher's, which know more than the labels: what a class
     is like besides itself. A teacher of the same size helps too (Tian et al., "Rethinking few-shot image classification: a good
@@ -91,43 +63,36 @@ class Classification(nn.Module):
     https://arxiv.org/abs/1503.02531).
 
     Args:
-        sampler: the training images on the training device.
         config: batch size, augmentation and crop size.
-        feature_size: how many of the backbone's features, from the first on, the classifier looks at.
-        generator: draws images and augmentation, on the training device.
-        teacher: to distil.
+        data: what to draw from, and what to distil.
+
+    Raises:
+        EdgeAdaptError: the teacher knows other classes.
     """
 
     pieces: tuple[int, ...] = (32, 64, 128)
 
-    def __init__(
-        self,
-        sampler: ImageSampler,
-        config: TrainingConfig,
-        feature_size: int,
-        generator: torch.Generator,
-        teacher: Teacher | None = None,
-    ) -> None:
+    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
         super().__init__()
         self.units = config.batch_size
-        self.classifier = CosineClassifier(sampler.n_classes, feature_size)
-        self._sampler, self._config, self._generator = sampler, config, generator
-        self._teacher = [teacher] if teacher else []  # in a list, so that its weights are none of ours
-        if teacher and len(teacher.classifier.weight) != sampler.n_classes:
+        self.classifier = CosineClassifier(data.sampler.n_classes, data.classified).to(data.generator.device)
+        self._data, self._config = data, config
+        if data.teacher and len(data.teacher.classifier.weight) != data.sampler.n_classes:
             raise EdgeAdaptError(
-                f"the teacher knows {len(teacher.classifier.weight)} classes and there are {sampler.n_classes} to learn; "
-                "take one that was trained on the same."
+                f"the teacher knows {len(data.teacher.classifier.weight)} classes and there are {data.sampler.n_classes} to "
+                "learn; take one that was trained on the same."
             )
 
-    def loss(self, learner: MetaLearner, count: int) -> tuple[Tensor, Tensor]:
+    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """Smoothed cross-entropy in nats over `count` images (differentiable, scalar) and the share of right answers (scalar)."""
-        images, labels = self._sampler.draw_images(count, self._generator)
+        sampler, generator, _, teacher = self._data
+        images, labels = sampler.draw_images(count, generator)
         if self._config.augment:
-            images = augment(images, self._generator, self._config.crop_size)
+            images = augment(images, generator, self._config.crop_size)
         normalized = learner.embedding.normalize(images).contiguous(memory_format=torch.channels_last)
         logits = self.classifier(learner.embedding.backbone(normalized))
         loss = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
-        for teacher in self._teacher:
+        if teacher:
             loss = (loss + distillation_loss(logits, teacher(normalized))) / 2
         return loss, (logits.detach().argmax(1) == labels).float().mean()
 
@@ -145,3 +110,6 @@ def distillation_loss(logits: Tensor, of_teacher: Tensor) -> Tensor:
     """The divergence in nats of softened answers [B, n_classes] from the teacher's, times the temperature's square."""
     ours, theirs = (functional.log_softmax(each / TEMPERATURE, dim=1) for each in (logits, of_teacher))
     return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * TEMPERATURE**2
+
+
+METHOD = Method("classify all training classes at once, to start episodes from", objective=Classification)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,11 +21,16 @@ from edge_adapt.episodes import labels_of
 from edge_adapt.frozen_features import cached_features, digest_of
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.learner import MetaLearner
+from edge_adapt.methods.method import Method
+from edge_adapt.outer_loop import TrainingData, WithoutState
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.dataset_cache import default_cache
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.torch_model import LearnerModel
+
+if TYPE_CHECKING:
+    from edge_adapt.run import TrainingConfig
 
 SHOTS, WAYS, N_QUERY = (1, 2, 5, 10, 20), (5, 10, 20), 5
 """Episodes vary, so that what is learned does not depend on the number of shots or ways."""
@@ -121,31 +126,30 @@ def head_optimizer(head: GradientHead, learning_rate: float) -> torch.optim.Opti
     return optimizer
 
 
-class HeadAlone:
-    """The objective of `method="head"`, for the one training loop: see `edge_adapt.objectives.Objective`.
+class HeadAlone(WithoutState):
+    """The objective of `method="head"`, for the one training loop: see `edge_adapt.outer_loop.Objective`.
 
     The features are computed when the first loss is asked for, from then on the backbone is not run any more.
 
     Args:
+        config: steps of the inner loop, and how many episodes an outer step takes.
         data: the training classes.
-        meta_batch: episodes in an outer step.
-        steps: of the inner loop.
-        generator: draws the episodes; on the training device.
     """
 
-    def __init__(self, data: ImageDataset, meta_batch: int, steps: int, generator: torch.Generator) -> None:
-        self.units = meta_batch
-        self.pieces: tuple[int, ...] = (meta_batch,)
-        self._data, self._steps, self._generator = data, steps, generator
+    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
+        self.units = config.meta_batch
+        self.pieces: tuple[int, ...] = (config.meta_batch,)
+        self._data, self._steps, self._generator = data.sampler.dataset, config.inner_steps, data.generator
         self._features: FrozenFeatures | None = None
 
-    def loss(self, learner: MetaLearner, count: int) -> tuple[Tensor, Tensor]:
+    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """See `head_loss`."""
+        head = _gradient_head(learner)
         if self._features is None:
             self._features = _frozen_features(learner, self._data, self._generator.device)
-        parameters = [parameter for parameter in learner.head.parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
         with _one_thread():
-            loss, accuracy = head_loss(learner.head, self._features, count, self._steps, self._generator)
+            loss, accuracy = head_loss(head, self._features, count, self._steps, self._generator)
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         # The loop goes backward with all threads; what it finds has the value and the gradient, and no more to compute.
         found = loss.detach()
@@ -156,14 +160,12 @@ class HeadAlone:
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
         """See `head_optimizer`."""
-        return head_optimizer(learner.head, learning_rate)
+        return head_optimizer(_gradient_head(learner), learning_rate)
 
-    def state_dict(self) -> Mapping[str, Any]:
-        """It has no parameters."""
-        return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """It has no parameters."""
+def _gradient_head(learner: MetaLearner) -> GradientHead:
+    assert isinstance(learner.head, GradientHead)
+    return learner.head
 
 
 @contextlib.contextmanager
@@ -218,3 +220,8 @@ def meta_train_head(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             bar.advance(1, f"loss {loss.item():.3f}")
+
+
+METHOD = Method(
+    "leave the backbone as it is, and learn the last layer's scale and rates", objective=HeadAlone, default_steps=STEPS
+)

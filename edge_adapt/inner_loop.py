@@ -1,0 +1,164 @@
+"""The inner loop on all layers: gradient steps on backbone and head, as a function of their parameters.
+
+Finn et al., "Model-Agnostic Meta-Learning", ICML 2017, https://arxiv.org/abs/1703.03400. The methods that take it differ in which
+rates they learn and in what the outer loop makes of the adapted weights: see `edge_adapt.methods`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from edge_adapt.gradient_head import GradientHead
+from edge_adapt.head import HeadState, at_least_float32
+
+Rates = Literal["tensor", "step", "element"]
+"""How many inner learning rates the backbone has: one a tensor; one a tensor and step; or one a number in it, of any sign."""
+
+INITIAL_RATE = 0.01
+
+
+class Reached(NamedTuple):
+    """Where the inner loop has come to.
+
+    Attributes:
+        parameters: the adapted tensors, `backbone.*` and `head.*`.
+        loss: the support loss before the step that led here; None at the start.
+    """
+
+    parameters: HeadState
+    loss: Tensor | None
+
+
+class InnerLoop(nn.Module):
+    """Gradient steps on every layer, at learned rates.
+
+    The head's steps are those of `GradientHead`, with its rates and their unit; each step takes the gradient of the same loss,
+    cross-entropy averaged within each class and then over the classes. With a prototype head the initialization of the head is a
+    function of the backbone, and is differentiated through.
+
+    Args:
+        backbone: whose parameters are adapted; float [B, C, H, W] -> float [B, D], without batch statistics.
+        rates: how many rates to learn.
+        steps: how many steps have rates of their own, with rates for each step; steps beyond reuse the last.
+        first_order: take the inner gradients as constants.
+        recompute: keep nothing of a step but its result, and compute it again in the backward pass: the memory of one step in
+            place of all, for the time of one more forward pass. Needs `backward`, and is not for `torch.vmap`.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        rates: Rates = "tensor",
+        steps: int = 1,
+        first_order: bool = False,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self._kind, self.first_order, self.recompute = rates, first_order, recompute
+        # "." may not stand in a parameter's name.
+        self.rates = nn.ParameterDict(
+            {
+                name.replace(".", "/"): self._initial(parameter, max(steps, 1))
+                for name, parameter in backbone.named_parameters()
+            }
+        )
+
+    def _initial(self, parameter: Tensor, steps: int) -> nn.Parameter:
+        if self._kind == "element":
+            return nn.Parameter(torch.full_like(parameter, INITIAL_RATE, requires_grad=True))
+        shape = (steps,) if self._kind == "step" else ()
+        return nn.Parameter(parameter.new_full(shape, math.log(INITIAL_RATE)))
+
+    def trajectory(
+        self, backbone: nn.Module, head: GradientHead, support: Tensor, labels: Tensor, n_way: int, steps: int
+    ) -> Iterator[Reached]:
+        """The inner loop on one episode, from before its first step to after its last: `steps` + 1 states.
+
+        Args:
+            backbone: the module whose parameters it starts from.
+            head: gives the initialization of the last layer and its rates.
+            support: normalized support images, float [M, C, H, W].
+            labels: int64 [M] in 0..n_way-1.
+            n_way: the number of classes N.
+            steps: how many.
+        """
+        slow = dict(backbone.named_parameters())
+        features = features_of(backbone, slow, support)
+        with torch.autocast(features.device.type, enabled=False):
+            initial = head.initialize(features, labels, n_way)
+            shots = functional.one_hot(labels, n_way).sum(0).clamp(min=1)
+            share = 1 / (n_way * shots[labels].to(features.dtype))  # [M]
+            unit = head.rate_unit(features, share.unsqueeze(-1), n_way).squeeze()
+            unit = unit.detach() if self.first_order else unit
+        fast = {**_prefixed("backbone.", slow), **_prefixed("head.", initial)}
+        names = list(fast)
+        yield Reached(fast, None)
+
+        def support_loss(parameters: HeadState) -> Tensor:
+            logits = predict(backbone, head, support, parameters)
+            return (functional.cross_entropy(logits, labels, reduction="none") * share).sum()
+
+        def step_from(*tensors: Tensor) -> tuple[Tensor, ...]:
+            """The tensors of `names`, then the rate of each, to the tensors after a step, then the loss."""
+            here, rates = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
+            gradients, loss = torch.func.grad_and_value(support_loss)(here)
+            if self.first_order:
+                gradients = {name: gradient.detach() for name, gradient in gradients.items()}
+            moved = (here[name] - rate * gradients[name] for name, rate in zip(names, rates, strict=True))
+            return (*moved, loss)
+
+        for step in range(steps):
+            tensors = (*fast.values(), *(self._rate(head, name, step, unit) for name in names))
+            *moved, loss = (
+                checkpoint(step_from, *tensors, use_reentrant=True) if self.recompute else step_from(*tensors)
+            )
+            fast = dict(zip(names, moved, strict=True))
+            yield Reached(fast, loss)
+
+    def adapt(
+        self, backbone: nn.Module, head: GradientHead, support: Tensor, labels: Tensor, n_way: int, steps: int
+    ) -> tuple[HeadState, Tensor]:
+        """The end of `trajectory`: the adapted tensors, and the support loss before each step [steps]."""
+        states = list(self.trajectory(backbone, head, support, labels, n_way, steps))
+        losses = [state.loss for state in states if state.loss is not None]
+        return states[-1].parameters, torch.stack(losses) if losses else support.new_zeros(0)
+
+    def _rate(self, head: GradientHead, name: str, step: int, unit: Tensor) -> Tensor:
+        """The learned inner learning rate of one tensor at one step; the head's are in units of `unit`."""
+        head_rate = unit * head.log_rates[min(step, len(head.log_rates) - 1)].exp()
+        if name == "head.weight":
+            return head_rate
+        if name == "head.bias":
+            return head_rate * head.log_bias_rate.exp()
+        rate: Tensor = self.rates[name.removeprefix("backbone.").replace(".", "/")]
+        if self._kind == "element":
+            return rate
+        return rate[min(step, len(rate) - 1)].exp() if self._kind == "step" else rate.exp()
+
+
+def predict(backbone: nn.Module, head: GradientHead, query: Tensor, parameters: HeadState) -> Tensor:
+    """Normalized query images [Q, C, H, W] and adapted tensors, to logits [Q, N]."""
+    features = features_of(backbone, _without_prefix("backbone.", parameters), query)
+    with torch.autocast(features.device.type, enabled=False):
+        return head.predict(features, _without_prefix("head.", parameters))
+
+
+def features_of(backbone: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
+    """Features of a backbone with these parameters, float32 or more under autocast too."""
+    return at_least_float32(functional_call(backbone, dict(parameters), (images,)))
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

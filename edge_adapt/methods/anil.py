@@ -1,0 +1,12 @@
+"""ANIL: the inner loop adapts the last layer alone, in meta-training as on the device.
+
+Raghu et al., "Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML", ICLR 2020,
+https://arxiv.org/abs/1909.09157: MAML's inner loop hardly changes the features, so leave them alone. The outer loop learns the
+backbone, the head's initialization and its rates, through the gradient steps on the head.
+"""
+
+from __future__ import annotations
+
+from edge_adapt.methods.method import Method
+
+METHOD = Method("gradient steps on the last layer, as on the device")

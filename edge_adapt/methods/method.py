@@ -1,0 +1,52 @@
+"""What a method is: a head, what the inner loop adapts, and what the outer loop minimizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from edge_adapt.gradient_head import GradientHead
+from edge_adapt.head import Head
+from edge_adapt.inner_loop import InnerLoop
+from edge_adapt.outer_loop import Episodic, Objective, TrainingData
+
+if TYPE_CHECKING:
+    from edge_adapt.run import TrainingConfig
+
+CENTRED_SCALE = 10.0
+"""Where the scale of prototypes starts from with features of length 1: as cosine classifiers commonly do."""
+
+OPTIONS = frozenset({"head", "steps", "first_order", "per_step_rates", "multi_step_loss", "recompute"})
+"""Fields of `TrainingConfig` that say something to some methods only."""
+
+ALL_LAYERS = frozenset({"head", "steps", "first_order", "multi_step_loss", "recompute"})
+"""Those of methods whose inner loop adapts all layers."""
+
+
+def gradient_head(config: TrainingConfig, feature_size: int) -> Head:
+    """The head of the methods that take gradient steps on the device."""
+    return GradientHead(config.head, config.inner_steps, CENTRED_SCALE if config.centred else 0.1)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One choice of `--method`.
+
+    Attributes:
+        summary: what it is, in a line.
+        head: builds the head of a configuration, for features of a size D.
+        objective: builds what its outer loop minimizes.
+        inner_loop: builds the inner loop on all layers of a backbone; None for a method that adapts the last layer, or nothing.
+        options: the fields of `TrainingConfig` that it takes among those that not every method takes, `OPTIONS`.
+        default_steps: of the inner loop; 0 for a method without steps.
+    """
+
+    summary: str
+    head: Callable[[TrainingConfig, int], Head] = gradient_head
+    objective: Callable[[TrainingConfig, TrainingData], Objective] = Episodic
+    inner_loop: Callable[[TrainingConfig, nn.Module], InnerLoop] | None = None
+    options: frozenset[str] = frozenset({"head", "steps"})
+    default_steps: int = 5

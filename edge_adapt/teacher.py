@@ -1,0 +1,42 @@
+"""A finished classifier of the training classes, whose answers a student learns to give."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edge_adapt.methods.classify import CosineClassifier
+from edge_adapt.run import Checkpoint, build_learner
+from edge_adapt.runtime.errors import EdgeAdaptError
+
+
+class Teacher(nn.Module):
+    """A finished run of `classify` on the same classes, whose answers a student learns to give.
+
+    Args:
+        checkpoint: its end.
+        device: where the student trains.
+
+    Raises:
+        EdgeAdaptError: it is of another method or of a backbone that has no name.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        super().__init__()
+        config, state, weight = checkpoint.config, checkpoint.learner, checkpoint.objective.get("classifier.weight")
+        if config.method != "classify" or weight is None:
+            raise EdgeAdaptError(f"a teacher is a run of the method classify, and this is one of {config.method}.")
+        learner = build_learner(config, state["embedding.mean"], state["embedding.std"])
+        learner.load_state_dict(dict(state))
+        self.backbone = learner.embedding.backbone
+        self.classifier = CosineClassifier(*weight.shape)
+        self.classifier.load_state_dict(
+            {name.removeprefix("classifier."): tensor for name, tensor in checkpoint.objective.items()}
+        )
+        self.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def forward(self, normalized: Tensor) -> Tensor:
+        """Normalized images, float [B, C, H, W], to logits [B, n_classes]."""
+        logits: Tensor = self.classifier(self.backbone(normalized))
+        return logits
