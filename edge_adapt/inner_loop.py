@@ -85,13 +85,13 @@ class InnerLoop(nn.Module):
         Args:
             backbone: the module whose parameters it starts from.
             head: gives the initialization of the last layer and its rates.
-            support: normalized support images, float [M, C, H, W].
-            labels: int64 [M] in 0..n_way-1.
+            support: normalized images, float [S, M, C, H, W]; one step after the other takes one of the S, again and again.
+            labels: of the images of a step, int64 [M] in 0..n_way-1.
             n_way: the number of classes N.
             steps: how many.
         """
         slow = dict(backbone.named_parameters())
-        features = features_of(backbone, slow, support)
+        features = features_of(backbone, slow, support[0])
         with torch.autocast(features.device.type, enabled=False):
             initial = head.initialize(features, labels, n_way)
             shots = functional.one_hot(labels, n_way).sum(0).clamp(min=1)
@@ -102,21 +102,25 @@ class InnerLoop(nn.Module):
         names = list(fast)
         yield Reached(fast, None)
 
-        def support_loss(parameters: HeadState) -> Tensor:
-            logits = predict(backbone, head, support, parameters)
+        def support_loss(parameters: HeadState, images: Tensor) -> Tensor:
+            logits = predict(backbone, head, images, parameters)
             return (functional.cross_entropy(logits, labels, reduction="none") * share).sum()
 
-        def step_from(*tensors: Tensor) -> tuple[Tensor, ...]:
-            """The tensors of `names`, then the rate of each, to the tensors after a step, then the loss."""
+        def step_from(images: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+            """Images, the tensors of `names` and the rate of each, to the tensors after a step, then the loss."""
             here, rates = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
-            gradients, loss = torch.func.grad_and_value(support_loss)(here)
+            gradients, loss = torch.func.grad_and_value(support_loss)(here, images)
             if self.first_order:
                 gradients = {name: gradient.detach() for name, gradient in gradients.items()}
             moved = (here[name] - rate * gradients[name] for name, rate in zip(names, rates, strict=True))
             return (*moved, loss)
 
         for step in range(steps):
-            tensors = (*fast.values(), *(self._rate(head, name, step, unit) for name in names))
+            tensors = (
+                support[step % len(support)],
+                *fast.values(),
+                *(self._rate(head, name, step, unit) for name in names),
+            )
             *moved, loss = (
                 checkpoint(step_from, *tensors, use_reentrant=True) if self.recompute else step_from(*tensors)
             )
@@ -126,8 +130,17 @@ class InnerLoop(nn.Module):
     def adapt(
         self, backbone: nn.Module, head: GradientHead, support: Tensor, labels: Tensor, n_way: int, steps: int
     ) -> tuple[HeadState, Tensor]:
-        """The end of `trajectory`: the adapted tensors, and the support loss before each step [steps]."""
-        states = list(self.trajectory(backbone, head, support, labels, n_way, steps))
+        """The inner loop of an episode to its end.
+
+        Args:
+            backbone, head, n_way, steps: as of `trajectory`.
+            support: normalized support images, float [M, C, H, W], which every step takes all of.
+            labels: int64 [M] in 0..n_way-1.
+
+        Returns:
+            The adapted tensors, `backbone.*` and `head.*`, and the support loss before each step [steps].
+        """
+        states = list(self.trajectory(backbone, head, support[None], labels, n_way, steps))
         losses = [state.loss for state in states if state.loss is not None]
         return states[-1].parameters, torch.stack(losses) if losses else support.new_zeros(0)
 

@@ -187,7 +187,7 @@ def _logits_by_step(
     backbone = learner.embedding.backbone
 
     def one(support: Tensor, query: Tensor) -> Tensor:
-        states = [state.parameters for state in loop.trajectory(backbone, head, support, labels, n_way, steps)]
+        states = [state.parameters for state in loop.trajectory(backbone, head, support[None], labels, n_way, steps)]
         return torch.stack([predict(backbone, head, query, state) for state in (states[1:] if every else states[-1:])])
 
     if support.device.type == "cpu" or loop.recompute:

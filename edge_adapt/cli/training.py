@@ -60,11 +60,11 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
     "--method",
-    type=click.Choice(["anil", "maml", "fomaml", "meta-sgd", "classify", "head"]),
+    type=click.Choice(["anil", "maml", "fomaml", "meta-sgd", "reptile", "classify", "head"]),
     default="anil",
     show_default=True,
     help="What to meta-train, as docs/methods.md tells them apart. The inner loop of anil adapts the last layer, that of maml, "
-    "fomaml (first order) and meta-sgd (a rate for every weight) all of them. "
+    "fomaml (first order), meta-sgd (a rate for every weight) and reptile (no query set) all of them. "
     "classify has none: it trains a classifier of all classes, to start episodes from. head learns the last layer's scale and "
     "rates on a backbone that it leaves as it is.",
 )

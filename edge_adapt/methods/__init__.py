@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_adapt.methods import anil, classify, head_alone, maml, meta_sgd
+from edge_adapt.methods import anil, classify, head_alone, maml, meta_sgd, reptile
 from edge_adapt.methods.method import Method
 
 METHODS: dict[str, Method] = {
@@ -10,6 +10,7 @@ METHODS: dict[str, Method] = {
     "maml": maml.METHOD,
     "fomaml": maml.FIRST_ORDER,
     "meta-sgd": meta_sgd.METHOD,
+    "reptile": reptile.METHOD,
     "classify": classify.METHOD,
     "head": head_alone.METHOD,
 }
