@@ -12,11 +12,8 @@ Each runs in a process of its own, since this project tells the C library how to
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -28,6 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table
+from benchmarks.workers import take_orders, worker
 from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones import Conv4
 from edge_adapt.episodes import ImageSampler, labels_of
@@ -103,40 +101,15 @@ def with_higher(sampler: ImageSampler, device: torch.device, n_query: int) -> tu
 
 
 def work(name: str, device: torch.device, n_query: int) -> None:
-    """Take an outer step for each line of standard input, and print how many seconds it took."""
+    """Be a worker."""
     sampler = ImageSampler(dataset(), device)
-    step, how = (ours if name == "ours" else with_higher)(sampler, device, n_query)
-    for _ in range(3):
-        step()
-    print(how, flush=True)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        print(time.perf_counter() - began, flush=True)
-
-
-@contextmanager
-def worker(name: str, n_query: int) -> Iterator[tuple[Callable[[], float], str]]:
-    """A process that takes an outer step when called and gives its seconds; and in words how it does."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--worker", name, "--query", str(n_query)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin and process.stdout
-        lines, orders = process.stdout, process.stdin
-
-        def step() -> float:
-            orders.write("\n")
-            orders.flush()
-            return float(lines.readline())
-
-        yield step, lines.readline().strip()
-        orders.close()
+    take_orders(*(ours if name == "ours" else with_higher)(sampler, device, n_query), device)
 
 
 def compare(device: torch.device, n_query: int) -> list[str]:
     """Time both in turn, and give a row of the table."""
-    with worker("ours", n_query) as (our_step, our_way), worker("higher", n_query) as (their_step, their_way):
+    query = ("--query", str(n_query))
+    with worker("ours", *query) as (our_step, our_way), worker("higher", *query) as (their_step, their_way):
         pairs = [(our_step(), their_step()) for _ in range(ROUNDS)]
     us, them = zip(*pairs, strict=True)
     images = META_BATCH * N_WAY * (N_SHOT + n_query)
