@@ -3,11 +3,11 @@
     python -m pip install higher==0.2.1 torchopt==0.7.3
     python benchmarks/second_order.py [--device cpu|cuda] [--threads N]
 
-All train conv4 with GroupNorm at 28x28 through 5 inner steps on every layer, 5-way with 1 and with 5 shots and 5 queries a class, 8
-tasks to an outer step. The loops are what the two libraries' own examples write: `innerloop_ctx` and its `step`, and `MetaSGD`
-(Grefenstette et al., "Generalized Inner Loop Meta-Learning", 2019, https://arxiv.org/abs/1910.01727; Ren et al., "TorchOpt", 2022,
-https://arxiv.org/abs/2211.06934). First the outer gradient of one task, all float64, is compared with that of `higher`: same weights,
-same rates.
+All train conv4 with GroupNorm at 28x28 through 5 inner steps on every layer, 5-way with 1 and with 5 shots and 5 queries a class,
+8 tasks to an outer step. The loops are what the two libraries' own examples write: `innerloop_ctx` and its `step`, and `MetaSGD`
+(Grefenstette et al., "Generalized Inner Loop Meta-Learning", 2019, https://arxiv.org/abs/1910.01727; Ren et al., "TorchOpt",
+2022, https://arxiv.org/abs/2211.06934). First the outer gradient of one task is compared with that of `higher`, all in float64:
+same weights, same rates.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -143,7 +144,8 @@ def gradient_difference() -> float:
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     model = nn.Sequential(learner.embedding.backbone, head)
-    inner = torch.optim.SGD([{"params": parameters}, {"params": head.parameters()}], lr=RATE)
+    groups: list[dict[str, Any]] = [{"params": parameters}, {"params": head.parameters()}]
+    inner = torch.optim.SGD(groups, lr=RATE)
     with higher.innerloop_ctx(model, inner, copy_initial_weights=False) as (fast, fast_inner):
         # The rates of our head are in units of the features' energy, which depends on the backbone too.
         energy = learner.embedding.backbone(support).square().sum(1).mean() + 1
@@ -195,8 +197,9 @@ def main() -> None:
         work(arguments.worker, device, arguments.shot)
         return
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {arguments.threads} threads"
+    difference = f"{gradient_difference():.1e}"
     print(
-        f"Outer gradient of one task against that of higher, float64: relative difference {gradient_difference():.1e} (1e-5 expected)."
+        f"Outer gradient of one task against that of higher, float64: relative difference {difference} (at most 1e-5)."
     )
     print(f"Second-order MAML, conv4, {N_WAY}-way, {STEPS} inner steps, on {where}; tasks a second.")
     print(machine("torch", "higher", "torchopt"), "\n")
