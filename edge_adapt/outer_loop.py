@@ -186,12 +186,15 @@ def _logits_by_step(
     loop, head = learner.all_layers()
     backbone = learner.embedding.backbone
 
+    under_vmap = support.device.type != "cpu" and not loop.recompute
+
     def one(support: Tensor, query: Tensor) -> Tensor:
-        states = [state.parameters for state in loop.trajectory(backbone, head, support[None], labels, n_way, steps)]
+        reached = loop.trajectory(backbone, head, support[None], labels, n_way, steps, under_vmap)
+        states = [state.parameters for state in reached]
         return torch.stack([predict(backbone, head, query, state) for state in (states[1:] if every else states[-1:])])
 
-    if support.device.type == "cpu" or loop.recompute:
-        # With weights of its own per episode, vmap turns each convolution into a grouped one, which CPUs run slowly.
-        return torch.stack([one(*episode) for episode in zip(support, query, strict=True)])
-    logits: Tensor = torch.vmap(one)(support, query)
-    return logits
+    if under_vmap:
+        logits: Tensor = torch.vmap(one)(support, query)
+        return logits
+    # With weights of its own per episode, vmap turns each convolution into a grouped one, which CPUs run slowly.
+    return torch.stack([one(*episode) for episode in zip(support, query, strict=True)])

@@ -43,23 +43,23 @@ class MoveTowardsAdapted(Episodic):
         labels = labels_of(config.n_way, config.n_shot, images.device)
         loop, head = learner.all_layers()
         backbone = learner.embedding.backbone
-        steps = config.inner_steps
+        steps, under_vmap = config.inner_steps, images.device.type != "cpu"
 
         def one(batches: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
             """One episode to its adapted weights, and the last step's loss and logits."""
-            states = list(loop.trajectory(backbone, head, batches, labels, config.n_way, steps))
+            states = list(loop.trajectory(backbone, head, batches, labels, config.n_way, steps, under_vmap))
             loss = states[-1].loss
             assert loss is not None  # there is a step
             last = batches[(steps - 1) % len(batches)]
             return states[-1].parameters, loss, predict(backbone, head, last, states[-2].parameters)
 
         with torch.no_grad():  # what the inner loop needs it takes itself
-            if images.device.type == "cpu":
+            if under_vmap:
+                adapted, losses, logits = torch.vmap(one)(batches)
+            else:
                 ends = [one(batch) for batch in batches]
                 adapted = {name: torch.stack([end[0][name] for end in ends]) for name in ends[0][0]}
                 losses, logits = (torch.stack([end[index] for end in ends]) for index in (1, 2))  # type: ignore[misc]
-            else:
-                adapted, losses, logits = torch.vmap(one)(batches)
         found = losses.mean()
         for name, parameter in backbone.named_parameters():
             way_back = parameter.detach() - adapted[f"backbone.{name}"].mean(0)

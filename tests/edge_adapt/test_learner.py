@@ -266,7 +266,8 @@ def test_episodes_in_a_loop_are_episodes_under_vmap(initialization: Initializati
     labels, query_labels = torch.arange(4).repeat_interleave(2), torch.arange(4).repeat_interleave(3)
 
     def one(support: Tensor, query: Tensor) -> Tensor:
-        state, _ = learner.adapt_all_layers(support, labels, 4, 2)
+        loop, head = learner.all_layers()
+        *_, (state, _) = loop.trajectory(learner.embedding.backbone, head, support[None], labels, 4, 2, under_vmap=True)
         return learner.predict_all_layers(query, state)
 
     normalized = learner.embedding.normalize(images.flatten(0, 2)).view(3, 4, 5, 1, 16, 16)
