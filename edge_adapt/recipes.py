@@ -16,11 +16,13 @@ from typing import Any
 
 from torch import nn
 
+from edge_adapt.methods import METHODS
 from edge_adapt.run import Checkpoint, Device, TrainingConfig, load_checkpoint
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.training import is_finished, train
+from edge_adapt.validation import require_validation
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Recipe:
         for number, stage in enumerate(self.stages, start=1):
             budget = {} if minutes is None else {"iterations": None, "minutes": minutes * stage.share}
             settings = {**self.settings, **stage.settings, **budget, **(overrides or {})}
+            if not METHODS[settings.get("method", TrainingConfig.method)].keeps_best:
+                settings.pop("patience", None)
             if (
                 stage.distil
             ):  # or the student would begin as its teacher began, and see the same images in the same order
@@ -177,7 +181,7 @@ def train_recipe(
         data, validation, backbone, device, piece, bf16, trained_on, progress: as of `edge_adapt.training.train`.
         run: the folder to write.
         recipe: a name of `RECIPES`.
-        overrides: settings of the user's own, for every stage.
+        overrides: settings of the user's own, for every stage; patience for those stages that keep their best state.
         minutes: a budget for all of it, in place of the iterations of each stage.
         teacher: what to distil, in place of a first stage of the recipe's own; needed again to resume.
         resume: pass over the stages that are finished, and go on with the one that is not.
@@ -191,6 +195,8 @@ def train_recipe(
     plan = find_recipe(recipe).taught() if teacher else find_recipe(recipe)
     folder = Path(run)
     described = plan.describe(recipe, overrides, minutes)
+    for config in plan.configurations(overrides, minutes).values():
+        require_validation(config, validation)
     _claim(folder, described, resume)
     reached: Checkpoint | None = None
     for stage, (name, config) in zip(plan.stages, plan.configurations(overrides, minutes).items(), strict=True):

@@ -1,9 +1,9 @@
 """The folder that a meta-training run leaves behind.
 
-RUN/run.json         the configuration, the data, and how the meta-batch was computed
-RUN/checkpoint.pt    weights, optimizer state and progress, written whole or not at all
+RUN/run.json         the configuration, the data, how the meta-batch was computed, and what exports
+RUN/checkpoint.pt    the last state and the best, optimizer state and progress, written whole or not at all
 RUN/sample.npz       a few hundred images, on which the exporter compares the bundle with PyTorch
-RUN/metrics.csv      one line a record: iteration, seconds, loss, accuracy, validation accuracy
+RUN/metrics.csv      one line a record: iteration, seconds, loss, accuracy, validation accuracy, and which is the best
 RUN/curve.png        a picture of metrics.csv
 """
 
@@ -73,6 +73,7 @@ class TrainingConfig:
         augment: change the training images a little; see `edge_adapt.augmentation.augment`.
         iterations: outer steps to take; or
         minutes: time to take them in.
+        patience: validations without a better one after which training stops before its budget is spent; None never does.
         seed: of initialization and episodes, 0 to 2^32 - 1.
 
     Raises:
@@ -102,6 +103,7 @@ class TrainingConfig:
     augment: bool = False
     iterations: int | None = None
     minutes: float | None = None
+    patience: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -114,7 +116,7 @@ class TrainingConfig:
                 f"pretrained weights are timm's, and the backbone is {self.backbone}; choose one such as {TIMM}resnet18."
             )
         least = {"image_size": 1, "n_way": 2, "n_shot": 1, "n_query": 1, "steps": 0, "meta_batch": 1, "iterations": 1}
-        for name, smallest in (least | {"batch_size": 2, "crop_size": 1, "seed": 0}).items():
+        for name, smallest in (least | {"batch_size": 2, "crop_size": 1, "patience": 1, "seed": 0}).items():
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
@@ -131,6 +133,10 @@ class TrainingConfig:
         for option in sorted(OPTIONS - method.options):
             if getattr(self, option) != getattr(type(self), option):
                 raise EdgeAdaptError(f"{option} is not for the method {self.method}; leave it out.")
+        if self.patience is not None and not method.keeps_best:
+            raise EdgeAdaptError(
+                f"patience is not for the method {self.method}, which exports as it is at its end; leave it out."
+            )
         if method.inner_loop and not self.inner_steps:
             raise EdgeAdaptError(f"steps is 0, and {self.method} is its steps; take 1 or more.")
 
@@ -157,6 +163,21 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """A learner after some outer step.
+
+    Attributes:
+        iteration: outer steps done.
+        validation: its accuracy on the validation classes, a fraction; None where none was measured.
+        learner: state dict of the `MetaLearner`.
+    """
+
+    iteration: int
+    validation: float | None
+    learner: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A moment of a run.
 
@@ -171,6 +192,8 @@ class Checkpoint:
         records: metrics.csv up to here.
         window: loss and accuracy of the outer steps since the last record, for the next.
         objective: state dict of what is trained beside the learner, such as the classifier of `classify`.
+        best: the learner where the validation accuracy was best; None without validation, or for a method that does not keep it.
+        validated_on: what the validation accuracies are of, in words.
     """
 
     config: TrainingConfig
@@ -183,6 +206,16 @@ class Checkpoint:
     records: Sequence[Record]
     window: Sequence[tuple[float, float]] = ()
     objective: Mapping[str, Any] = field(default_factory=dict)
+    best: Snapshot | None = None
+    validated_on: str = ""
+
+    @property
+    def exported(self) -> Snapshot:
+        """What is evaluated, exported and trained on from: the best, where one is kept, or the last state."""
+        if self.best:
+            return self.best
+        at_end = self.records and self.records[-1].iteration == self.iteration
+        return Snapshot(self.iteration, self.records[-1].validation if at_end else None, self.learner)
 
 
 def build_learner(
@@ -251,19 +284,37 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     """Write checkpoint.pt, run.json, metrics.csv and curve.png, each atomically, the checkpoint first."""
     fields = {entry.name: getattr(checkpoint, entry.name) for entry in dataclasses.fields(checkpoint)}
     config, tuning = dataclasses.asdict(checkpoint.config), dataclasses.asdict(checkpoint.tuning)
-    records = [dataclasses.astuple(record) for record in checkpoint.records]
-    payload = {**fields, "version": CHECKPOINT_VERSION, "config": config, "tuning": tuning, "records": records}
+    parts = {
+        "version": CHECKPOINT_VERSION,
+        "config": config,
+        "tuning": tuning,
+        "records": [dataclasses.astuple(record) for record in checkpoint.records],
+        "best": vars(checkpoint.best) if checkpoint.best else None,
+    }
+    payload = {**fields, **parts}
     write_atomically(run / "checkpoint.pt", lambda stream: torch.save(payload, stream))
-    described = {"trained_on": checkpoint.trained_on, "config": config, "tuning": tuning, "torch": torch.__version__}
+    exported = {"iteration": checkpoint.exported.iteration, "validation": checkpoint.exported.validation}
+    described = {
+        "trained_on": checkpoint.trained_on,
+        "validated_on": checkpoint.validated_on,
+        "exported": exported,
+        "config": config,
+        "tuning": tuning,
+        "torch": torch.__version__,
+    }
     write_atomically(run / "run.json", lambda stream: stream.write((json.dumps(described, indent=2) + "\n").encode()))
-    write_atomically(run / "metrics.csv", lambda stream: stream.write(_csv(checkpoint.records)))
-    write_atomically(run / "curve.png", lambda stream: stream.write(_curve(checkpoint.records)))
+    write_atomically(run / "metrics.csv", lambda stream: stream.write(_csv(checkpoint)))
+    write_atomically(run / "curve.png", lambda stream: stream.write(_curve(checkpoint)))
+
+
+def stages_of(run: str | os.PathLike[str]) -> list[Path]:
+    """The folders of the stages that have begun, in a run of several (see `edge_adapt.recipes`); `run` itself in others."""
+    return sorted(path.parent for path in Path(run).glob("[0-9]-*/checkpoint.pt")) or [Path(run)]
 
 
 def last_stage(run: str | os.PathLike[str]) -> Path:
-    """The folder of the last stage that has begun, in a run of several (see `edge_adapt.recipes`); `run` itself in others."""
-    stages = sorted(Path(run).glob("[0-9]-*/checkpoint.pt"))
-    return stages[-1].parent if stages else Path(run)
+    """The last of `stages_of`, which is what exports."""
+    return stages_of(run)[-1]
 
 
 def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
@@ -290,31 +341,40 @@ def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
         payload["config"] = TrainingConfig(**payload["config"])
         payload["tuning"] = Tuning(**payload["tuning"])
         payload["records"] = [Record(*values) for values in payload["records"]]
+        payload["best"] = Snapshot(**payload["best"]) if payload.get("best") else None
         return Checkpoint(**payload)
-    except (KeyError, TypeError) as error:
-        raise EdgeAdaptError(f"{path}: the checkpoint is damaged and lacks a part ({error}); train again.") from error
+    except (KeyError, TypeError, EdgeAdaptError) as error:
+        raise EdgeAdaptError(
+            f"{path}: the checkpoint is of another edge-adapt, or lacks a part ({str(error).rstrip('.')}); "
+            "use the edge-adapt that wrote it, or train again."
+        ) from error
 
 
 def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None) -> tuple[MetaLearner, Checkpoint]:
-    """The trained model of a run, in evaluation mode, and its checkpoint.
+    """What a run exports, `Checkpoint.exported`, in evaluation mode, and its checkpoint.
 
     Args:
         run: the folder.
         backbone: an instance of the module that was trained, if it was one of the user's own.
     """
     checkpoint = load_checkpoint(run)
-    state = checkpoint.learner
+    state = checkpoint.exported.learner
     config = dataclasses.replace(checkpoint.config, pretrained=False)  # no need to fetch what the checkpoint holds
     learner = build_learner(config, state["embedding.mean"], state["embedding.std"], backbone)
     try:
         learner.load_state_dict(dict(state))
     except RuntimeError as error:
-        raise misfit(run) from error
+        raise misfit(run, checkpoint.config, backbone) from error
     return learner.eval(), checkpoint
 
 
-def misfit(run: str | os.PathLike[str]) -> EdgeAdaptError:
-    """What to raise where a run's weights do not fit the backbone given."""
+def misfit(run: str | os.PathLike[str], config: TrainingConfig, backbone: nn.Module | None) -> EdgeAdaptError:
+    """What to raise where a run's weights do not fit the backbone given, or the one that its configuration names."""
+    if backbone is None:
+        return EdgeAdaptError(
+            f"{run}: the weights in the checkpoint are not those that {config.method} with {config.backbone} has in this "
+            "edge-adapt; use the edge-adapt that wrote it, or train again."
+        )
     return EdgeAdaptError(
         f"{run}: the checkpoint does not fit the backbone; pass an instance of the module that was trained."
     )
@@ -357,23 +417,32 @@ def load_sample(run: str | os.PathLike[str]) -> ImageDataset:
         raise EdgeAdaptError(f"{path} is missing or damaged ({error}); train again.") from error
 
 
-def _csv(records: Sequence[Record]) -> bytes:
+def _csv(checkpoint: Checkpoint) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(entry.name for entry in dataclasses.fields(Record))
-    for record in records:
+    writer.writerow([*(entry.name for entry in dataclasses.fields(Record)), "best"])
+    for record in checkpoint.records:
         validation = "" if record.validation is None else f"{record.validation:.4f}"
+        best = "1" if checkpoint.best and record.iteration == checkpoint.best.iteration else ""
         writer.writerow(
-            [record.iteration, f"{record.seconds:.1f}", f"{record.loss:.5f}", f"{record.accuracy:.4f}", validation]
+            [
+                record.iteration,
+                f"{record.seconds:.1f}",
+                f"{record.loss:.5f}",
+                f"{record.accuracy:.4f}",
+                validation,
+                best,
+            ]
         )
     return text.getvalue().encode()
 
 
-def _curve(records: Sequence[Record]) -> bytes:
-    """A PNG: training loss on the left axis, training and validation accuracy on the right one."""
+def _curve(checkpoint: Checkpoint) -> bytes:
+    """A PNG: training loss on the left axis, training and validation accuracy and what exports on the right one."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    records, exported = checkpoint.records, checkpoint.exported
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     loss_axis = figure.add_subplot()
@@ -387,12 +456,20 @@ def _curve(records: Sequence[Record]) -> bytes:
         alpha=0.5,
         label="training accuracy",
     )
-    measured = [record for record in records if record.validation is not None]
+    measured = [(record.iteration, 100 * record.validation) for record in records if record.validation is not None]
     if measured:
-        accuracies = [100 * (record.validation or 0) for record in measured]
-        label = f"validation accuracy ({accuracies[-1]:.1f}%)"
+        label = f"validation accuracy ({measured[-1][1]:.1f}%)"
+        accuracy_axis.plot(*zip(*measured, strict=True), "o-", color="tab:orange", markersize=3, label=label)
+    if exported.validation is not None:
+        label = f"exports: step {exported.iteration:,} ({exported.validation:.1%})"
         accuracy_axis.plot(
-            [record.iteration for record in measured], accuracies, "o-", color="tab:orange", markersize=3, label=label
+            exported.iteration,
+            100 * exported.validation,
+            "o",
+            color="black",
+            fillstyle="none",
+            markersize=10,
+            label=label,
         )
     loss_axis.set(xlabel="outer step", ylabel="loss (nats)")
     accuracy_axis.set_ylabel("accuracy (%)")

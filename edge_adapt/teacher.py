@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.methods.classify import CosineClassifier
-from edge_adapt.run import Checkpoint, build_learner
+from edge_adapt.run import Checkpoint, build_learner, misfit
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 
@@ -18,7 +18,7 @@ class Teacher(nn.Module):
         device: where the student trains.
 
     Raises:
-        EdgeAdaptError: it is of another method or of a backbone that has no name.
+        EdgeAdaptError: it is of another method, of a backbone that has no name, or of another edge-adapt.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
@@ -27,7 +27,10 @@ class Teacher(nn.Module):
         if config.method != "classify" or weight is None:
             raise EdgeAdaptError(f"a teacher is a run of the method classify, and this is one of {config.method}.")
         learner = build_learner(config, state["embedding.mean"], state["embedding.std"])
-        learner.load_state_dict(dict(state))
+        try:
+            learner.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise misfit("the teacher", config, None) from error
         self.backbone = learner.embedding.backbone
         self.classifier = CosineClassifier(*weight.shape)
         self.classifier.load_state_dict(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,24 +33,18 @@ from edge_adapt.run import (
 )
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import BATCH, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.evaluation import BATCH
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.teacher import Teacher
-from edge_adapt.torch_model import LearnerModel
-from edge_adapt.tuning import Tuning
+from edge_adapt.validation import VALIDATIONS, Validation, better, out_of_patience, require_validation
 
 WARM_UP = 100
 """Outer steps over which the learning rate rises to its peak."""
 
 RECORDS = 100
-"""Lines of metrics.csv in a whole run; every tenth has a validation accuracy."""
+"""Lines of metrics.csv in a whole run; some of them have a validation accuracy, `edge_adapt.validation.VALIDATIONS`."""
 
 CHECKPOINT_SECONDS = 60.0
-
-VALIDATION_EPISODES = 200
-
-VALIDATION_IMAGES = 100
-"""Of each validation class at most, so that measuring takes little beside training."""
 
 
 def train(
@@ -78,7 +72,8 @@ def train(
         data: the training classes.
         run: the folder to write; see `edge_adapt.run`.
         config: what to train.
-        validation: classes to measure on along the way.
+        validation: classes to measure on along the way: where the accuracy on them is best is what exports, unless the method
+            ends at its best (`Method.keeps_best`). A run that is resumed needs the same.
         backbone: a module of one's own, float [B, C, H, W] -> float [B, D], in place of `config.backbone`.
         device: `auto`, `cpu` or `cuda`.
         initial: the end of another run of the same backbone, such as pre-training, to start from.
@@ -104,7 +99,9 @@ def train(
         raise EdgeAdaptError("a training budget is either iterations or minutes; give exactly one of the two.")
     if teacher and config.method != "classify":
         raise EdgeAdaptError(f"a teacher is for the method classify, and this is {config.method}; leave it out.")
-    previous = _previous(folder, config, resume)
+    require_validation(config, validation)
+    measured = Validation(validation, config, place) if validation is not None else None
+    previous = _previous(folder, config, resume, measured)
     if place.type == "cpu":
         tuning_module.keep_freed_memory()
     torch.manual_seed(config.seed)
@@ -125,9 +122,9 @@ def train(
         try:
             learner.load_state_dict(dict(previous.learner))
             objective.load_state_dict(previous.objective)
-        except RuntimeError as error:
-            raise misfit(folder) from error
-        optimizer.load_state_dict(dict(previous.optimizer))
+            optimizer.load_state_dict(dict(previous.optimizer))
+        except (RuntimeError, ValueError) as error:
+            raise misfit(folder, config, backbone) from error
         tuning = previous.tuning
     else:
         if initial:
@@ -137,6 +134,7 @@ def train(
         tuning = tuning_module.choose(learner, place, objective, piece, bf16)
     records = list(previous.records) if previous else []
     window = list(previous.window) if previous else []
+    best = previous.best if previous else None
     iteration = previous.iteration if previous else 0
     seconds_before = previous.seconds if previous else 0.0
     began = saved = time.monotonic()
@@ -161,20 +159,21 @@ def train(
             records,
             window,
             objective.state_dict(),
+            best,
+            measured.description if measured else "",
         )
         save_checkpoint(folder, state)
         return state
 
     folder.mkdir(parents=True, exist_ok=True)
     save_sample(folder, validation or data)
-    if validation is not None:
-        validation = _thinned(validation, VALIDATION_IMAGES)
+    stopping = out_of_patience(config.patience, records)
     fraction = _fraction(config, iteration, seconds_before)
     total = float(config.iterations or (config.minutes or 0) * 60)
     unit = "steps" if config.iterations else ""
     with Progress("meta-training", total, unit, show=progress, done=total * fraction) as bar:
         learner.train()
-        while fraction < 1:
+        while fraction < 1 and not stopping:
             for group in optimizer.param_groups:
                 group["lr"] = (
                     config.learning_rate * min(1.0, (iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * fraction)) / 2
@@ -195,32 +194,39 @@ def train(
             window.append((loss_sum, accuracy_sum))
             before, fraction = fraction, _fraction(config, iteration, seconds_before + time.monotonic() - began)
             bar.advance(total * (fraction - before), f"loss {loss_sum:.3f}")
-            if fraction >= 1 or int(fraction * RECORDS) > int(before * RECORDS):
-                measure = validation is not None and (fraction >= 1 or int(fraction * RECORDS) % 10 == 0)
-                accuracy_now = (
-                    _validate(learner, validation, config, tuning, place)
-                    if measure and validation is not None
-                    else None
-                )
+            measuring = measured is not None and _due(VALIDATIONS, before, fraction)
+            if measuring or _due(RECORDS, before, fraction):
+                accuracy_now = measured.accuracy(learner, tuning) if measured and measuring else None
                 means = [sum(column) / len(window) for column in zip(*window, strict=True)]
                 records.append(
                     Record(iteration, seconds_before + time.monotonic() - began, means[0], means[1], accuracy_now)
                 )
                 window.clear()
+                if accuracy_now is not None and METHODS[config.method].keeps_best:
+                    best = better(best, iteration, accuracy_now, learner)
+                stopping = out_of_patience(config.patience, records)
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 checkpoint()
                 saved = time.monotonic()
     if config.method == "classify":
         _centre(learner, data, place)
+        if measured and records and records[-1].iteration == iteration:  # only now are the features those that export
+            records[-1] = replace(records[-1], validation=measured.accuracy(learner, tuning))
     return checkpoint()
 
 
 def is_finished(checkpoint: Checkpoint) -> bool:
-    """Whether a run has spent its budget."""
-    return _fraction(checkpoint.config, checkpoint.iteration, checkpoint.seconds) >= 1
+    """Whether a run has spent its budget, or has stopped early."""
+    return _fraction(checkpoint.config, checkpoint.iteration, checkpoint.seconds) >= 1 or stopped_early(checkpoint)
 
 
-def _previous(run: Path, config: TrainingConfig, resume: bool) -> Checkpoint | None:
+def stopped_early(checkpoint: Checkpoint) -> bool:
+    """Whether a run has run out of patience before its budget was spent."""
+    spent = _fraction(checkpoint.config, checkpoint.iteration, checkpoint.seconds)
+    return spent < 1 and out_of_patience(checkpoint.config.patience, checkpoint.records)
+
+
+def _previous(run: Path, config: TrainingConfig, resume: bool, measured: Validation | None) -> Checkpoint | None:
     """The checkpoint to go on from, if there is one and that was asked for."""
     if not (run / "checkpoint.pt").exists():
         return None
@@ -229,9 +235,21 @@ def _previous(run: Path, config: TrainingConfig, resume: bool) -> Checkpoint | N
     previous = load_checkpoint(run)
     if previous.config != config:
         raise EdgeAdaptError(
-            f"{run} was trained with other settings (see run.json); resume with the same, or write to another folder."
+            f"{run} was trained with other settings ({_differences(previous.config, config)}); resume with the same, or write to "
+            "another folder."
+        )
+    if previous.validated_on and previous.validated_on != (measured.description if measured else ""):
+        raise EdgeAdaptError(
+            f"{run} was measured on other validation classes ({previous.validated_on}); resume with the same, by which "
+            "its best state is chosen."
         )
     return previous
+
+
+def _differences(then: TrainingConfig, now: TrainingConfig) -> str:
+    """The settings that differ, in words."""
+    pairs = [(field.name, getattr(then, field.name), getattr(now, field.name)) for field in fields(then)]
+    return ", ".join(f"{name} {before}, not {after}" for name, before, after in pairs if before != after)
 
 
 def _require(data: ImageDataset, config: TrainingConfig, n_way: int, per_class: int) -> None:
@@ -257,6 +275,11 @@ def _classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
 def _seed_of_step(seed: int, iteration: int) -> int:
     """32 bits, since PyTorch on the CPU drops the rest; multiples of the golden ratio keep the runs of two seeds apart."""
     return (seed * 0x9E3779B1 + iteration) % (1 << 32)
+
+
+def _due(times: int, before: float, fraction: float) -> bool:
+    """Whether, of `times` evenly spaced moments of a run, one lies after `before` and not after `fraction`; the last always."""
+    return fraction >= 1 or int(fraction * times + 1e-9) > int(before * times + 1e-9)
 
 
 def _fraction(config: TrainingConfig, iteration: int, seconds: float) -> float:
@@ -289,7 +312,7 @@ def _start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint,
 
     A head that is learned anew takes the embedding alone: it may have another number of steps.
     """
-    state = dict(initial.learner)
+    state = dict(initial.exported.learner)
     if head_alone:
         state |= {f"head.{name}": tensor for name, tensor in learner.head.state_dict().items()}
     try:
@@ -325,37 +348,3 @@ def _centre(learner: MetaLearner, data: ImageDataset, device: torch.device) -> N
     variance = (squares / len(sample) - mean.square()).clamp(min=0)
     centring.fit(mean, variance, parts_of(learner.embedding.backbone, len(mean)))
     learner.train()
-
-
-def _validate(
-    learner: MetaLearner, validation: ImageDataset, config: TrainingConfig, tuning: Tuning, device: torch.device
-) -> float:
-    """Accuracy on validation classes, in episodes like those of training, with running statistics."""
-    learner.eval()
-    n_query = max(1, min(15, int(validation.counts.min()) - config.n_shot))
-    model = LearnerModel(learner, device)
-    with tuning.autocast(device):
-        features = embed_dataset(model, validation)
-    result = evaluate_episodes(
-        model,
-        validation,
-        n_way=min(config.n_way, len(validation.class_names)),
-        n_shot=config.n_shot,
-        n_query=n_query,
-        episodes=VALIDATION_EPISODES,
-        steps=config.inner_steps,
-        seed=config.seed,
-        features=features,
-    )
-    learner.train()
-    return result.accuracy
-
-
-def _thinned(data: ImageDataset, per_class: int) -> ImageDataset:
-    """Up to `per_class` images of each class, evenly spaced."""
-    chosen = [
-        start + np.linspace(0, count - 1, min(count, per_class)).astype(np.int64)
-        for start, count in zip(data.starts[:-1], data.counts, strict=True)
-    ]
-    starts = np.cumsum([0, *map(len, chosen)], dtype=np.int64)
-    return replace(data, images=data.images[np.concatenate(chosen)], starts=starts, files=())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,20 @@ def one_thread() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def brief_validation() -> Iterator[None]:
+    """Validations of 50 episodes: these runs have seconds."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from edge_adapt import validation
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "LEAST_EPISODES", 50)
+        patch.setattr(validation, "MOST_EPISODES", 50)
+        yield
 
 
 @pytest.fixture(scope="session")

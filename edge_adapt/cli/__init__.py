@@ -24,6 +24,7 @@ COMMANDS = {
     "info": "bundles",
     "models": "bundles",
     "train": "training",
+    "compare": "comparison",
     "evaluate": "evaluation",
     "report": "reporting",
     "export": "exporting",

@@ -63,7 +63,10 @@ def export(
     options.require_training("export")
     from edge_adapt.export.precision import ALLOWED_DROP
     from edge_adapt.exporting import export_bundle
+    from edge_adapt.run import load_checkpoint
 
+    checkpoint = load_checkpoint(run)
+    click.echo(f"The model after {options.exported_step(checkpoint)}.")
     click.echo("The bundle against PyTorch:")
     export_bundle(
         run,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edge_adapt.runtime.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from edge_adapt.run import Checkpoint
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -158,6 +161,15 @@ def expectation(leave_one_out: float | None, folds: int) -> str:
     return (
         f"Expect about {leave_one_out:.0%}: {right} of {plural(folds, 'image')} right when left out of the adaptation."
     )
+
+
+def exported_step(checkpoint: Checkpoint) -> str:
+    """Which state of a run exports, and how good it is on validation classes."""
+    exported = checkpoint.exported
+    which = "the best" if checkpoint.best else "the last"
+    accuracy = "" if exported.validation is None else f": {exported.validation:.2%} on validation classes"
+    described = f" ({checkpoint.validated_on})" if accuracy and checkpoint.validated_on else ""
+    return f"outer step {exported.iteration:,} of {checkpoint.iteration:,}, {which}{accuracy}{described}"
 
 
 def require_training(command: str) -> None:

@@ -195,6 +195,13 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
 )
 @options.threads
 @options.seed("Of the initialization and the episodes.")
+@click.option(
+    "--patience",
+    type=_count,
+    metavar="N",
+    show_default="never",
+    help="Stop when N validations in a row were no better than the best; a whole run has 20. Needs --val-classes.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in RUN, with its settings, from its last checkpoint.")
 @click.pass_context
 def train(
@@ -273,7 +280,7 @@ def train(
         if any(Path(run).glob("**/checkpoint.pt")):
             click.echo(f"\n{run} keeps its last checkpoint; the same command with --resume goes on.", err=True)
         raise
-    _print_outcome(run, checkpoint, validation)
+    _print_outcome(run, checkpoint, plan.previous)
 
 
 @dataclass
@@ -319,6 +326,11 @@ def _plan(run: str, recipe: str | None, resume: bool, settings: Mapping[str, Any
         find_recipe(recipe)
         return _recipe_plan(run, recipe, _overrides(settings, chosen), settings["minutes"])
     previous = load_checkpoint(run) if resume and (Path(run) / "checkpoint.pt").exists() else None
+    if previous and "method" in chosen and settings["method"] != previous.config.method:
+        raise EdgeAdaptError(
+            f"{run} was trained with the method {previous.config.method}, and this is {settings['method']}; resume with the "
+            "same, or write to another folder."
+        )
     config = _configuration(settings, chosen, previous.config if previous else None)
     return _Plan(config, previous, n_query_is_free=not previous and "n_query" not in chosen)
 
@@ -406,8 +418,9 @@ def describe_data(data: str, classes: Sequence[str], dataset: ImageDataset, rota
     )
 
 
-def _print_outcome(run: str, checkpoint: Checkpoint, validation: ImageDataset | None) -> None:
+def _print_outcome(run: str, checkpoint: Checkpoint, previous: Checkpoint | None) -> None:
     from edge_adapt.run import last_stage
+    from edge_adapt.training import stopped_early
 
     last = checkpoint.records[-1]
     minutes, seconds = divmod(round(checkpoint.seconds), 60)
@@ -415,8 +428,11 @@ def _print_outcome(run: str, checkpoint: Checkpoint, validation: ImageDataset | 
         f"{run}: {options.plural(checkpoint.iteration, 'outer step')} in {minutes}:{seconds:02d}, "
         f"loss {last.loss:.3f}, training accuracy {last.accuracy:.2%}"
     )
-    if validation and last.validation is not None:
-        n_way = min(checkpoint.config.n_way, len(validation.class_names))
-        click.echo(f"Validation classes: {last.validation:.2%}, {n_way}-way {checkpoint.config.n_shot}-shot")
+    if stopped_early(checkpoint):
+        click.echo(f"Stopped early: {checkpoint.config.patience} validations in a row brought no better state.")
+    if previous and (previous.config, previous.iteration) == (checkpoint.config, checkpoint.iteration):
+        click.echo("It was finished already; --resume had nothing to train.")
+    if checkpoint.exported.validation is not None:
+        click.echo(f"Exports: {options.exported_step(checkpoint)}")
     click.echo(f"Curve: {last_stage(run) / 'curve.png'}")
     click.echo(f"Next: edge-adapt export {run} -o MODEL.edge")

@@ -223,5 +223,8 @@ def meta_train_head(
 
 
 METHOD = Method(
-    "leave the backbone as it is, and learn the last layer's scale and rates", objective=HeadAlone, default_steps=STEPS
+    "leave the backbone as it is, and learn the last layer's scale and rates",
+    objective=HeadAlone,
+    default_steps=STEPS,
+    keeps_best=False,  # it learns for all numbers of ways and shots, and validation measures one
 )

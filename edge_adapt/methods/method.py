@@ -42,6 +42,7 @@ class Method:
         inner_loop: builds the inner loop on all layers of a backbone; None for a method that adapts the last layer, or nothing.
         options: the fields of `TrainingConfig` that it takes among those that not every method takes, `OPTIONS`.
         default_steps: of the inner loop; 0 for a method without steps.
+        keeps_best: whether the state with the best validation accuracy is what exports; if not, the end is.
     """
 
     summary: str
@@ -50,3 +51,4 @@ class Method:
     inner_loop: Callable[[TrainingConfig, nn.Module], InnerLoop] | None = None
     options: frozenset[str] = frozenset({"head", "steps"})
     default_steps: int = 5
+    keeps_best: bool = True

@@ -14,7 +14,7 @@ import edge_adapt
 from edge_adapt.cli import COMMANDS
 from tests import command_line, command_reference
 
-PROMISED = {"demo", "adapt", "classify", "info", "models", "train", "evaluate", "report", "export", "wrap"}
+PROMISED = {"demo", "adapt", "classify", "info", "models", "train", "compare", "evaluate", "report", "export", "wrap"}
 
 
 def test_the_commands_are_those_that_were_promised() -> None:

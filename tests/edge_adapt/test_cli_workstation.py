@@ -16,6 +16,7 @@ from edge_adapt.cli import training as train_command
 from edge_adapt.run import TrainingConfig, load_checkpoint
 from edge_adapt.runtime.bundle import Bundle
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.validation import Validation
 from tests.command_line import complaint, json_lines, succeeded, tree
 from tests.command_line import edge_adapt as command
 from tests.gratings import gratings, write_images
@@ -82,8 +83,12 @@ def test_train_leaves_a_run_and_says_what_came_of_it(trained: tuple[Path, str]) 
     assert {path.name for path in run.iterdir()} >= {"checkpoint.pt", "run.json", "metrics.csv", "curve.png"}
     assert "training: 8 classes, 40 images" in said
     assert "validation: 4 classes, 20 images" in said
-    assert checkpoint.records[-1].validation is not None
-    assert f"Validation classes: {checkpoint.records[-1].validation:.2%}, 4-way 1-shot" in said
+    best = checkpoint.best
+    assert best and best.validation is not None
+    assert (
+        f"Exports: outer step {best.iteration} of 6, the best: {best.validation:.2%} on validation classes "
+        "(4 classes, 4-way 1-shot)" in said
+    )
     assert f"edge-adapt export {run} -o" in said
 
 
@@ -148,6 +153,32 @@ def test_resume_with_other_settings_is_an_error(
     assert tree(trained[0]) == before
 
 
+@pytest.mark.parametrize("method", ["maml", "classify"])
+def test_resume_with_another_method_is_an_error(
+    trained: tuple[Path, str], data: Path, listings: list[str], method: str
+) -> None:
+    sentence = complaint(command("train", data, "-o", trained[0], *listings, "--resume", "--method", method))
+    assert f"trained with the method anil, and this is {method}" in sentence
+
+
+def test_a_run_that_stopped_early_says_so_and_is_not_trained_on(
+    data: Path, listings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = iter((0.6, 0.5, 0.4, 0.9))
+    monkeypatch.setattr(Validation, "accuracy", lambda *_: next(accuracies))
+    said = succeeded(
+        command("train", data, "-o", tmp_path / "run", *listings, *SMALL, "--iterations", "4", "--patience", "2")
+    )
+    assert "3 outer steps in" in said
+    assert "Stopped early: 2 validations in a row brought no better state." in said
+    assert "Exports: outer step 1 of 3, the best: 60.00%" in said
+    again = succeeded(command("train", data, "-o", tmp_path / "run", *listings, "--resume"))
+    assert "Stopped early" in again and "--resume had nothing to train" in again
+    compared = succeeded(command("compare", tmp_path / "run"))
+    assert "stopped early" in compared and "60.00%" in compared
+    assert "validation classes" in complaint(command("train", data, "-o", tmp_path / "x", *SMALL, "--patience", "2"))
+
+
 def test_resume_on_other_data_is_an_error(trained: tuple[Path, str], data: Path) -> None:
     assert "gratings (train.txt)" in complaint(command("train", data, "-o", trained[0], "--resume"))
 
@@ -199,6 +230,8 @@ def test_the_bundle_of_a_run_is_as_accurate_as_the_run(trained: tuple[Path, str]
     said = succeeded(
         command("export", trained[0], "-o", tmp_path / "model.edge", "--name", "stripes", "--license", "CC0-1.0")
     )
+    best = load_checkpoint(trained[0]).best
+    assert best and f"The model after outer step {best.iteration} of 6, the best: {best.validation:.2%}" in said
     assert said.count("\n  ok ") > 20
     assert "accuracy over 200 episodes" in said
     assert f"Saved {tmp_path / 'model.edge'}" in said
@@ -284,7 +317,9 @@ def test_what_is_no_run_is_neither_exported_nor_evaluated(data: Path, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [["train", "data", "-o", "run"], ["export", "run", "-o", "model.edge"]])
+@pytest.mark.parametrize(
+    "arguments", [["train", "data", "-o", "run"], ["export", "run", "-o", "model.edge"], ["compare", "run"]]
+)
 @pytest.mark.parametrize("package", ["torch", "onnx", "onnxscript", "matplotlib"])
 def test_without_the_training_extra_the_command_to_install_it_is_named(
     arguments: list[str], package: str, monkeypatch: pytest.MonkeyPatch
