@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
 from edge_adapt.export.head_graphs import HeadGraphs
-from edge_adapt.head import Head, HeadState, no_losses
+from edge_adapt.head import Head, HeadState, class_shares, no_losses
 
 Initialization = Literal["prototype", "zero"]
 
@@ -65,9 +65,7 @@ class GradientHead(Head):
                 "weight": features.new_zeros(*shape, n_way, features.shape[-1]),
                 "bias": features.new_zeros(*shape, n_way),
             }
-        targets = functional.one_hot(labels, n_way).to(features.dtype)  # [..., M, N]
-        shots = targets.sum(-2).clamp(min=1).unsqueeze(-1)  # [..., N, 1]
-        prototypes = targets.transpose(-1, -2) @ features / shots  # [..., N, D]
+        prototypes = class_shares(labels, n_way, features.dtype).transpose(-1, -2) @ features  # [..., N, D]
         scale = self.log_scale.exp()
         return {"weight": 2 * scale * prototypes, "bias": -scale * prototypes.square().sum(-1)}
 

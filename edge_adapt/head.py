@@ -23,7 +23,7 @@ class Head(nn.Module, ABC):
 
         Args:
             features: support features, float [..., M, D].
-            labels: int64 [..., M] in 0..n_way-1.
+            labels: int64 [..., M] in 0..n_way-1, each at least once.
             n_way: the number of classes N.
             steps: how many gradient steps to take, 0 or more; heads without steps pass over it.
 
@@ -47,6 +47,12 @@ class Head(nn.Module, ABC):
 def at_least_float32(features: Tensor) -> Tensor:
     """A head is a few small matrices: float32 costs nothing there, and gradients through it deserve it."""
     return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def class_shares(labels: Tensor, n_way: int, dtype: torch.dtype) -> Tensor:
+    """What each support image counts in the mean of each class, [..., M, N]: 1 / shots in its own; for labels [..., M]."""
+    targets = functional.one_hot(labels, n_way).to(dtype)
+    return targets / targets.sum(-2, keepdim=True).clamp(min=1)
 
 
 def no_losses(features: Tensor) -> Tensor:

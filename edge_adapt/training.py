@@ -128,7 +128,8 @@ def train(
         tuning = previous.tuning
     else:
         if initial:
-            _start_from(learner, objective, initial, config.method == "head")
+            kinds = {METHODS[name].head for name in (config.method, initial.config.method)}
+            _start_from(learner, objective, initial, config.method == "head" or len(kinds) > 1)
         elif config.method != "classify":
             _centre(learner, data, place)
         tuning = tuning_module.choose(learner, place, objective, piece, bf16)
@@ -307,13 +308,14 @@ def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
 
 
-def _start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint, head_alone: bool) -> None:
+def _start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint, new_head: bool) -> None:
     """Take over the weights of another run, and those of its classifier where it has one for the same classes.
 
-    A head that is learned anew takes the embedding alone: it may have another number of steps.
+    A head that is learned anew takes the embedding alone: it is of another kind, or may have another number of steps.
     """
     state = dict(initial.exported.learner)
-    if head_alone:
+    if new_head:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
         state |= {f"head.{name}": tensor for name, tensor in learner.head.state_dict().items()}
     try:
         learner.load_state_dict(state)

@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
 from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model, model_names
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import nn
 
     from edge_adapt.runtime.dataset import ImageDataset
@@ -92,6 +95,19 @@ def require_within_limits(model: EpisodeModel, n_way: int, n_shot: int) -> None:
         )
 
 
+def takes_steps(model: EpisodeModel, features: NDArray[np.float32]) -> bool:
+    """Whether a model's `adapt` has an inner loop, tried on two support features [2, D]: one without gives no losses."""
+    _, losses = model.adapt(features, np.array([0, 1], np.int64), 2, 1)
+    return len(losses) > 0
+
+
+def require_steps(model: EpisodeModel, preprocessing: Preprocessing, name: str | os.PathLike[str]) -> None:
+    """Raise EdgeAdaptError for a model that takes no gradient steps, and would pass over a number of them in silence."""
+    blank = np.zeros((2, preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
+    if not takes_steps(model, model.embed(blank)):
+        raise EdgeAdaptError(f"{os.fspath(name)} takes no gradient steps; leave the number of steps out.")
+
+
 def evaluate(
     model: str | os.PathLike[str],
     data: ImageDataset,
@@ -134,6 +150,8 @@ def evaluate(
         model, all_layers=all_layers, backbone=backbone, provider=provider, threads=threads
     )
     require_within_limits(opened, n_way, n_shot)
+    if steps:
+        require_steps(opened, preprocessing, model)
     expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
     if data.images.shape[1:] != expected:
         raise EdgeAdaptError(

@@ -152,7 +152,7 @@ def _compare_adaptation(
     difference = ours.difference(theirs)
     result = f"relative difference {difference:.1e}"
     if drift > TOLERANCE:
-        result += f" ({drift:.1e} allowed: gradient descent is unstable here)"
+        result += f" ({drift:.1e} allowed: the adaptation is unstable here)"
     described = f"{len(shots)} ways of {_span(shots)}, {steps} steps: head state, losses and logits"
     return Comparison(described, result, np.isfinite(difference) and difference <= max(TOLERANCE, drift))
 

@@ -53,8 +53,11 @@ def adapt(
     from edge_adapt.runtime.labelled import embed_support
     from edge_adapt.runtime.leave_one_out import folds
     from edge_adapt.runtime.model import load_model
+    from edge_adapt.verbs import require_steps
 
     meta_model = load_model(model or _suggested(photos), provider, threads)
+    if steps:
+        require_steps(meta_model.graphs, meta_model.manifest.preprocessing, meta_model.manifest.name)
     for source in (Path(photos), meta_model.graphs.bundle.path):
         if Path(output).exists() and source.exists() and source.samefile(output):
             raise DataError(f"{output} is what the classifier is made from and would be lost; write to another file.")

@@ -84,7 +84,7 @@ def evaluate(
     from edge_adapt.runtime.dataset import load_dataset
     from edge_adapt.runtime.evaluation import evaluate_episodes
     from edge_adapt.runtime.model import Classifier, load
-    from edge_adapt.verbs import is_run, open_for_evaluation, require_within_limits
+    from edge_adapt.verbs import is_run, open_for_evaluation, require_steps, require_within_limits
 
     if not is_run(model):
         loaded = load(model, provider, threads)
@@ -96,6 +96,8 @@ def evaluate(
         model, all_layers=all_layers, provider=provider, threads=threads
     )
     require_within_limits(opened, n_way, n_shot)
+    if steps:
+        require_steps(opened, preprocessing, model)
     result = evaluate_episodes(
         opened,
         load_dataset(data, preprocessing, classes, rotations, progress=True, cache=cache, skip_bad=skip_bad),

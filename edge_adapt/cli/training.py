@@ -60,12 +60,27 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
     "--method",
-    type=click.Choice(["anil", "maml", "fomaml", "meta-sgd", "reptile", "memory", "classify", "head"]),
+    type=click.Choice(
+        [
+            "anil",
+            "maml",
+            "fomaml",
+            "meta-sgd",
+            "reptile",
+            "protonet",
+            "matching",
+            "siamese",
+            "memory",
+            "classify",
+            "head",
+        ]
+    ),
     default="anil",
     show_default=True,
     help="What to meta-train, as docs/methods.md tells them apart. The inner loop of anil adapts the last layer, that of maml, "
-    "fomaml (first order), meta-sgd (a rate for every weight) and reptile (no query set) all of them. "
-    "memory has none: it writes the support set into an external memory. "
+    "fomaml (first order), meta-sgd (a rate for every weight) and reptile (no query set) all of them. protonet (the nearest "
+    "class mean), matching (cosine attention over the support set) and siamese (a learned distance of two images) take no steps, "
+    "nor does memory, which writes the support set into an external memory. "
     "classify has none: it trains a classifier of all classes, to start episodes from. head learns the last layer's scale and "
     "rates on a backbone that it leaves as it is.",
 )
@@ -140,7 +155,7 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     show_default=f"{N_QUERY}, or what the smallest class leaves",
     help="Query images of a class.",
 )
-@options.steps(None, "5; 20 with head", "Gradient steps of the inner loop.")
+@options.steps(None, "5; 20 with head; none without an inner loop", "Gradient steps of the inner loop.")
 @click.option("--first-order", is_flag=True, help="Take the inner gradients of maml or meta-sgd as constants.")
 @click.option("--per-step-rates", is_flag=True, help="Learn a rate of maml for each tensor and step, as MAML++ does.")
 @click.option(
@@ -233,6 +248,10 @@ def train(
     if recipe and settings["iterations"]:
         raise click.UsageError(
             "--iterations is about one stage, and a recipe has several; give --minutes for all of them."
+        )
+    if recipe and ctx.get_parameter_source("method") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(
+            "--method is about one stage, and a recipe names the method of each; leave one of them out."
         )
     options.require_training("train")
     import torch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_adapt.methods import anil, classify, head_alone, maml, memory, meta_sgd, reptile
+from edge_adapt.methods import anil, classify, head_alone, maml, matching, memory, meta_sgd, protonet, reptile, siamese
 from edge_adapt.methods.method import Method
 
 METHODS: dict[str, Method] = {
@@ -11,6 +11,9 @@ METHODS: dict[str, Method] = {
     "fomaml": maml.FIRST_ORDER,
     "meta-sgd": meta_sgd.METHOD,
     "reptile": reptile.METHOD,
+    "protonet": protonet.METHOD,
+    "matching": matching.METHOD,
+    "siamese": siamese.METHOD,
     "memory": memory.METHOD,
     "classify": classify.METHOD,
     "head": head_alone.METHOD,

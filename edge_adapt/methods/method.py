@@ -28,7 +28,12 @@ ALL_LAYERS = frozenset({"head", "steps", "first_order", "multi_step_loss", "reco
 
 def gradient_head(config: TrainingConfig, feature_size: int) -> Head:
     """The head of the methods that take gradient steps on the device."""
-    return GradientHead(config.head, config.inner_steps, CENTRED_SCALE if config.centred else 0.1)
+    return GradientHead(config.head, config.inner_steps, distance_scale(config))
+
+
+def distance_scale(config: TrainingConfig) -> float:
+    """What makes logits of squared distances between features, before meta-training."""
+    return CENTRED_SCALE if config.centred else 0.1
 
 
 @dataclass(frozen=True)

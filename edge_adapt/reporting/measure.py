@@ -12,6 +12,7 @@ from edge_adapt.runtime.dataset import Episode, ImageDataset, draw_episodes
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
 from edge_adapt.runtime.model import MAX_WAYS
+from edge_adapt.verbs import takes_steps
 
 WAYS, SHOTS, STEPS = (2, 5, 10, 20, 50), (1, 2, 5, 10, 20), (0, 1, 2, 5, 10, 20, 50, 100)
 """What is measured where the data allow it."""
@@ -206,17 +207,15 @@ class StepsCurve:
     cells: dict[tuple[int, int], Evaluation]
 
 
-def takes_steps(subject: Subject) -> bool:
-    """Whether the method has an inner loop: one without gives no losses."""
-    some = np.array([subject.data.starts[0], subject.data.starts[1]])
-    _, losses = subject.model.adapt(subject.features[some], np.arange(2), 2, 1)
-    return len(losses) > 0
+def step_counts(subject: Subject) -> list[int]:
+    """Every number of STEPS and the model's own; none for a method without steps."""
+    some = subject.features[subject.data.starts[:2]]
+    return sorted({*STEPS, subject.default_steps}) if takes_steps(subject.model, some) else []
 
 
 def steps_curve(subject: Subject, n_way: int, shots: Sequence[int], done: Step) -> StepsCurve:
-    """Measure every number of STEPS, and the model's own."""
-    steps = sorted({*STEPS, subject.default_steps}) if takes_steps(subject) else []
-    cells = {}
+    """Measure every one of `step_counts`."""
+    steps, cells = step_counts(subject), {}
     for shot in shots:
         for count in steps:
             cells[shot, count] = subject.accuracy(n_way, shot, count)
@@ -226,8 +225,8 @@ def steps_curve(subject: Subject, n_way: int, shots: Sequence[int], done: Step) 
 
 def steps_work(subject: Subject, n_way: int, shots: Sequence[int]) -> float:
     """The work of `steps_curve`."""
-    steps = {*STEPS, subject.default_steps}
-    return sum(work(subject.episodes_of(n_way), n_way, shot) * sum(1 + count / 10 for count in steps) for shot in shots)
+    steps = sum(1 + count / 10 for count in step_counts(subject))
+    return sum(work(subject.episodes_of(n_way), n_way, shot) * steps for shot in shots)
 
 
 def _numbers(values: Sequence[int]) -> str:
