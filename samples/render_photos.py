@@ -85,7 +85,7 @@ def photo(part: str, role: str, place: str, height: int = HEIGHT, samples: int =
 
 def set_up(part: str, role: str, surface: Surface, random: RandomState) -> tuple[Scene, Phone, NDArray[np.float64]]:
     """Everything about a photo but the light that reaches it: scene, phone, and the colour of the light."""
-    opened = 1.0 if random.uniform() < 0.4 else float(random.uniform())
+    opened = 1.0 if random.uniform() < 0.7 else float(random.uniform())
     points, centre = shape_of(part, opened if part == "hinge" else 1.0)
     rotation, height = at_rest(random, points, centre)
     middle = rotation @ centre

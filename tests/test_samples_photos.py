@@ -156,8 +156,7 @@ def both_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_photos_get_the_model_for_photos_in_colour_and_in_grey() -> None:
     for role in ROLES:
         classes = open_folder(PHOTOS / role).classes.values()
-        for files in classes:
-            assert suggest_model(files) == "photos"
+        assert suggest_model([file for files in classes for file in files]) == "photos"
         grey = [Image.open(io.BytesIO(file.read())).convert("L") for files in classes for file in files]
         assert suggest_model(grey) == "photos"
         # In grey, a black screw on white paper is hard to tell from a drawing of one.

@@ -232,11 +232,12 @@ def hinge(opened: float) -> Distance:
 
 
 ZINC = Material((0.0, 0.0, 0.0), (0.66, 0.67, 0.68), 0.26, wear=0.35, dents=0.03)
-SPRING_STEEL = Material((0.0, 0.0, 0.0), (0.52, 0.52, 0.53), 0.2, wear=0.3, dents=0.02)
-STAINLESS = Material((0.0, 0.0, 0.0), (0.63, 0.61, 0.59), 0.3, wear=0.25, dents=0.02, scratches=0.8)
+RED_PAINT = Material(
+    (0.55, 0.035, 0.02), (0.045, 0.045, 0.045), 0.3, wear=0.25, dents=0.015
+)  # ISO 10243: for heavy loads
+NICKEL = Material((0.0, 0.0, 0.0), (0.66, 0.61, 0.53), 0.24, wear=0.45, dents=0.025, scratches=0.25)
 BRASS = Material((0.01, 0.006, 0.002), (0.86, 0.67, 0.34), 0.24, wear=0.45, dents=0.025, scratches=0.25)
-CAST_BRASS = Material((0.03, 0.02, 0.006), (0.78, 0.58, 0.28), 0.34, wear=0.5, dents=0.06)
-YELLOW_ZINC = Material((0.02, 0.013, 0.003), (0.80, 0.62, 0.30), 0.2, wear=0.5, dents=0.02)
+ORANGE_NYLON = Material((0.72, 0.22, 0.02), (0.045, 0.045, 0.045), 0.34, wear=0.2, dents=0.01)
 BLACK_OXIDE = Material((0.018, 0.018, 0.02), (0.075, 0.075, 0.08), 0.32, wear=0.4, dents=0.02)
 NYLON = Material((0.74, 0.71, 0.62), (0.045, 0.045, 0.045), 0.34, wear=0.2, dents=0.01)
 
@@ -244,9 +245,9 @@ PARTS: Mapping[str, Part] = {
     "cap_screw": Part(cap_screw, (0.5, 0.5, 1.36), BLACK_OXIDE),
     "gear": Part(gear, (1.06, 1.06, 0.46), NYLON),
     "hex_nut": Part(hex_nut, (1.04, 0.92, 0.46), ZINC),
-    "hinge": Part(hinge, (0.98, 0.94, 0.98), STAINLESS),
+    "hinge": Part(hinge, (0.98, 0.94, 0.98), NICKEL),
     "key": Part(key, (1.36, 0.56, 0.1), BRASS),
-    "spring": Part(spring, (0.6, 0.6, 1.22), SPRING_STEEL),
-    "wing_nut": Part(wing_nut, (1.4, 0.52, 0.98), CAST_BRASS),
-    "wood_screw": Part(wood_screw, (0.46, 0.46, 1.54), YELLOW_ZINC),
+    "spring": Part(spring, (0.6, 0.6, 1.22), RED_PAINT),
+    "wing_nut": Part(wing_nut, (1.4, 0.52, 0.98), ORANGE_NYLON),
+    "wood_screw": Part(wood_screw, (0.46, 0.46, 1.54), ZINC),
 }
