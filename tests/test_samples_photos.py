@@ -159,5 +159,5 @@ def test_the_photos_get_the_model_for_photos_in_colour_and_in_grey() -> None:
         assert suggest_model([file for files in classes for file in files]) == "photos"
         grey = [Image.open(io.BytesIO(file.read())).convert("L") for files in classes for file in files]
         assert suggest_model(grey) == "photos"
-        # In grey, a black screw on white paper is hard to tell from a drawing of one.
-        assert sum(map(is_line_drawing, grey)) < 0.15 * len(grey)
+        # In grey, a dark screw on white paper or on brushed steel is hard to tell from a drawing of one.
+        assert sum(map(is_line_drawing, grey)) < 0.2 * len(grey)
