@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -66,6 +68,44 @@ def time_in_turn(
                 seconds[name].append(took / calls)
         order.reverse()
     return seconds
+
+
+def take_orders(step: Callable[[], object], how: str, finish: Callable[[], object] = lambda: None) -> None:
+    """Be a worker: say how it is done, then take a step for each line of standard input, and print the seconds it took.
+
+    Args:
+        step: what is timed; three that do not count go before.
+        how: it is done, in words.
+        finish: waits until a step is over, where `step` returns earlier.
+    """
+    for _ in range(3):
+        step()
+    print(how, flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        step()
+        finish()
+        print(time.perf_counter() - began, flush=True)
+
+
+@contextmanager
+def worker(name: str, *options: str) -> Iterator[tuple[Callable[[], float], str]]:
+    """This script as `--worker NAME`, with its own arguments and more: a step that gives its seconds, and how it is done.
+
+    For training steps: a candidate that tells the C library how to keep memory must not tell it to the others.
+    """
+    command = [sys.executable, sys.argv[0], *sys.argv[1:], "--worker", name, *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        lines, orders = process.stdout, process.stdin
+
+        def step() -> float:
+            orders.write("\n")
+            orders.flush()
+            return float(lines.readline())
+
+        yield step, lines.readline().strip()
+        orders.close()
 
 
 def with_one_thread() -> None:

@@ -24,8 +24,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.measuring import machine, ratio, table
-from benchmarks.workers import take_orders, worker
+from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones import Conv4
 from edge_adapt.episodes import ImageSampler, labels_of
@@ -103,7 +102,8 @@ def with_higher(sampler: ImageSampler, device: torch.device, n_query: int) -> tu
 def work(name: str, device: torch.device, n_query: int) -> None:
     """Be a worker."""
     sampler = ImageSampler(dataset(), device)
-    take_orders(*(ours if name == "ours" else with_higher)(sampler, device, n_query), device)
+    step, how = (ours if name == "ours" else with_higher)(sampler, device, n_query)
+    take_orders(step, how, *([torch.cuda.synchronize] if device.type == "cuda" else []))
 
 
 def compare(device: torch.device, n_query: int) -> list[str]:

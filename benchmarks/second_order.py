@@ -25,9 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.measuring import machine, ratio, table
+from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from benchmarks.meta_training import SIZE, Step, dataset
-from benchmarks.workers import take_orders, worker
 from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones import Conv4
 from edge_adapt.episodes import ImageSampler, labels_of
@@ -160,9 +159,8 @@ def gradient_difference() -> float:
 def work(name: str, device: torch.device, n_shot: int) -> None:
     """Be a worker."""
     sampler = ImageSampler(dataset(), device)
-    take_orders(
-        *(ours(sampler, device, n_shot) if name == "ours" else of_a_peer(name, sampler, device, n_shot)), device
-    )
+    step, how = ours(sampler, device, n_shot) if name == "ours" else of_a_peer(name, sampler, device, n_shot)
+    take_orders(step, how, *([torch.cuda.synchronize] if device.type == "cuda" else []))
 
 
 def compare(device: torch.device, n_shot: int) -> list[str]:

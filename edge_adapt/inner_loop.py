@@ -7,7 +7,7 @@ rates they learn and in what the outer loop makes of the adapted weights: see `e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -131,9 +131,8 @@ class InnerLoop(nn.Module):
             here, rates = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
             return tuple(step_from(*pull(backbone, _without_prefix("backbone.", here), images), here, rates))
 
-        for step in range(steps):
+        for step, rates in enumerate(self._rates(slow, head, unit, steps)):
             images = support[step % len(support)]
-            rates = [self._rate(head, name, step, unit) for name in names]
             if self.recompute:
                 *moved, loss = checkpoint(step_anew, images, *fast.values(), *rates, use_reentrant=True)
             elif step == 0:
@@ -178,17 +177,18 @@ class InnerLoop(nn.Module):
         losses = [state.loss for state in states if state.loss is not None]
         return states[-1].parameters, torch.stack(losses) if losses else support.new_zeros(0)
 
-    def _rate(self, head: GradientHead, name: str, step: int, unit: Tensor) -> Tensor:
-        """The learned inner learning rate of one tensor at one step; the head's are in units of `unit`."""
-        head_rate = unit * head.log_rates[min(step, len(head.log_rates) - 1)].exp()
-        if name == "head.weight":
-            return head_rate
-        if name == "head.bias":
-            return head_rate * head.log_bias_rate.exp()
-        rate: Tensor = self.rates[name.removeprefix("backbone.").replace(".", "/")]
-        if self._kind == "element":
-            return rate
-        return rate[min(step, len(rate) - 1)].exp() if self._kind == "step" else rate.exp()
+    def _rates(self, names: Iterable[str], head: GradientHead, unit: Tensor, steps: int) -> Iterator[list[Tensor]]:
+        """The learned inner learning rate of each tensor, the backbone's by their names and then the head's, step by step.
+
+        Those of the head are in units of `unit`. What does not change from step to step is computed once.
+        """
+        learned = [self.rates[name.replace(".", "/")] for name in names]
+        backbone = learned if self._kind == "element" else [rate.exp() for rate in learned]
+        of_head, bias_rate = unit * head.log_rates.exp(), head.log_bias_rate.exp()
+        for step in range(steps):
+            own = [rate[min(step, len(rate) - 1)] for rate in backbone] if self._kind == "step" else backbone
+            head_rate = of_head[min(step, len(of_head) - 1)]
+            yield [*own, head_rate, head_rate * bias_rate]
 
 
 _PullBack = Callable[[Tensor], HeadState]
