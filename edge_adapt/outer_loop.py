@@ -50,6 +50,9 @@ class Objective(Protocol):
     units: int
     pieces: tuple[int, ...]
 
+    def prepare(self, learner: MetaLearner) -> None:
+        """Compute what no step changes; once, before the first loss, one process after another."""
+
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """The mean loss over `count` newly drawn units (differentiable, scalar) and the share of right answers (scalar).
 
@@ -68,6 +71,9 @@ class Objective(Protocol):
 
 class WithoutState:
     """An objective that has no parameters of its own."""
+
+    def prepare(self, learner: MetaLearner) -> None:
+        """Nothing."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Nothing."""

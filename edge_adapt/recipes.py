@@ -7,6 +7,7 @@ RUN/2-episodes/
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 from torch import nn
 
+from edge_adapt import distributed
 from edge_adapt.methods import METHODS
 from edge_adapt.run import Checkpoint, Device, TrainingConfig, load_checkpoint
 from edge_adapt.runtime.dataset import ImageDataset
@@ -158,6 +160,7 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
+@distributed.joined()
 def train_recipe(
     data: ImageDataset,
     run: str | os.PathLike[str],
@@ -197,10 +200,10 @@ def train_recipe(
     described = plan.describe(recipe, overrides, minutes)
     for config in plan.configurations(overrides, minutes).values():
         require_validation(config, validation)
-    _claim(folder, described, resume)
+    distributed.of_first(lambda: _claim(folder, described, resume))
     reached: Checkpoint | None = None
     for stage, (name, config) in zip(plan.stages, plan.configurations(overrides, minutes).items(), strict=True):
-        previous = load_checkpoint(folder / name) if (folder / name / "checkpoint.pt").exists() else None
+        previous = distributed.of_first(functools.partial(_checkpoint_in, folder / name))
         if previous and is_finished(previous):
             reached = previous
             continue
@@ -221,6 +224,10 @@ def train_recipe(
         )
     assert reached is not None  # a recipe has a stage
     return reached
+
+
+def _checkpoint_in(stage: Path) -> Checkpoint | None:
+    return load_checkpoint(stage) if (stage / "checkpoint.pt").exists() else None
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,15 @@ import time
 from dataclasses import fields, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from edge_adapt import distributed
 from edge_adapt import tuning as tuning_module
-from edge_adapt.backbones.layers import parts_of
 from edge_adapt.episodes import ImageSampler
-from edge_adapt.learner import MetaLearner
 from edge_adapt.methods import METHODS
-from edge_adapt.outer_loop import Objective, TrainingData
+from edge_adapt.outer_loop import TrainingData
+from edge_adapt.outer_step import OuterStep
 from edge_adapt.run import (
     Checkpoint,
     Device,
@@ -25,7 +24,6 @@ from edge_adapt.run import (
     TrainingConfig,
     build_learner,
     choose_device,
-    feature_size,
     load_checkpoint,
     misfit,
     save_checkpoint,
@@ -33,9 +31,10 @@ from edge_adapt.run import (
 )
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import BATCH
 from edge_adapt.runtime.progress import Progress
+from edge_adapt.starting import centre, classified_features, pixel_statistics, start_from
 from edge_adapt.teacher import Teacher
+from edge_adapt.tuning import Tuning
 from edge_adapt.validation import VALIDATIONS, Validation, better, out_of_patience, require_validation
 
 WARM_UP = 100
@@ -47,6 +46,7 @@ RECORDS = 100
 CHECKPOINT_SECONDS = 60.0
 
 
+@distributed.joined()
 def train(
     data: ImageDataset,
     run: str | os.PathLike[str],
@@ -66,7 +66,8 @@ def train(
     """Meta-train a model and leave it in the folder `run`.
 
     With `config.iterations`, on a CPU with the same number of threads, a run that was interrupted and resumed gives the very
-    weights of one that was not: each outer step draws from a generator seeded with its own number.
+    weights of one that was not: what an outer step draws follows from its number; see `edge_adapt.outer_step`. So the processes
+    that `torchrun` starts, of which each calls this function, give the weights of one process up to the rounding of sums.
 
     Args:
         data: the training classes.
@@ -86,9 +87,10 @@ def train(
 
     Raises:
         DataError: the classes or images do not suffice for the episodes.
-        EdgeAdaptError: `run` holds another run, the configuration does not fit, or the loss is no longer finite.
+        EdgeAdaptError: `run` holds another run, the configuration does not fit, the loss is no longer finite, memory does not
+            suffice for a single episode, or another process ended.
     """
-    folder, place = Path(run), choose_device(device)
+    folder, place = Path(run), distributed.place(choose_device(device))
     if backbone is not None:
         config = replace(config, backbone="custom")
     # The head alone learns from episodes of many kinds, those that the data has the images for.
@@ -101,23 +103,22 @@ def train(
         raise EdgeAdaptError(f"a teacher is for the method classify, and this is {config.method}; leave it out.")
     require_validation(config, validation)
     measured = Validation(validation, config, place) if validation is not None else None
-    previous = _previous(folder, config, resume, measured)
+    previous = distributed.of_first(lambda: _previous(folder, config, resume, measured))
     if place.type == "cpu":
         tuning_module.keep_freed_memory()
     torch.manual_seed(config.seed)
-    learner = build_learner(config, *_pixel_statistics(data), backbone).to(place)
+    learner = build_learner(config, *pixel_statistics(data), backbone).to(place)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(place)
     drawing = TrainingData(
         ImageSampler(data, place),
         generator,
-        _classified_features(learner.embedding.backbone, config),
+        classified_features(learner.embedding.backbone, config),
         Teacher(teacher, place) if teacher else None,
     )
     objective = METHODS[config.method].objective(config, drawing)
     optimizer = objective.optimizer(learner, config.learning_rate)
-    if piece and objective.units % piece:
-        raise EdgeAdaptError(f"a piece of {piece} does not divide the {objective.units} of an outer step.")
+    _require_piece(piece, objective.units)
     if previous:
         try:
             learner.load_state_dict(dict(previous.learner))
@@ -125,14 +126,20 @@ def train(
             optimizer.load_state_dict(dict(previous.optimizer))
         except (RuntimeError, ValueError) as error:
             raise misfit(folder, config, backbone) from error
-        tuning = previous.tuning
-    else:
-        if initial:
-            kinds = {METHODS[name].head for name in (config.method, initial.config.method)}
-            _start_from(learner, objective, initial, config.method == "head" or len(kinds) > 1)
-        elif config.method != "classify":
-            _centre(learner, data, place)
-        tuning = tuning_module.choose(learner, place, objective, piece, bf16)
+    elif initial:
+        kinds = {METHODS[name].head for name in (config.method, initial.config.method)}
+        start_from(learner, objective, initial, config.method == "head" or len(kinds) > 1)
+    elif config.method != "classify":
+        centre(learner, data, place)
+    distributed.copy_from_first([*learner.state_dict().values(), *objective.state_dict().values()])
+    with distributed.first_alone():
+        objective.prepare(learner)
+    processes = distributed.processes()
+    if previous:
+        tuning = tuning_module.shared(previous.tuning, objective.units, processes)
+    else:  # all measure at once, as they will compute
+        fastest = tuning_module.choose(learner, place, objective, piece, bf16, processes)
+        tuning = distributed.of_first(lambda: fastest)
     records = list(previous.records) if previous else []
     window = list(previous.window) if previous else []
     best = previous.best if previous else None
@@ -163,41 +170,46 @@ def train(
             best,
             measured.description if measured else "",
         )
-        save_checkpoint(folder, state)
+        if distributed.is_first():
+            save_checkpoint(folder, state)
         return state
 
-    folder.mkdir(parents=True, exist_ok=True)
-    save_sample(folder, validation or data)
+    def spent() -> float:
+        if config.iterations is not None:
+            return _fraction(config, iteration, 0)
+        return distributed.of_first(lambda: _fraction(config, iteration, seconds_before + time.monotonic() - began))
+
+    def measure(validation: Validation) -> float:
+        return distributed.of_first(lambda: validation.accuracy(learner, tuning))
+
+    if distributed.is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        save_sample(folder, validation or data)
     stopping = out_of_patience(config.patience, records)
-    fraction = _fraction(config, iteration, seconds_before)
+    fraction = distributed.of_first(lambda: _fraction(config, iteration, seconds_before))
+    step = OuterStep(learner, objective, optimizer, generator, config.seed)
     total = float(config.iterations or (config.minutes or 0) * 60)
     unit = "steps" if config.iterations else ""
-    with Progress("meta-training", total, unit, show=progress, done=total * fraction) as bar:
+    with Progress("meta-training", total, unit, show=progress and distributed.is_first(), done=total * fraction) as bar:
         learner.train()
         while fraction < 1 and not stopping:
             for group in optimizer.param_groups:
                 group["lr"] = (
                     config.learning_rate * min(1.0, (iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * fraction)) / 2
                 )
-            generator.manual_seed(_seed_of_step(config.seed, iteration))
-            torch.manual_seed(_seed_of_step(config.seed, iteration) ^ 1 << 31)  # of dropout, where a backbone has it
-            optimizer.zero_grad()
-            loss_sum, accuracy_sum, pieces = 0.0, 0.0, objective.units // tuning.piece
-            for _ in range(pieces):
-                with tuning.autocast(place):
-                    loss, accuracy = objective.loss(learner, tuning.piece, fraction)
-                (loss / pieces).backward()  # type: ignore[no-untyped-call]
-                loss_sum, accuracy_sum = loss_sum + loss.item() / pieces, accuracy_sum + accuracy.item() / pieces
-            if not math.isfinite(loss_sum):
-                raise diverged(f"the loss is {loss_sum}", iteration + 1)
+            while (figures := step.compute(iteration, tuning, fraction)) is None:
+                tuning = _with_less_memory(tuning, objective.units, config, bar)
+            loss, accuracy = figures
+            if not math.isfinite(loss):
+                raise diverged(f"the loss is {loss}", iteration + 1)
             optimizer.step()
             iteration += 1
-            window.append((loss_sum, accuracy_sum))
-            before, fraction = fraction, _fraction(config, iteration, seconds_before + time.monotonic() - began)
-            bar.advance(total * (fraction - before), f"loss {loss_sum:.3f}")
+            window.append((loss, accuracy))
+            before, fraction = fraction, spent()
+            bar.advance(total * (fraction - before), f"loss {loss:.3f}")
             measuring = measured is not None and _due(VALIDATIONS, before, fraction)
             if measuring or _due(RECORDS, before, fraction):
-                accuracy_now = measured.accuracy(learner, tuning) if measured and measuring else None
+                accuracy_now = measure(measured) if measured and measuring else None
                 means = [sum(column) / len(window) for column in zip(*window, strict=True)]
                 records.append(
                     Record(iteration, seconds_before + time.monotonic() - began, means[0], means[1], accuracy_now)
@@ -206,13 +218,13 @@ def train(
                 if accuracy_now is not None and METHODS[config.method].keeps_best:
                     best = better(best, iteration, accuracy_now, learner)
                 stopping = out_of_patience(config.patience, records)
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if distributed.is_first() and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 checkpoint()
                 saved = time.monotonic()
     if config.method == "classify":
-        _centre(learner, data, place)
+        centre(learner, data, place)
         if measured and records and records[-1].iteration == iteration:  # only now are the features those that export
-            records[-1] = replace(records[-1], validation=measured.accuracy(learner, tuning))
+            records[-1] = replace(records[-1], validation=measure(measured))
     return checkpoint()
 
 
@@ -265,17 +277,35 @@ def _require(data: ImageDataset, config: TrainingConfig, n_way: int, per_class: 
         )
 
 
-def _classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
-    """How many features a classifier of the training classes looks at: those of the backbone's first part.
+def _require_piece(piece: int | None, units: int) -> None:
+    """Raise unless a piece that the user chose divides an outer step, and leaves something to each process."""
+    if piece is None:
+        return
+    if units % piece:
+        raise EdgeAdaptError(f"a piece of {piece} does not divide the {units} of an outer step.")
+    processes = distributed.processes()
+    largest = tuning_module.largest_piece(units, processes)
+    if piece > largest:
+        raise EdgeAdaptError(
+            f"pieces of {piece} do not give each of the {processes} processes one of the {units} of an outer step; "
+            f"choose {largest} or less, or a larger --meta-batch."
+        )
 
-    Looking at all of them cost 5 points on new classes after 6 epochs: what lower layers see then names the training classes.
-    """
-    return parts_of(backbone, feature_size(backbone, config.preprocessing))[0].size
 
-
-def _seed_of_step(seed: int, iteration: int) -> int:
-    """32 bits, since PyTorch on the CPU drops the rest; multiples of the golden ratio keep the runs of two seeds apart."""
-    return (seed * 0x9E3779B1 + iteration) % (1 << 32)
+def _with_less_memory(tuning: Tuning, units: int, config: TrainingConfig, bar: Progress) -> Tuning:
+    """With a smaller piece, and a line about it; EdgeAdaptError where there is none."""
+    smaller, classifies = tuning_module.smaller(tuning, units), config.method == "classify"
+    if smaller is None:
+        remedy = "--image-size" if classifies else "--way, --shot or --query"
+        if "recompute" in METHODS[config.method].options and not config.recompute:
+            remedy += ", or take --recompute"
+        raise EdgeAdaptError(
+            f"memory does not suffice for a single {'image' if classifies else 'episode'}; choose a smaller {remedy}."
+        )
+    if distributed.is_first():
+        what = "images" if classifies else "episodes"
+        bar.say(f"memory does not suffice for {tuning.piece} {what} at once; going on with {smaller.piece}")
+    return smaller
 
 
 def _due(times: int, before: float, fraction: float) -> bool:
@@ -288,65 +318,3 @@ def _fraction(config: TrainingConfig, iteration: int, seconds: float) -> float:
     if config.iterations is not None:
         return min(1.0, iteration / config.iterations)
     return min(1.0, seconds / (60 * (config.minutes or 0)))
-
-
-def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel in 0..1, float32 [C] each, over up to ten thousand images."""
-    sample = data.images[:: max(1, len(data.images) // 10_000)]
-    total = np.zeros(sample.shape[-1])
-    squares = np.zeros(sample.shape[-1])
-    for image in sample:  # one at a time: as floats they would take many times their memory
-        pixels = image / 255
-        total += pixels.sum(axis=(0, 1))
-        squares += (pixels**2).sum(axis=(0, 1))
-    count = sample[..., 0].size
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    if std.max() < 1e-6:
-        raise DataError(f"{data.source}: all images are the same flat colour, and nothing can be learned from them.")
-    # One channel may be flat where another is not.
-    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
-
-
-def _start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint, new_head: bool) -> None:
-    """Take over the weights of another run, and those of its classifier where it has one for the same classes.
-
-    A head that is learned anew takes the embedding alone: it is of another kind, or may have another number of steps.
-    """
-    state = dict(initial.exported.learner)
-    if new_head:
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-        state |= {f"head.{name}": tensor for name, tensor in learner.head.state_dict().items()}
-    try:
-        learner.load_state_dict(state)
-    except RuntimeError as error:
-        raise EdgeAdaptError(
-            f"the weights to start from are of the backbone {initial.config.backbone!r} with other settings; "
-            "train with the same backbone, head, steps and image channels."
-        ) from error
-    own = objective.state_dict()
-    if own and {name: tensor.shape for name, tensor in own.items()} == {
-        name: tensor.shape for name, tensor in initial.objective.items()
-    }:
-        objective.load_state_dict(initial.objective)
-
-
-@torch.no_grad()
-def _centre(learner: MetaLearner, data: ImageDataset, device: torch.device) -> None:
-    """Set the mean and the scale that centred features have, from up to ten thousand training images."""
-    centring = learner.embedding.centring
-    if centring is None:
-        return
-    learner.eval()
-    sample = data.images[:: max(1, len(data.images) // 10_000)]
-    total = torch.zeros_like(centring.mean, dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    for start in range(0, len(sample), BATCH):
-        images = torch.from_numpy(np.ascontiguousarray(sample[start : start + BATCH])).to(device)
-        features = learner.embedding.backbone(learner.embedding.normalize(images)).double()
-        total += features.sum(0)
-        squares += features.square().sum(0)
-    mean = total / len(sample)
-    variance = (squares / len(sample) - mean.square()).clamp(min=0)
-    centring.fit(mean, variance, parts_of(learner.embedding.backbone, len(mean)))
-    learner.train()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
+import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from edge_adapt.outer_loop import Objective
 
 _ROUNDS = 4
+
+_TOO_LITTLE_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "could not create a primitive",  # of oneDNN, which has no room for its code
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""What PyTorch says of it where it raises a RuntimeError."""
 
 
 @dataclass(frozen=True)
@@ -47,46 +57,99 @@ def choose(
     objective: Objective,
     piece: int | None = None,
     bf16: bool | None = None,
+    processes: int = 1,
 ) -> Tuning:
-    """Time forward and backward over pieces of several sizes in float32 and bfloat16; take the fastest per episode (or image).
+    """Time forward and backward over pieces of several sizes in float32 and bfloat16; take what makes the fastest outer step.
 
-    The candidates are timed in turn, round after round, so that a moment at which the machine is busy slows them all.
+    The candidates are timed in turn, round after round, so that a moment at which the machine is busy slows them all. Those that
+    memory does not suffice for are out.
 
     Args:
         learner: the model; a copy is timed, so that its running statistics stay as they are.
         device: where it trains.
         objective: what is to be trained; every piece divides its outer step.
         piece, bf16: what is decided already.
+        processes: how many share the pieces of an outer step; each has a piece at least, where there are episodes (or images)
+            enough.
     """
+    units = objective.units
     if device.type == "cuda":
         # Older GPUs emulate bfloat16, slowly.
         in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Tuning(piece or objective.units, in_hardware if bf16 is None else bf16)
-    pieces = (
-        [piece] if piece else [size for size in objective.pieces if objective.units % size == 0] or [objective.units]
-    )
+        return Tuning(piece or largest_piece(units, processes), in_hardware if bf16 is None else bf16)
+    largest = largest_piece(units, processes)
+    sizes = [size for size in objective.pieces if size <= largest and units % size == 0] or [largest]
+    pieces = [piece] if piece else sizes
     precisions = (False, True) if bf16 is None else (bf16,)
     seconds = {Tuning(size, precision): float("inf") for size in pieces for precision in precisions}
+    smallest = next(iter(seconds))
     if len(seconds) == 1:
-        return next(iter(seconds))
+        return smallest
     trial = copy.deepcopy(learner)
     for trial_round in range(_ROUNDS + 1):
         for tuning in list(seconds):
             spent = _seconds_per_unit(trial, tuning, device, objective)
-            if trial_round:  # the first builds kernels
-                seconds[tuning] = min(seconds[tuning], spent)
+            if spent is None:
+                del seconds[tuning]
+            elif trial_round:  # the first builds kernels
+                seconds[tuning] = min(seconds[tuning], spent * busiest(units, tuning.piece, processes))
+        if not seconds:
+            return smaller(smallest, units) or smallest
         if trial_round == 1:
             hopeless = 1.5 * min(seconds.values())
             seconds = {tuning: spent for tuning, spent in seconds.items() if spent <= hopeless}
     return min(seconds, key=seconds.__getitem__)
 
 
-def _seconds_per_unit(learner: MetaLearner, tuning: Tuning, device: torch.device, objective: Objective) -> float:
+def smaller(tuning: Tuning, units: int) -> Tuning | None:
+    """With the piece halved, or what below that divides the outer step; None where it is one episode (or image) already."""
+    sizes = [size for size in range(1, tuning.piece // 2 + 1) if units % size == 0]
+    return replace(tuning, piece=sizes[-1]) if sizes else None
+
+
+def shared(tuning: Tuning, units: int, processes: int) -> Tuning:
+    """With a piece that is smaller where a run goes on with more processes than an outer step has pieces."""
+    return replace(tuning, piece=min(tuning.piece, largest_piece(units, processes)))
+
+
+def largest_piece(units: int, processes: int) -> int:
+    """The largest piece that leaves one to each process, or where there are more processes than episodes, a piece of one."""
+    return max(size for size in range(1, units + 1) if units % size == 0 and units // size >= min(processes, units))
+
+
+def busiest(units: int, piece: int, processes: int) -> int:
+    """How many episodes (or images) of an outer step the process with the most of its pieces computes."""
+    return math.ceil(units // piece / processes) * piece
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice, on a GPU or a CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _TOO_LITTLE_MEMORY)
+
+
+def _seconds_per_unit(learner: MetaLearner, tuning: Tuning, device: torch.device, objective: Objective) -> float | None:
+    """None where memory does not suffice."""
     began = time.perf_counter()
-    with tuning.autocast(device):
-        loss, _ = objective.loss(learner, tuning.piece)
-    loss.backward()  # type: ignore[no-untyped-call]
+    try:
+        with tuning.autocast(device):
+            loss, _ = objective.loss(learner, tuning.piece)
+        loss.backward()  # type: ignore[no-untyped-call]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
     return (time.perf_counter() - began) / tuning.piece
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Return what was kept of freed memory to the system, since what was too little may be used otherwise now."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_freed_memory() -> None:

@@ -58,6 +58,10 @@ class Progress:
         else:
             self._print_line(note)
 
+    def say(self, line: str) -> None:
+        """Print a line of its own, whether the bar is shown or not."""
+        say("\r\x1b[K" * self._terminal + line)
+
     def _figures(self, note: str) -> str:
         seconds = max(time.monotonic() - self._began, 1e-9)
         rate = (self._done - self._start) / seconds

@@ -242,6 +242,7 @@ def train(
 
     DATA is a folder or a zip; a class is any folder in it that directly holds images. RUN is a folder that holds, afterwards, the
     checkpoint, the settings, metrics.csv and a picture of the training curve. A run that was stopped goes on with --resume.
+    Several GPUs or machines share a training that starts with: torchrun --nproc-per-node N -m edge_adapt train ...
     """
     if settings["iterations"] and settings["minutes"]:
         raise click.UsageError("--iterations and --minutes exclude each other.")
@@ -254,52 +255,98 @@ def train(
             "--method is about one stage, and a recipe names the method of each; leave one of them out."
         )
     options.require_training("train")
-    import torch
-
-    from edge_adapt.run import load_checkpoint
-
     chosen = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if show:
         _show(recipe, {name: settings[name] for name in chosen}, teacher is not None)
         return
     if data is None or run is None:
         raise click.UsageError("DATA and --output are needed to train: what to learn from, and the folder to write.")
+    from edge_adapt import distributed
+
+    with distributed.joined(), distributed.in_one_voice():
+        _train(
+            data,
+            run,
+            recipe,
+            settings,
+            chosen,
+            teacher=teacher,
+            classes=classes,
+            val_classes=val_classes,
+            cache=cache,
+            skip_bad=skip_bad,
+            threads=threads,
+            device=device,
+            resume=resume,
+            piece=piece,
+            bf16=bf16,
+        )
+
+
+def _train(
+    data: str,
+    run: str,
+    recipe: str | None,
+    settings: Mapping[str, Any],
+    chosen: Set[str],
+    *,
+    teacher: str | None,
+    classes: tuple[str, ...],
+    val_classes: tuple[str, ...],
+    cache: str | None,
+    skip_bad: bool,
+    threads: int | None,
+    resume: bool,
+    **arguments: Any,
+) -> None:
+    """One process of the training; `arguments` are those of `edge_adapt.training.train`. Only the first process speaks."""
+    import torch
+
+    from edge_adapt import distributed
+    from edge_adapt.run import load_checkpoint
+    from edge_adapt.tuning import is_out_of_memory
+
     if threads:
         torch.set_num_threads(threads)
-    plan = _plan(run, recipe, resume, settings, chosen)
-    training, validation = _load(data, classes, val_classes, plan.config, cache, skip_bad)
+    plan = distributed.of_first(lambda: _plan(run, recipe, resume, settings, chosen))
+    with distributed.first_alone():
+        training, validation = _load(data, classes, val_classes, plan.config, cache, skip_bad, distributed.is_first())
     if plan.n_query_is_free:
         left = int(training.counts.min()) - plan.config.n_shot
         plan.config = replace(plan.config, n_query=max(1, min(N_QUERY, left)))
     trained_on = describe_data(data, classes, training, plan.config.rotations)
     if plan.previous and plan.previous.trained_on != trained_on:
         raise DataError(f"{run} was trained on other data ({plan.previous.trained_on}); resume with the same.")
-    for what, dataset in (("training", training), ("validation", validation)):
-        if dataset:
-            classes_and_images = options.plural(len(dataset.class_names), "class", "classes")
-            click.echo(f"{what}: {classes_and_images}, {options.plural(len(dataset.images), 'image')}")
+    if distributed.is_first():
+        _print_data(training, validation)
     try:
         checkpoint = plan.train(
             training,
             run,
             validation=validation,
-            device=device,
             resume=resume,
-            piece=piece,
-            bf16=bf16,
             trained_on=trained_on,
             teacher=load_checkpoint(teacher) if teacher else None,
             progress=True,
+            **arguments,
         )
-    except torch.OutOfMemoryError as error:
-        raise EdgeAdaptError(
-            "the GPU has too little memory for this; choose a smaller --meta-batch or --way."
-        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EdgeAdaptError("there is too little memory for this model and data; choose smaller ones.") from error
     except KeyboardInterrupt:
-        if any(Path(run).glob("**/checkpoint.pt")):
+        if distributed.is_first() and any(Path(run).glob("**/checkpoint.pt")):
             click.echo(f"\n{run} keeps its last checkpoint; the same command with --resume goes on.", err=True)
         raise
-    _print_outcome(run, checkpoint, plan.previous)
+    if distributed.is_first():
+        _print_outcome(run, checkpoint, plan.previous)
+
+
+def _print_data(training: ImageDataset, validation: ImageDataset | None) -> None:
+    for what, dataset in (("training", training), ("validation", validation)):
+        if dataset:
+            classes_and_images = options.plural(len(dataset.class_names), "class", "classes")
+            click.echo(f"{what}: {classes_and_images}, {options.plural(len(dataset.images), 'image')}")
 
 
 @dataclass
@@ -405,13 +452,14 @@ def _load(
     config: TrainingConfig,
     cache: str | None,
     skip_bad: bool,
+    progress: bool,
 ) -> tuple[ImageDataset, ImageDataset | None]:
     """The training and the validation classes."""
     from edge_adapt.runtime.dataset import load_dataset
 
     def load(listings: tuple[str, ...]) -> ImageDataset:
         return load_dataset(
-            data, config.preprocessing, listings, config.rotations, progress=True, cache=cache, skip_bad=skip_bad
+            data, config.preprocessing, listings, config.rotations, progress=progress, cache=cache, skip_bad=skip_bad
         )
 
     training = load(classes)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_adapt.augmentation import augment
+from edge_adapt.head import at_least_float32
 from edge_adapt.learner import MetaLearner
 from edge_adapt.methods.method import Method
 from edge_adapt.outer_loop import TrainingData
@@ -47,9 +48,9 @@ class CosineClassifier(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """float [B, D], D of `feature_size` or more, to float32 [B, n_classes]."""
+        """float [B, D], D of `feature_size` or more, to [B, n_classes], float32 under autocast too."""
         with torch.autocast(features.device.type, enabled=False):
-            seen = features[:, : self.weight.shape[1]].to(torch.float32)
+            seen = at_least_float32(features[:, : self.weight.shape[1]])
             cosines = functional.normalize(seen, dim=1) @ functional.normalize(self.weight, dim=1).T
             return self.log_scale.exp() * cosines
 
@@ -82,6 +83,9 @@ class Classification(nn.Module):
                 f"the teacher knows {len(data.teacher.classifier.weight)} classes and there are {data.sampler.n_classes} to "
                 "learn; take one that was trained on the same."
             )
+
+    def prepare(self, learner: MetaLearner) -> None:
+        """Nothing."""
 
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """Smoothed cross-entropy in nats over `count` images (differentiable, scalar) and the share of right answers (scalar)."""

@@ -129,7 +129,7 @@ def head_optimizer(head: GradientHead, learning_rate: float) -> torch.optim.Opti
 class HeadAlone(WithoutState):
     """The objective of `method="head"`, for the one training loop: see `edge_adapt.outer_loop.Objective`.
 
-    The features are computed when the first loss is asked for, from then on the backbone is not run any more.
+    The features are computed by `prepare`, from then on the backbone is not run any more.
 
     Args:
         config: steps of the inner loop, and how many episodes an outer step takes.
@@ -140,13 +140,14 @@ class HeadAlone(WithoutState):
         self.units = config.meta_batch
         self.pieces: tuple[int, ...] = (config.meta_batch,)
         self._data, self._steps, self._generator = data.sampler.dataset, config.inner_steps, data.generator
-        self._features: FrozenFeatures | None = None
+
+    def prepare(self, learner: MetaLearner) -> None:
+        """Compute the features, or find them in the cache."""
+        self._features = _frozen_features(learner, self._data, self._generator.device)
 
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """See `head_loss`."""
         head = _gradient_head(learner)
-        if self._features is None:
-            self._features = _frozen_features(learner, self._data, self._generator.device)
         parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
         with _one_thread():
             loss, accuracy = head_loss(head, self._features, count, self._steps, self._generator)

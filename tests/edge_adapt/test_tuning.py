@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from edge_adapt import tuning
@@ -32,6 +34,8 @@ class Noise:
 
     def __init__(self, units: int) -> None:
         self.units = units
+
+    def prepare(self, learner: MetaLearner) -> None: ...
 
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         images = torch.randint(0, 256, (count * 3, 2, 2, 1), dtype=torch.uint8)
@@ -95,6 +99,63 @@ def test_what_is_decided_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> Non
     tried.clear()
     tuning.choose(learner_with_batch_norm(), CPU, Noise(4), bf16=False)
     assert tried == {Tuning(1, False), Tuning(2, False), Tuning(4, False)}
+
+
+@pytest.mark.parametrize(
+    ("largest", "chosen"), [(8, {1, 2, 4, 8}), (2, {1, 2}), (1, {1})], ids=["all", "some", "the smallest"]
+)
+def test_a_piece_that_memory_does_not_suffice_for_is_out(
+    largest: int, chosen: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = Noise(8)
+    loss = objective.loss
+
+    def scarce(learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
+        if count > largest:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
+        return loss(learner, count)
+
+    monkeypatch.setattr(objective, "loss", scarce)
+    assert tuning.choose(learner_with_batch_norm(), CPU, objective).piece in chosen
+
+
+def test_where_memory_suffices_for_none_the_outer_step_gets_a_smaller_one_to_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tuning, "_seconds_per_unit", lambda *_: None)
+    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(8), piece=4).piece == 2
+    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(8)).piece == 1
+
+
+def test_the_process_with_the_most_pieces_decides_what_is_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {1: 1.2, 2: 1.0, 4: 0.9}
+    monkeypatch.setattr(tuning, "_seconds_per_unit", lambda learner, tuning, *_: seconds[tuning.piece])
+
+    def chosen(units: int, processes: int) -> int:
+        return tuning.choose(learner_with_batch_norm(), CPU, Noise(units), bf16=False, processes=processes).piece
+
+    assert (chosen(4, 1), chosen(4, 2), chosen(4, 4)) == (4, 2, 1)
+    assert (chosen(6, 1), chosen(6, 2)) == (2, 1)  # three pieces of two would leave one process with four of the six
+
+
+@given(st.integers(1, 500), st.integers(1, 40), st.data())
+def test_pieces_divide_an_outer_step_and_leave_one_to_each_process(
+    units: int, processes: int, data: st.DataObject
+) -> None:
+    divisors = [size for size in range(1, units + 1) if units % size == 0]
+    fitting = [size for size in divisors if units // size >= min(processes, units)]
+    assert tuning.largest_piece(units, processes) == max(fitting)
+    piece = data.draw(st.sampled_from(divisors))
+    shared = tuning.shared(Tuning(piece, True), units, processes)
+    assert shared == (Tuning(piece, True) if piece in fitting else Tuning(max(fitting), True))
+    dealt = [len(range(rank, units // piece, processes)) * piece for rank in range(processes)]
+    assert sum(dealt) == units and max(dealt) == tuning.busiest(units, piece, processes)
+    smaller = tuning.smaller(Tuning(piece, False), units)
+    assert (
+        smaller is None
+        if piece == 1
+        else smaller is not None and smaller.piece in divisors and smaller.piece <= piece / 2
+    )
 
 
 def test_tuning_leaves_no_trace_on_the_learner() -> None:

@@ -1,0 +1,85 @@
+"""What training starts from: statistics of the pixels, weights of another run, the centre of the features."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edge_adapt.backbones.layers import parts_of
+from edge_adapt.learner import MetaLearner
+from edge_adapt.outer_loop import Objective
+from edge_adapt.run import Checkpoint, TrainingConfig, feature_size
+from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
+from edge_adapt.runtime.evaluation import BATCH
+
+
+def classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
+    """How many features a classifier of the training classes looks at: those of the backbone's first part.
+
+    Looking at all of them cost 5 points on new classes after 6 epochs: what lower layers see then names the training classes.
+    """
+    return parts_of(backbone, feature_size(backbone, config.preprocessing))[0].size
+
+
+def pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel in 0..1, float32 [C] each, over up to ten thousand images."""
+    sample = data.images[:: max(1, len(data.images) // 10_000)]
+    total = np.zeros(sample.shape[-1])
+    squares = np.zeros(sample.shape[-1])
+    for image in sample:  # one at a time: as floats they would take many times their memory
+        pixels = image / 255
+        total += pixels.sum(axis=(0, 1))
+        squares += (pixels**2).sum(axis=(0, 1))
+    count = sample[..., 0].size
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    if std.max() < 1e-6:
+        raise DataError(f"{data.source}: all images are the same flat colour, and nothing can be learned from them.")
+    # One channel may be flat where another is not.
+    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
+
+
+def start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint, new_head: bool) -> None:
+    """Take over the weights of another run, and those of its classifier where it has one for the same classes.
+
+    A head that is learned anew takes the embedding alone: it is of another kind, or may have another number of steps.
+    """
+    state = dict(initial.exported.learner)
+    if new_head:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+        state |= {f"head.{name}": tensor for name, tensor in learner.head.state_dict().items()}
+    try:
+        learner.load_state_dict(state)
+    except RuntimeError as error:
+        raise EdgeAdaptError(
+            f"the weights to start from are of the backbone {initial.config.backbone!r} with other settings; "
+            "train with the same backbone, head, steps and image channels."
+        ) from error
+    own = objective.state_dict()
+    if own and {name: tensor.shape for name, tensor in own.items()} == {
+        name: tensor.shape for name, tensor in initial.objective.items()
+    }:
+        objective.load_state_dict(initial.objective)
+
+
+@torch.no_grad()
+def centre(learner: MetaLearner, data: ImageDataset, device: torch.device) -> None:
+    """Set the mean and the scale that centred features have, from up to ten thousand training images."""
+    centring = learner.embedding.centring
+    if centring is None:
+        return
+    learner.eval()
+    sample = data.images[:: max(1, len(data.images) // 10_000)]
+    total = torch.zeros_like(centring.mean, dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    for start in range(0, len(sample), BATCH):
+        images = torch.from_numpy(np.ascontiguousarray(sample[start : start + BATCH])).to(device)
+        features = learner.embedding.backbone(learner.embedding.normalize(images)).double()
+        total += features.sum(0)
+        squares += features.square().sum(0)
+    mean = total / len(sample)
+    variance = (squares / len(sample) - mean.square()).clamp(min=0)
+    centring.fit(mean, variance, parts_of(learner.embedding.backbone, len(mean)))
+    learner.train()

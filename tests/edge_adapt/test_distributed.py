@@ -1,0 +1,170 @@
+"""Several processes: they train what one does, only the first writes, and the end of one is the end of all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from edge_adapt import distributed
+from edge_adapt import run as run_module
+from edge_adapt.distributed import ENDED
+from edge_adapt.run import load_checkpoint
+from edge_adapt.runtime.errors import EdgeAdaptError
+from tests.command_line import edge_adapt, succeeded
+from tests.gratings import write_images
+from tests.several_processes import COMMAND, DATA, LOST_AT, train_in_float64
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available() or not hasattr(signal, "SIGKILL"),
+    reason="needs Gloo, and SIGKILL",
+)
+
+
+def torchrun(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Two processes of a module."""
+    root = Path(__file__).parents[2]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*launcher, *map(str, command)], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+class Launch:
+    """What two processes did that torchrun started: their notes, what they said, and the folder of their runs."""
+
+    def __init__(self, folder: Path) -> None:
+        write_images(folder / "images", DATA)
+        self.ended = torchrun("tests.several_processes", folder)
+        self.folder = folder
+        notes = [folder / f"{rank}.json" for rank in (0, 1)]
+        assert all(path.exists() for path in notes), self.ended.stderr
+        self.first, self.second = (json.loads(path.read_text()) for path in notes)
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
+    return Launch(tmp_path_factory.mktemp("launch"))
+
+
+@pytest.mark.parametrize("method", ["anil", "classify"])
+def test_two_processes_train_what_one_does(
+    method: str, launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_curve", lambda checkpoint: b"")
+    one, two = train_in_float64(tmp_path / "run", method), load_checkpoint(launch.folder / method)
+    assert any(name.endswith("running_var") for name in one.learner)
+    assert (one.best is None) == (two.best is None) == (method == "classify")
+    for state, found in ((one.learner, two.learner), (one.exported.learner, two.exported.learner)):
+        assert list(state) == list(found)
+        for name, expected in state.items():
+            assert (found[name] - expected).abs().max() <= 1e-8, name
+    moved = one.learner["embedding.backbone.layers.1.running_mean"].abs().max()
+    assert moved > 1e-3
+    for ours, theirs in zip(one.records, two.records, strict=True):
+        assert (ours.loss, ours.accuracy, ours.validation) == pytest.approx(
+            (theirs.loss, theirs.accuracy, theirs.validation), abs=1e-8
+        )
+    assert list(one.optimizer["state"]) == list(two.optimizer["state"])  # nothing for what no gradient reaches
+
+
+def test_both_processes_hold_the_same_weights_and_figures(launch: Launch) -> None:
+    for what in ("anil", "classify", "validation"):
+        assert launch.first[what] == launch.second[what]
+    assert any(value is not None for value in launch.first["validation"])
+
+
+def test_only_the_first_process_writes(launch: Launch) -> None:
+    assert set(launch.first["saved"]) == {"anil", "classify", "minutes", "nan", "halved", "1-classify", "2-episodes"}
+    assert launch.second["saved"] == []
+
+
+def test_a_budget_in_minutes_ends_at_the_same_step(launch: Launch) -> None:
+    assert launch.first["minutes"] == launch.second["minutes"] >= 1
+
+
+def test_a_loss_that_is_not_finite_in_one_process_stops_both(launch: Launch) -> None:
+    assert launch.first["nan"] == launch.second["nan"]
+    assert "the loss is nan at outer step 4" in launch.first["nan"]
+    assert load_checkpoint(launch.folder / "nan").iteration == 3
+
+
+def test_memory_that_does_not_suffice_one_process_halves_the_piece_of_both(launch: Launch) -> None:
+    assert launch.first["halved"] == launch.second["halved"] == 2
+    assert load_checkpoint(launch.folder / "halved").tuning.piece == 2
+    line = "memory does not suffice for 4 episodes at once; going on with 2"
+    assert launch.ended.stderr.splitlines().count(line) == 1
+
+
+def test_what_the_first_process_refuses_all_refuse(launch: Launch) -> None:
+    assert launch.first["again"] == launch.second["again"]
+    assert "holds a run already" in launch.second["again"]
+    assert launch.first["idle"] == launch.second["idle"]
+    assert "pieces of 8 do not give each of the 2 processes one of the 8 of an outer step" in launch.second["idle"]
+
+
+def test_a_recipe_goes_through_its_stages(launch: Launch) -> None:
+    assert launch.first["recipe"] == launch.second["recipe"] == 2
+
+
+def test_a_killed_process_ends_the_run_with_one_sentence_and_one_process_goes_on(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_curve", lambda checkpoint: b"")
+    assert launch.ended.returncode != 0
+    assert [line for line in launch.ended.stderr.splitlines() if line.startswith("Error")] == [f"Error: {ENDED}"]
+    assert load_checkpoint(launch.folder / "killed").iteration == LOST_AT
+    images = launch.folder / "images"
+    succeeded(edge_adapt("train", images, "-o", launch.folder / "killed", "--resume"))
+    succeeded(edge_adapt("train", images, "-o", tmp_path / "whole", *COMMAND))
+    resumed, whole = load_checkpoint(launch.folder / "killed"), load_checkpoint(tmp_path / "whole")
+    assert resumed.iteration == whole.iteration == 6
+    for name, expected in whole.learner.items():
+        torch.testing.assert_close(resumed.learner[name], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_both_processes_refuse_is_said_once(launch: Launch) -> None:
+    ended = torchrun("edge_adapt", "train", launch.folder / "images", "-o", launch.folder / "anil", *COMMAND)
+    assert ended.returncode != 0
+    said = [line for line in ended.stderr.splitlines() if line.startswith("Error")]
+    assert said == [
+        f"Error: {launch.folder / 'anil'} holds a run already; go on with --resume or write to another folder."
+    ]
+    assert ended.stdout.splitlines() == ["training: 16 classes, 160 images"]
+
+
+def test_one_process_is_all_there_is_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")  # as other launchers set it
+    tensor = torch.ones(3)
+    with distributed.joined(), distributed.first_alone():
+        assert (distributed.rank(), distributed.processes(), distributed.is_first()) == (0, 1, True)
+        distributed.sum_over_processes([tensor])
+        distributed.copy_from_first([tensor])
+        assert distributed.of_first(lambda: 7) == 7
+        assert distributed.place(torch.device("cuda")) == torch.device("cuda")
+    assert tensor.tolist() == [1, 1, 1]
+
+
+def test_more_processes_than_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "processes", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    chosen: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert distributed.place(torch.device("cuda")) == torch.device("cuda", 1)
+    assert chosen == [1]
+    assert distributed.place(torch.device("cpu")) == torch.device("cpu")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(EdgeAdaptError, match=r"fewer GPUs \(2\) than processes"):
+        distributed.place(torch.device("cuda"))
