@@ -52,7 +52,7 @@ class ProtoNetHead(Head):
 
 
 def _head(config: TrainingConfig, feature_size: int) -> Head:
-    return ProtoNetHead(distance_scale(config))
+    return ProtoNetHead(distance_scale(config, feature_size))
 
 
 METHOD = Method("the nearest mean of a class's features", head=_head, options=frozenset(), default_steps=0)

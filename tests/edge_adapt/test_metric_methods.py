@@ -53,6 +53,23 @@ def logits_of(head: Head, support: SupportSet, labels: NDArray[np.int64] | None 
     return logits
 
 
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("size", [64, 1600])
+@pytest.mark.parametrize("method", ["anil", "matching", "protonet", "siamese"])
+def test_training_starts_near_chance_whatever_the_number_of_features(method: str, size: int, centred: bool) -> None:
+    # Features of chance, 20 ways, 2 shots: logits far apart would make a loss far above that of not knowing.
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(20, 4, size, generator=generator).relu()
+    if centred:
+        features = torch.nn.functional.normalize(features - features.mean((0, 1)), dim=-1)
+    head = METHODS[method].head(TrainingConfig(method=method, centred=centred), size)
+    labels = torch.arange(20).repeat_interleave(2)
+    with torch.no_grad():
+        state, _ = head.adapt(features[:, :2].flatten(0, 1), labels, 20, 0)
+        logits = head.predict(features[:, 2:].flatten(0, 1), state)
+    assert torch.nn.functional.cross_entropy(logits, labels) < 1.5 * np.log(20)
+
+
 # Against NumPy
 
 
