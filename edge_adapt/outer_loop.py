@@ -29,7 +29,7 @@ class TrainingData(NamedTuple):
     Attributes:
         sampler: the training images on the training device.
         generator: draws images and augmentation, on the training device.
-        classified: how many of the backbone's features, from the first on, a classifier of the training classes looks at.
+        classified: how many numbers a classifier of the training classes looks at.
         teacher: to distil, for `classify`.
     """
 

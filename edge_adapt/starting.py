@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_adapt.backbones.layers import parts_of
+from edge_adapt.backbones.layers import classified, parts_of
 from edge_adapt.learner import MetaLearner
 from edge_adapt.outer_loop import Objective
 from edge_adapt.run import Checkpoint, TrainingConfig, feature_size
@@ -16,11 +16,8 @@ from edge_adapt.runtime.evaluation import BATCH
 
 
 def classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
-    """How many features a classifier of the training classes looks at: those of the backbone's first part.
-
-    Looking at all of them cost 5 points on new classes after 6 epochs: what lower layers see then names the training classes.
-    """
-    return parts_of(backbone, feature_size(backbone, config.preprocessing))[0].size
+    """How many numbers a classifier of the training classes looks at."""
+    return classified(backbone, torch.zeros(1, feature_size(backbone, config.preprocessing))).shape[1]
 
 
 def pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edge_adapt.backbones.layers import classified
 from edge_adapt.methods.classify import CosineClassifier
 from edge_adapt.run import Checkpoint, build_learner, misfit
 from edge_adapt.runtime.errors import EdgeAdaptError
@@ -41,5 +42,5 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, normalized: Tensor) -> Tensor:
         """Normalized images, float [B, C, H, W], to logits [B, n_classes]."""
-        logits: Tensor = self.classifier(self.backbone(normalized))
+        logits: Tensor = self.classifier(classified(self.backbone, self.backbone(normalized)))
         return logits

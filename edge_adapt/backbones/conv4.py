@@ -23,6 +23,7 @@ class Conv4(nn.Module):
 
     def __init__(self, channels: int, normalization: Normalization = "batch", width: int = 64) -> None:
         super().__init__()
+        self.width = width
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels if block == 0 else width, width, 3, padding=1, bias=False) for block in range(4)
         )
@@ -33,3 +34,11 @@ class Conv4(nn.Module):
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             hidden = functional.relu(functional.max_pool2d(normalization(convolution(hidden)), 2))
         return hidden.flatten(1)  # [B, 64 * (H // 16) * (W // 16)]
+
+    def classified(self, features: Tensor) -> Tensor:
+        """The mean over all positions, [B, 64].
+
+        At 84x84 a classifier of all 1600 numbers learns where things lie in the pictures that it has seen. One of the means cost
+        no time and gave the 1600 numbers 3 to 4 points on new classes after one epoch (mini-ImageNet's validation classes).
+        """
+        return features.reshape(len(features), self.width, -1).mean(2)

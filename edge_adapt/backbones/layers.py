@@ -26,9 +26,19 @@ class Part(NamedTuple):
 
 
 def parts_of(backbone: nn.Module, feature_size: int) -> tuple[Part, ...]:
-    """The parts of a backbone's D features: all one where it does not say. Classifiers of training classes look at the first."""
+    """The parts of a backbone's D features: all one where it does not say."""
     parts: tuple[Part, ...] = getattr(backbone, "parts", (Part(feature_size, 1.0),))
     return parts
+
+
+def classified(backbone: nn.Module, features: Tensor) -> Tensor:
+    """Features [B, D] to what a classifier of the training classes looks at, [B, C]: all of them where the backbone does not say.
+
+    What it looks at it shapes to name the training classes; new classes gain from features that are not quite so.
+    """
+    look = getattr(backbone, "classified", None)
+    seen: Tensor = look(features) if look else features
+    return seen
 
 
 def normalization_of(kind: Normalization, width: int) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_adapt.augmentation import augment
+from edge_adapt.backbones.layers import classified
 from edge_adapt.head import at_least_float32
 from edge_adapt.learner import MetaLearner
 from edge_adapt.methods.method import Method
@@ -39,7 +40,7 @@ class CosineClassifier(nn.Module):
 
     Args:
         n_classes: of the training classes.
-        feature_size: how many of the features to look at, from the first on.
+        feature_size: D, of what `edge_adapt.backbones.layers.classified` gives.
     """
 
     def __init__(self, n_classes: int, feature_size: int) -> None:
@@ -48,10 +49,11 @@ class CosineClassifier(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """float [B, D], D of `feature_size` or more, to [B, n_classes], float32 under autocast too."""
+        """float [B, D] to [B, n_classes], float32 under autocast too."""
         with torch.autocast(features.device.type, enabled=False):
-            seen = at_least_float32(features[:, : self.weight.shape[1]])
-            cosines = functional.normalize(seen, dim=1) @ functional.normalize(self.weight, dim=1).T
+            cosines = (
+                functional.normalize(at_least_float32(features), dim=1) @ functional.normalize(self.weight, dim=1).T
+            )
             return self.log_scale.exp() * cosines
 
 
@@ -94,7 +96,8 @@ class Classification(nn.Module):
         if self._config.augment:
             images = augment(images, generator, self._config.crop_size)
         normalized = learner.embedding.normalize(images).contiguous(memory_format=torch.channels_last)
-        logits = self.classifier(learner.embedding.backbone(normalized))
+        backbone = learner.embedding.backbone
+        logits = self.classifier(classified(backbone, backbone(normalized)))
         loss = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
         if teacher:
             loss = (loss + distillation_loss(logits, teacher(normalized))) / 2

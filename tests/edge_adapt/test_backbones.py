@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edge_adapt.backbones import BACKBONES
-from edge_adapt.backbones.layers import Part, parts_of
+from edge_adapt.backbones.layers import Part, classified, parts_of
 
 
 def multiply_adds(backbone: nn.Module, size: int) -> int:
@@ -78,3 +78,25 @@ def test_parts_are_the_features_of_edge_from_the_last_layer_down() -> None:
 
 def test_a_backbone_that_says_nothing_has_features_of_one_kind() -> None:
     assert parts_of(BACKBONES["conv4"](3, "batch"), 1600) == (Part(1600, 1.0),)
+
+
+def test_classifiers_look_at_the_last_layer_of_edge() -> None:
+    features = torch.rand(2, 448)
+    assert torch.equal(classified(BACKBONES["edge"](3, "batch"), features), features[:, :256])
+
+
+def test_classifiers_look_at_the_means_over_the_positions_of_conv4() -> None:
+    torch.manual_seed(0)
+    backbone = BACKBONES["conv4"](3, "batch").eval()
+    maps: list[torch.Tensor] = []
+    last = backbone.get_submodule("normalizations.3")
+    last.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    with torch.no_grad():
+        seen = classified(backbone, backbone(torch.rand(2, 3, 84, 84)))
+    pooled = torch.nn.functional.relu(torch.nn.functional.max_pool2d(maps[0], 2))
+    assert torch.allclose(seen, pooled.mean((2, 3)), atol=1e-6)
+
+
+def test_classifiers_look_at_all_features_of_a_backbone_that_says_nothing() -> None:
+    features = torch.rand(2, 7)
+    assert torch.equal(classified(torch.nn.Flatten(), features), features)
