@@ -18,12 +18,14 @@ from typing import Any
 from torch import nn
 
 from edge_adapt import distributed
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.methods import METHODS
-from edge_adapt.run import Checkpoint, Device, TrainingConfig, load_checkpoint
+from edge_adapt.run import Checkpoint, load_checkpoint
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.training import is_finished, train
+from edge_adapt.tuning import Device
 from edge_adapt.validation import require_validation
 
 
@@ -105,9 +107,9 @@ class Recipe:
         return {"recipe": name, "summary": self.summary, **own, "stages": stages}
 
 
-def _classify_then_episodes(backbone: str, crop_size: int | None, iterations: int, distil: bool = False) -> Recipe:
-    """`iterations` of classification, with `distil` as many again, then a tenth of that time in episodes and for the head."""
-    classify = {"method": "classify", "batch_size": 128, "learning_rate": 0.2, "crop_size": crop_size}
+def _classify_then_episodes(backbone: str, iterations: int, distil: bool = False) -> Recipe:
+    """`iterations` on crops, with `distil` as many again, then a tenth of that time in episodes and for the head."""
+    classify = {"method": "classify", "batch_size": 128, "learning_rate": 0.2, "crop_size": 64}
     classify["iterations"] = iterations
     distillation = (Stage("distil", 0.5, classify, distil=True),) if distil else ()
     episodes = {"method": "anil", "n_way": 20, "n_shot": 5, "n_query": 5, "meta_batch": 2, "learning_rate": 1e-4}
@@ -142,9 +144,9 @@ _HEAD = Stage("head", 0.01, {"method": "head", "steps": 20, "meta_batch": 4, "le
 
 
 RECIPES: dict[str, Recipe] = {
-    "photos": _classify_then_episodes("edge", 64, 24_000, distil=True),
-    "edge": _classify_then_episodes("edge", 64, 18_000, distil=True),
-    "conv4": _classify_then_episodes("conv4", None, 12_000),
+    "photos": _classify_then_episodes("edge", 24_000, distil=True),
+    "edge": _classify_then_episodes("edge", 18_000, distil=True),
+    "conv4": _classify_then_episodes("conv4", 12_000),
 }
 """By the name that `--recipe` takes. `photos` made the model of that name; the others are for some ten thousand images."""
 
