@@ -27,11 +27,11 @@ from torch.nn import functional
 from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones import Conv4
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler, labels_of
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.learner import Embedding, MetaLearner
 from edge_adapt.outer_loop import Episodic, TrainingData
-from edge_adapt.run import TrainingConfig
 from edge_adapt.runtime.dataset import ImageDataset
 
 N_WAY, N_SHOT, STEPS, META_BATCH, SIZE = 5, 1, 5, 32, 28

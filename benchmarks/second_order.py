@@ -29,10 +29,11 @@ from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from benchmarks.meta_training import SIZE, Step, dataset
 from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones import Conv4
+from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler, labels_of
 from edge_adapt.methods import METHODS
 from edge_adapt.outer_loop import TrainingData
-from edge_adapt.run import TrainingConfig, build_learner
 
 N_WAY, N_QUERY, STEPS, META_BATCH, RATE = 5, 5, 5, 8, 0.01
 SHOTS = (1, 5)

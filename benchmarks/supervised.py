@@ -25,11 +25,11 @@ from torch.nn import functional
 from benchmarks.measuring import machine, ratio, table
 from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones import BACKBONES
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.learner import Embedding, MetaLearner
 from edge_adapt.outer_loop import Episodic, TrainingData
-from edge_adapt.run import TrainingConfig
 from edge_adapt.runtime.dataset import ImageDataset
 
 CLASSES, PER_CLASS, SIZE = 64, 60, 84

@@ -17,9 +17,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge_adapt.configuration import TrainingConfig
     from edge_adapt.exporting import export_bundle
     from edge_adapt.reporting.report import Report, report
-    from edge_adapt.run import TrainingConfig
     from edge_adapt.runtime.dataset import ImageDataset, load_dataset
     from edge_adapt.runtime.errors import EdgeAdaptError
     from edge_adapt.runtime.evaluation import Evaluation
@@ -77,7 +77,7 @@ _HOME = {
     "Prediction": "runtime.model",
     "Preprocessing": "runtime.images",
     "Report": "reporting.report",
-    "TrainingConfig": "run",
+    "TrainingConfig": "configuration",
     "evaluate": "verbs",
     "evaluate_classifier": "runtime.labelled",
     "export_bundle": "exporting",
@@ -92,7 +92,7 @@ _HOME = {
     "wrap": "wrapping",
 }
 
-_TRAINING = frozenset({"run", "exporting", "training", "wrapping"})
+_TRAINING = frozenset({"configuration", "exporting", "training", "wrapping"})
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ from edge_adapt.inner_loop import predict
 from edge_adapt.learner import MetaLearner
 
 if TYPE_CHECKING:
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
     from edge_adapt.teacher import Teacher
 
 

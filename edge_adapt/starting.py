@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.backbones.layers import classified, parts_of
+from edge_adapt.building import feature_size
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.learner import MetaLearner
 from edge_adapt.outer_loop import Objective
-from edge_adapt.run import Checkpoint, TrainingConfig, feature_size
+from edge_adapt.run import Checkpoint
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import BATCH

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.backbones.layers import classified
+from edge_adapt.building import build_learner
 from edge_adapt.methods.classify import CosineClassifier
-from edge_adapt.run import Checkpoint, build_learner, misfit
+from edge_adapt.run import Checkpoint, misfit
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 

@@ -13,28 +13,19 @@ from torch import nn
 
 from edge_adapt import distributed
 from edge_adapt import tuning as tuning_module
+from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.methods import METHODS
 from edge_adapt.outer_loop import TrainingData
 from edge_adapt.outer_step import OuterStep
-from edge_adapt.run import (
-    Checkpoint,
-    Device,
-    Record,
-    TrainingConfig,
-    build_learner,
-    choose_device,
-    load_checkpoint,
-    misfit,
-    save_checkpoint,
-    save_sample,
-)
+from edge_adapt.run import Checkpoint, Record, load_checkpoint, misfit, save_checkpoint, save_sample
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.starting import centre, classified_features, pixel_statistics, start_from
 from edge_adapt.teacher import Teacher
-from edge_adapt.tuning import Tuning
+from edge_adapt.tuning import Device, Tuning, choose_device
 from edge_adapt.validation import VALIDATIONS, Validation, better, out_of_patience, require_validation
 
 WARM_UP = 100

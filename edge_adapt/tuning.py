@@ -1,4 +1,4 @@
-"""Which piece of the meta-batch to compute at once, and in which precision: measured on this machine before meta-training."""
+"""Where to train, which piece of the meta-batch to compute at once, and in which precision: measured before meta-training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from edge_adapt.learner import MetaLearner
+from edge_adapt.runtime.errors import EdgeAdaptError
 
 if TYPE_CHECKING:
     from edge_adapt.outer_loop import Objective
@@ -29,6 +30,26 @@ _TOO_LITTLE_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
 """What PyTorch says of it where it raises a RuntimeError."""
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def choose_device(device: Device) -> torch.device:
+    """The training device; `auto` takes CUDA where it works.
+
+    Raises:
+        EdgeAdaptError: `cuda` was asked for and PyTorch has none.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        why = (
+            "this PyTorch is a CPU build"
+            if torch.version.cuda is None
+            else "PyTorch finds no working NVIDIA driver and GPU"
+        )
+        raise EdgeAdaptError(f"CUDA does not come up: {why}; take cpu, or install a CUDA build of PyTorch.")
+    return torch.device("cuda" if available and device != "cpu" else "cpu")
 
 
 @dataclass(frozen=True)

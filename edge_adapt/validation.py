@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.frozen_features import digest_of
 from edge_adapt.learner import MetaLearner
-from edge_adapt.run import Record, Snapshot, TrainingConfig
+from edge_adapt.run import Record, Snapshot
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes

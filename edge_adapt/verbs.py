@@ -61,8 +61,9 @@ def _open_run(
     try:
         import torch
 
-        from edge_adapt.run import choose_device, load_learner
+        from edge_adapt.run import load_learner
         from edge_adapt.torch_model import LearnerModel
+        from edge_adapt.tuning import choose_device
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f'{os.fspath(run)} is a training run, which needs {error.name}; `pip install "edge-adapt[train]"` brings it.'

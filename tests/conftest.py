@@ -13,7 +13,7 @@ from edge_adapt.runtime.dataset import ImageDataset
 from tests.gratings import gratings
 
 if TYPE_CHECKING:
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
 TINY = Path(__file__).parent / "data" / "tiny.edge"
 """A bundle of a few kilobytes that needs no PyTorch to run; `tests/data/make_tiny.py` makes it."""
@@ -56,7 +56,7 @@ def new_classes() -> ImageDataset:
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., TrainingConfig]:
     """A configuration of seconds, with any of its fields changed."""
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
     def configure(**changes: object) -> TrainingConfig:
         values: dict[str, object] = {

@@ -20,12 +20,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edge_adapt import distributed, training
-from edge_adapt import run as run_module
+from edge_adapt import curve, distributed, training
 from edge_adapt.cli import main as edge_adapt
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.outer_loop import query_loss
 from edge_adapt.outer_step import Figures, OuterStep
-from edge_adapt.run import Checkpoint, TrainingConfig, save_checkpoint
+from edge_adapt.run import Checkpoint, save_checkpoint
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.training import train
 from tests.gratings import gratings
@@ -115,7 +115,7 @@ def main(folder: Path) -> None:
         save_checkpoint(run, checkpoint)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(run_module, "_curve", lambda *_: b"")
+    patch.setattr(curve, "draw", lambda *_: b"")
     patch.setattr(training, "CHECKPOINT_SECONDS", -1)
     patch.setattr(training, "save_checkpoint", noted)
     seen: dict[str, Any] = {"saved": saved}

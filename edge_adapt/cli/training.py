@@ -15,8 +15,10 @@ from edge_adapt.cli import options
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 
 if TYPE_CHECKING:
-    from edge_adapt.run import Checkpoint, Device, TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.run import Checkpoint
     from edge_adapt.runtime.dataset import ImageDataset
+    from edge_adapt.tuning import Device
 
 DEFAULT_MINUTES = 30.0
 """The budget of a run that is given none: on two cores enough for good results with conv4 on small images."""
@@ -428,7 +430,7 @@ def _show(recipe: str | None, chosen: Mapping[str, Any], taught: bool) -> None:
 
 def _configuration(settings: Mapping[str, Any], chosen: Set[str], saved: TrainingConfig | None) -> TrainingConfig:
     """The settings of a new run, or those saved with a run to resume under what was chosen now; `train` compares the two."""
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
     if saved:
         values = asdict(saved)

@@ -23,7 +23,7 @@ from edge_adapt.outer_loop import TrainingData
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 if TYPE_CHECKING:
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
 MOMENTUM = 0.9
 

@@ -30,7 +30,7 @@ from edge_adapt.runtime.progress import Progress
 from edge_adapt.torch_model import LearnerModel
 
 if TYPE_CHECKING:
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
 SHOTS, WAYS, N_QUERY = (1, 2, 5, 10, 20), (5, 10, 20), 5
 """Episodes vary, so that what is learned does not depend on the number of shots or ways."""

@@ -23,7 +23,7 @@ from edge_adapt.head import Head, HeadState, class_shares, no_losses
 from edge_adapt.methods.method import CENTRED_SCALE, Method
 
 if TYPE_CHECKING:
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
 
 class MatchingHead(Head):

@@ -39,7 +39,7 @@ from edge_adapt.head import Head, HeadState, no_losses
 from edge_adapt.methods.method import Method
 
 if TYPE_CHECKING:
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
 KEY_SIZE = 128
 """Numbers in a key at most; the paper has 40."""

@@ -15,7 +15,7 @@ from edge_adapt.inner_loop import InnerLoop
 from edge_adapt.methods.method import ALL_LAYERS, Method
 
 if TYPE_CHECKING:
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
 
 def _inner_loop(config: TrainingConfig, backbone: nn.Module) -> InnerLoop:

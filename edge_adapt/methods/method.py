@@ -14,7 +14,7 @@ from edge_adapt.inner_loop import InnerLoop
 from edge_adapt.outer_loop import Episodic, Objective, TrainingData
 
 if TYPE_CHECKING:
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
 CENTRED_SCALE = 10.0
 """Where the scale of prototypes starts from with features of length 1: as cosine classifiers commonly do."""

@@ -23,7 +23,7 @@ from edge_adapt.methods.method import Method
 from edge_adapt.outer_loop import Episodic, normalized_episodes
 
 if TYPE_CHECKING:
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
 INNER_RATE = 0.05
 """Of the backbone; nothing learns it."""

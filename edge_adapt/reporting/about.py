@@ -113,7 +113,8 @@ def _open_run(
     # PyTorch is there: the run is open.
     import torch
 
-    from edge_adapt.run import choose_device, load_checkpoint
+    from edge_adapt.run import load_checkpoint
+    from edge_adapt.tuning import choose_device
 
     checkpoint, device = load_checkpoint(run), choose_device(provider)
     about = About(

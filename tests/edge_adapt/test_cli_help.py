@@ -93,8 +93,8 @@ def test_choices_are_those_of_the_api() -> None:
     from edge_adapt.backbones import BACKBONES
     from edge_adapt.gradient_head import Initialization
     from edge_adapt.methods import METHODS
-    from edge_adapt.run import Device
     from edge_adapt.runtime.sessions import Provider
+    from edge_adapt.tuning import Device
 
     def choices(command: str, name: str) -> list[str]:
         option = next(p for p in command_reference.command(command).params if p.name == name)
@@ -113,7 +113,7 @@ def test_defaults_are_those_of_the_api() -> None:
     from dataclasses import asdict
 
     from edge_adapt.cli.training import N_QUERY
-    from edge_adapt.run import TrainingConfig
+    from edge_adapt.configuration import TrainingConfig
 
     given = command_reference.command("train").make_context("train", ["data", "-o", "run"]).params
     settings = {name: value for name, value in given.items() if name in asdict(TrainingConfig())}

@@ -13,7 +13,8 @@ pytest.importorskip("torch")
 import edge_adapt.training
 from edge_adapt.cli import options
 from edge_adapt.cli import training as train_command
-from edge_adapt.run import TrainingConfig, load_checkpoint
+from edge_adapt.configuration import TrainingConfig
+from edge_adapt.run import load_checkpoint
 from edge_adapt.runtime.bundle import Bundle
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.validation import Validation

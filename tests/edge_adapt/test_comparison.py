@@ -16,10 +16,10 @@ from PIL import Image, ImageColor
 
 pytest.importorskip("torch")
 
-from edge_adapt import comparison
-from edge_adapt import run as run_module
+from edge_adapt import comparison, curve
 from edge_adapt.comparison import COLOURS, MOST_DIRECT_LABELS, ComparedRun, picture, read_runs, table
-from edge_adapt.run import Checkpoint, Record, Snapshot, TrainingConfig, save_checkpoint
+from edge_adapt.configuration import TrainingConfig
+from edge_adapt.run import Checkpoint, Record, Snapshot, save_checkpoint
 from edge_adapt.tuning import Tuning
 from tests.command_line import complaint, json_lines, succeeded
 from tests.command_line import edge_adapt as command
@@ -50,7 +50,7 @@ def save(run: Path, checkpoint: Checkpoint) -> Path:
 @pytest.fixture
 def runs(tmp_path: Path, tiny_config: Configure, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Three runs with validation, one of which stopped early and one of which has not ended, and one without."""
-    monkeypatch.setattr(run_module, "_curve", lambda checkpoint: b"")
+    monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
     accuracies: list[float | None] = [0.5, 0.7, None, 0.6]
     return [
         save(tmp_path / "anil", checkpoint_of(tiny_config(), accuracies, best=2)),

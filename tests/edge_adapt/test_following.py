@@ -19,13 +19,13 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn
 
-from edge_adapt import run as run_module
-from edge_adapt import training, validation
+from edge_adapt import curve, training, validation
 from edge_adapt.cli import training as train_command
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.learner import MetaLearner
 from edge_adapt.outer_loop import query_loss
 from edge_adapt.recipes import RECIPES, Recipe, Stage, train_recipe
-from edge_adapt.run import Checkpoint, Record, Snapshot, TrainingConfig, load_checkpoint, load_learner
+from edge_adapt.run import Checkpoint, Record, Snapshot, load_checkpoint, load_learner
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
@@ -60,7 +60,7 @@ def start(
     training_data: ImageDataset, new_classes: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Checkpoint]:
     """Train a small backbone with validation classes, writing a checkpoint after each outer step."""
-    monkeypatch.setattr(run_module, "_curve", lambda checkpoint: b"")
+    monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
 
     def go(config: TrainingConfig, run: str = "run", **options: Any) -> Checkpoint:
@@ -349,7 +349,7 @@ def test_a_stage_starts_from_the_best_of_the_one_before_and_patience_ends_a_stag
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run_module, "_curve", lambda checkpoint: b"")
+    monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     stages = (
         Stage("classify", 0.5, {"method": "classify", "batch_size": 16, "iterations": 3, "learning_rate": 0.1}),

@@ -14,7 +14,9 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor
 
-from edge_adapt import run as run_module
+from edge_adapt import curve
+from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.exporting import export_bundle
 from edge_adapt.gradient_head import GradientHead
@@ -32,7 +34,7 @@ from edge_adapt.methods.head_alone import (
     meta_train_head,
 )
 from edge_adapt.outer_loop import TrainingData
-from edge_adapt.run import TrainingConfig, load_learner
+from edge_adapt.run import load_learner
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
@@ -182,12 +184,12 @@ def test_the_training_loop_learns_the_head_and_leaves_the_backbone(
     tiny_config: Callable[..., TrainingConfig],
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(run_module, "_curve", lambda records: b"")
+    monkeypatch.setattr(curve, "draw", lambda records: b"")
     config = tiny_config(method="head", centred=True, learning_rate=0.1, iterations=4, meta_batch=2, n_way=50)
     train(training_data, tmp_path / "run", config, device="cpu", bf16=False)
     learner, _ = load_learner(tmp_path / "run")
     torch.manual_seed(config.seed)
-    fresh = run_module.build_learner(config, learner.embedding.mean, learner.embedding.std)
+    fresh = build_learner(config, learner.embedding.mean, learner.embedding.std)
     for name, tensor in fresh.embedding.backbone.state_dict().items():
         assert torch.equal(tensor, learner.embedding.backbone.state_dict()[name]), name
     assert not torch.equal(learner.head.state_dict()["log_scale"], fresh.head.state_dict()["log_scale"])

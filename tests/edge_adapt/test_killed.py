@@ -16,9 +16,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from edge_adapt import run as run_module
-from edge_adapt import training
-from edge_adapt.run import TrainingConfig, load_checkpoint
+from edge_adapt import curve, training
+from edge_adapt.configuration import TrainingConfig
+from edge_adapt.run import load_checkpoint
 from edge_adapt.training import train
 from tests.gratings import gratings
 
@@ -40,7 +40,7 @@ def start(run: Path) -> int:
 def main(folder: Path) -> None:
     """Train without a break, then with kills; print how far each stretch came."""
     torch.set_num_threads(1)
-    run_module._curve = lambda checkpoint: b""
+    curve.draw = lambda checkpoint: b""
     training.CHECKPOINT_SECONDS = 0
     began = time.monotonic()
     process = start(folder / "whole")

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.head import HeadState
 from edge_adapt.learner import Embedding, MetaLearner
 from edge_adapt.methods.memory import MemoryHead
 from edge_adapt.outer_loop import query_loss
-from edge_adapt.run import TrainingConfig, build_learner
 from edge_adapt.runtime.errors import EdgeAdaptError
 from tests import memory_heads
 from tests.memory_heads import random_head

@@ -17,14 +17,16 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
-from edge_adapt import run as run_module
+from edge_adapt import curve
+from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.head import Head
 from edge_adapt.learner import Centring, Embedding, MetaLearner
 from edge_adapt.methods import METHODS
 from edge_adapt.methods.matching import MatchingHead
 from edge_adapt.methods.siamese import SiameseHead
 from edge_adapt.outer_loop import query_loss
-from edge_adapt.run import TrainingConfig, build_learner, load_checkpoint, load_learner
+from edge_adapt.run import load_checkpoint, load_learner
 from edge_adapt.runtime.bundle import Bundle
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
@@ -294,7 +296,7 @@ def test_meta_training_makes_new_classes_tell_apart(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run_module, "_curve", lambda records: b"")
+    monkeypatch.setattr(curve, "draw", lambda records: b"")
     config = tiny_config(method=name, steps=None, iterations=30)
     train(training_data, tmp_path / "run", config, device="cpu", piece=1, bf16=False)
     trained, _ = load_learner(tmp_path / "run")
@@ -364,7 +366,7 @@ def test_episodes_may_start_from_a_run_with_another_head(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run_module, "_curve", lambda records: b"")
+    monkeypatch.setattr(curve, "draw", lambda records: b"")
     path = ["classify", "protonet", "matching", "siamese", "head"]
     reached = None
     for name in path:

@@ -14,12 +14,13 @@ pytest.importorskip("torch")
 
 import torch
 
-from edge_adapt import recipes
-from edge_adapt import run as run_module
+from edge_adapt import curve, recipes
 from edge_adapt.backbones import Edge
+from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.methods.classify import TEMPERATURE, distillation_loss
 from edge_adapt.recipes import RECIPES, Recipe, Stage, find_recipe, saved_recipe, train_recipe
-from edge_adapt.run import Checkpoint, TrainingConfig, last_stage, load_checkpoint, load_learner, load_sample
+from edge_adapt.run import Checkpoint, last_stage, load_checkpoint, load_learner, load_sample
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
@@ -33,7 +34,7 @@ SMALL: dict[str, Any] = {"grayscale": True, "centred": True, "n_way": 4, "n_quer
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe of seconds by the name of tiny."""
-    monkeypatch.setattr(run_module, "_curve", lambda records: b"")
+    monkeypatch.setattr(curve, "draw", lambda records: b"")
     stages = (
         Stage("classify", 0.75, {"method": "classify", "batch_size": 32, "learning_rate": 0.1, "iterations": 12}),
         Stage("episodes", 0.25, {"iterations": 4, "learning_rate": 1e-4}),
@@ -209,7 +210,7 @@ def test_a_student_starts_anew_and_comes_to_answer_as_its_teacher(training_data:
 
     def answers(checkpoint: Checkpoint) -> torch.Tensor:
         tutor = Teacher(checkpoint, torch.device("cpu"))
-        learner = run_module.build_learner(checkpoint.config, torch.zeros(1), torch.ones(1))
+        learner = build_learner(checkpoint.config, torch.zeros(1), torch.ones(1))
         learner.load_state_dict(dict(checkpoint.learner))
         logits: torch.Tensor = tutor(learner.embedding.normalize(images))
         return logits

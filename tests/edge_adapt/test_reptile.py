@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.learner import MetaLearner
 from edge_adapt.methods.reptile import INNER_RATE, MoveTowardsAdapted
 from edge_adapt.outer_loop import TrainingData
-from edge_adapt.run import TrainingConfig, build_learner, load_learner
+from edge_adapt.run import load_learner
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.torch_model import LearnerModel

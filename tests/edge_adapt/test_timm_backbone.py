@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.backbones.timm import TimmBackbone
+from edge_adapt.building import build_learner, feature_size
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.export.embed import embed_graph
 from edge_adapt.learner import Embedding
-from edge_adapt.run import TrainingConfig, build_learner, feature_size
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
 from tests.command_line import complaint, edge_adapt, write_photos
 

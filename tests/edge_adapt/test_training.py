@@ -23,10 +23,12 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn
 
+from edge_adapt import curve, training
 from edge_adapt import run as run_module
-from edge_adapt import training
+from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.outer_loop import query_loss
-from edge_adapt.run import Checkpoint, TrainingConfig, build_learner, load_checkpoint, load_learner, load_sample
+from edge_adapt.run import Checkpoint, load_checkpoint, load_learner, load_sample
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
@@ -40,7 +42,7 @@ Configure = Callable[..., TrainingConfig]
 @pytest.fixture
 def brief(training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Checkpoint]:
     """Train without drawing a curve, writing a checkpoint after each outer step."""
-    monkeypatch.setattr(run_module, "_curve", lambda records: b"")
+    monkeypatch.setattr(curve, "draw", lambda records: b"")
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
 
     def start(config: TrainingConfig, run: str = "run", **options: Any) -> Checkpoint:
@@ -304,7 +306,7 @@ def test_dropout_draws_the_same_numbers_after_a_resume(
 def test_a_record_of_many_steps_is_the_same_after_a_resume(
     training_data: ImageDataset, tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "_curve", lambda records: b"")
+    monkeypatch.setattr(curve, "draw", lambda records: b"")
     monkeypatch.setattr(training, "RECORDS", 3)
     config = tiny_config(iterations=9)
     options: dict[str, Any] = {"device": "cpu", "piece": 1, "bf16": False}
@@ -324,7 +326,7 @@ import os, signal, sys
 import torch
 torch.set_num_threads(1)
 from edge_adapt import run, training, validation
-from edge_adapt.run import TrainingConfig
+from edge_adapt.configuration import TrainingConfig
 from tests.gratings import gratings
 
 run._curve = lambda records: b""
@@ -520,7 +522,7 @@ import torch
 torch.set_num_threads(1)
 from edge_adapt import run, training
 from edge_adapt.outer_loop import Episodic
-from edge_adapt.run import TrainingConfig
+from edge_adapt.configuration import TrainingConfig
 from tests.gratings import gratings
 
 run._curve = lambda records: b""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import edge_adapt
-from edge_adapt.run import TrainingConfig
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 import edge_adapt
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.export.bundle import add_accuracy
 from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
 from edge_adapt.export.head_graphs import HeadGraphs
 from edge_adapt.export.parity import Comparison
 from edge_adapt.exporting import export_bundle
-from edge_adapt.run import TrainingConfig, load_learner
+from edge_adapt.run import load_learner
 from edge_adapt.runtime.bundle import Accuracy, Bundle
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError

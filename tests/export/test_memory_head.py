@@ -17,10 +17,12 @@ pytest.importorskip("onnx")
 
 import torch
 
+from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
 from edge_adapt.export.memory_head import HEAD_STATE
 from edge_adapt.exporting import export_bundle
 from edge_adapt.methods.memory import MemoryHead
-from edge_adapt.run import TrainingConfig, build_learner, load_learner
+from edge_adapt.run import load_learner
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.runtime.model import load_classifier, load_model

@@ -1,0 +1,77 @@
+"""From a configuration to the untrained model."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edge_adapt.backbones import BACKBONES, Normalization
+from edge_adapt.backbones.timm import PREFIX as TIMM
+from edge_adapt.backbones.timm import TimmBackbone
+from edge_adapt.configuration import TrainingConfig
+from edge_adapt.learner import Centring, Embedding, MetaLearner
+from edge_adapt.methods import METHODS
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.images import Preprocessing
+
+
+def build_learner(
+    config: TrainingConfig, mean: torch.Tensor, std: torch.Tensor, backbone: nn.Module | None = None
+) -> MetaLearner:
+    """The untrained model of a configuration; `backbone` is needed where the configuration says "custom"."""
+    method = METHODS[config.method]
+    if backbone is None:
+        backbone = _backbone_by_name(config, "group" if method.inner_loop else "batch")
+    if method.inner_loop and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()):
+        raise EdgeAdaptError(
+            f"{config.method} adapts all layers, and under that the running statistics of BatchNorm fall to chance; "
+            "use a backbone with GroupNorm, or the method anil."
+        )
+    if method.inner_loop and config.centred:
+        raise EdgeAdaptError(
+            f"{config.method} adapts all layers and takes the features as they are; leave out centred."
+        )
+    size = feature_size(backbone, config.preprocessing)
+    centring = Centring(size) if config.centred else None
+    if getattr(backbone, "pixel_mean", None) is not None:  # pretrained weights know pixels normalized in one way
+        mean, std = torch.tensor(backbone.pixel_mean), torch.tensor(backbone.pixel_std)
+    inner_loop = method.inner_loop(config, backbone) if method.inner_loop else None
+    return MetaLearner(Embedding(backbone, mean, std, centring), method.head(config, size), inner_loop)
+
+
+def _backbone_by_name(config: TrainingConfig, normalization: Normalization) -> nn.Module:
+    channels = config.preprocessing.channels
+    if config.backbone.startswith(TIMM):
+        return TimmBackbone(config.backbone.removeprefix(TIMM), channels, config.pretrained)
+    if config.backbone not in BACKBONES:
+        known = ", ".join(BACKBONES)
+        raise EdgeAdaptError(
+            f"{config.backbone!r} is not a backbone known by name ({known}, {TIMM}NAME); pass the module itself as backbone."
+        )
+    return BACKBONES[config.backbone](channels, normalization)
+
+
+@torch.no_grad()
+def feature_size(backbone: nn.Module, preprocessing: Preprocessing) -> int:
+    """D: tries the backbone on two blank images, and leaves it in training mode.
+
+    Raises:
+        EdgeAdaptError: it fails on images of this size, or does not give one vector an image.
+    """
+    size = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    name = type(backbone).__name__
+    device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
+    try:
+        features = backbone.eval()(torch.zeros(2, size[2], *size[:2], device=device))
+    except Exception as error:  # whatever a module raises
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise EdgeAdaptError(
+            f"the backbone {name} fails on images of {size} (H, W, C) ({reason}); choose another image size."
+        ) from error
+    backbone.train()
+    if features.dim() != 2 or len(features) != 2:
+        raise EdgeAdaptError(
+            f"the backbone {name} gives {list(features.shape)} for 2 images where [2, D] is needed; "
+            "let it end in one vector an image."
+        )
+    return int(features.shape[1])

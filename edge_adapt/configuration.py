@@ -1,0 +1,124 @@
+"""Everything that decides the outcome of a meta-training run, besides its data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import get_args
+
+from edge_adapt.backbones.timm import PREFIX as TIMM
+from edge_adapt.gradient_head import Initialization
+from edge_adapt.methods import METHODS
+from edge_adapt.methods.method import OPTIONS
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.evaluation import MAX_STEPS
+from edge_adapt.runtime.images import Preprocessing
+
+MAX_META_BATCH = 100_000
+"""Episodes in an outer step at most: more is a slip of the finger, and the first step would not end."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides the outcome of a meta-training run, besides its data.
+
+    Attributes:
+        method: a name of `edge_adapt.methods.METHODS`.
+        head: initialization of the gradient head, `prototype` or `zero`.
+        backbone: a name of `edge_adapt.backbones.BACKBONES`, `timm:NAME`, or "custom" for a module passed to `train`.
+        pretrained: begin with timm's pretrained weights.
+        image_size: height and width of the images, pixels.
+        grayscale: one channel instead of three.
+        rotations: make four classes of each by quarter turns.
+        centred: take the mean of the training images' features from the features, and bring them to length 1.
+        n_way, n_shot, n_query: of the training episodes; `n_query` images a class.
+        steps: of the inner loop; None takes the method's own number, which is 0 for methods without steps.
+        first_order: take the inner gradients of an inner loop on all layers as constants.
+        per_step_rates: learn a rate for each tensor and step in `maml`, in place of one a tensor.
+        multi_step_loss: in training, count the query loss after every step of an inner loop on all layers, and less and less so.
+        recompute: compute the steps of an inner loop on all layers again in the backward pass, to save memory.
+        meta_batch: episodes in an outer step.
+        batch_size: images in a step of `classify`.
+        crop_size: height and width, in pixels, of the crops that `classify` trains on with `augment`; None takes `image_size`.
+            Crops show things larger than whole images do, and smaller pixels make up for that (Touvron et al., "Fixing the
+            train-test resolution discrepancy", NeurIPS 2019, https://arxiv.org/abs/1906.06423) and take less time.
+        learning_rate: at its peak; it falls to zero along a cosine.
+        augment: change the training images a little; see `edge_adapt.augmentation.augment`.
+        iterations: outer steps to take; or
+        minutes: time to take them in.
+        patience: validations without a better one after which training stops before its budget is spent; None never does.
+        seed: of initialization and episodes, 0 to 2^32 - 1.
+
+    Raises:
+        EdgeAdaptError: a value that cannot be; names the field.
+    """
+
+    method: str = "anil"
+    head: Initialization = "prototype"
+    backbone: str = "conv4"
+    pretrained: bool = False
+    image_size: int = 28
+    grayscale: bool = False
+    rotations: bool = False
+    centred: bool = False
+    n_way: int = 20
+    n_shot: int = 1
+    n_query: int = 5
+    steps: int | None = None
+    first_order: bool = False
+    per_step_rates: bool = False
+    multi_step_loss: bool = False
+    recompute: bool = False
+    meta_batch: int = 8
+    batch_size: int = 128
+    crop_size: int | None = None
+    learning_rate: float = 0.002
+    augment: bool = False
+    iterations: int | None = None
+    minutes: float | None = None
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("method", METHODS), ("head", get_args(Initialization))):
+            if getattr(self, name) not in known:
+                raise EdgeAdaptError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+        self._require_what_the_method_has()
+        if self.pretrained and not self.backbone.startswith(TIMM):
+            raise EdgeAdaptError(
+                f"pretrained weights are timm's, and the backbone is {self.backbone}; choose one such as {TIMM}resnet18."
+            )
+        least = {"image_size": 1, "n_way": 2, "n_shot": 1, "n_query": 1, "steps": 0, "meta_batch": 1, "iterations": 1}
+        for name, smallest in (least | {"batch_size": 2, "crop_size": 1, "patience": 1, "seed": 0}).items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
+        for name in ("learning_rate", "minutes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise EdgeAdaptError(f"{name} is {value}; take a number above 0.")
+        for name, largest in (("steps", MAX_STEPS), ("meta_batch", MAX_META_BATCH), ("seed", 2**32 - 1)):
+            if (getattr(self, name) or 0) > largest:
+                raise EdgeAdaptError(f"{name} is {getattr(self, name)}; take {largest} or less.")
+
+    def _require_what_the_method_has(self) -> None:
+        method = METHODS[self.method]
+        for option in sorted(OPTIONS - method.options):
+            if getattr(self, option) != getattr(type(self), option):
+                raise EdgeAdaptError(f"{option} is not for the method {self.method}; leave it out.")
+        if self.patience is not None and not method.keeps_best:
+            raise EdgeAdaptError(
+                f"patience is not for the method {self.method}, which exports as it is at its end; leave it out."
+            )
+        if method.inner_loop and not self.inner_steps:
+            raise EdgeAdaptError(f"steps is 0, and {self.method} is its steps; take 1 or more.")
+
+    @property
+    def inner_steps(self) -> int:
+        """How many steps the inner loop takes."""
+        return METHODS[self.method].default_steps if self.steps is None else self.steps
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the pixels of this model."""
+        return Preprocessing(self.image_size, self.image_size, 1 if self.grayscale else 3)
