@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from edge_adapt.cli import options
+from edge_adapt.cli.training_plan import DEFAULT_MINUTES, N_QUERY, overrides_of, plan_training
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 
 if TYPE_CHECKING:
@@ -20,17 +21,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.dataset import ImageDataset
     from edge_adapt.tuning import Device
 
-DEFAULT_MINUTES = 30.0
-"""The budget of a run that is given none: on two cores enough for good results with conv4 on small images."""
-
-N_QUERY = 5
-
 _count = click.IntRange(min=1)
-
-HEAD_ALONE = {"learning_rate": 0.1, "centred": True}
-"""Defaults of --method head, which differ from those of other methods."""
-
-HEAD_ALONE_ITERATIONS = 200
 
 
 class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument since click 8.2
@@ -310,7 +301,7 @@ def _train(
 
     if threads:
         torch.set_num_threads(threads)
-    plan = distributed.of_first(lambda: _plan(run, recipe, resume, settings, chosen))
+    plan = distributed.of_first(lambda: plan_training(run, recipe, resume, settings, chosen))
     with distributed.first_alone():
         training, validation = _load(data, classes, val_classes, plan.config, cache, skip_bad, distributed.is_first())
     if plan.n_query_is_free:
@@ -351,71 +342,6 @@ def _print_data(training: ImageDataset, validation: ImageDataset | None) -> None
             click.echo(f"{what}: {classes_and_images}, {options.plural(len(dataset.images), 'image')}")
 
 
-@dataclass
-class _Plan:
-    """What is to be trained.
-
-    Attributes:
-        config: of the only stage, or of the first: it says how images are read.
-        previous: where an earlier stretch stopped.
-        n_query_is_free: whether the number of queries may follow the data.
-        recipe, overrides, minutes: see `edge_adapt.recipes.train_recipe`; `recipe` is None for a single stage.
-    """
-
-    config: TrainingConfig
-    previous: Checkpoint | None
-    n_query_is_free: bool
-    recipe: str | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    minutes: float | None = None
-
-    def train(self, data: ImageDataset, run: str, **arguments: Any) -> Checkpoint:
-        """Train it, all stages."""
-        from edge_adapt.recipes import train_recipe
-        from edge_adapt.training import train
-
-        if self.recipe is None:
-            return train(data, run, self.config, **arguments)
-        return train_recipe(data, run, self.recipe, overrides=self.overrides, minutes=self.minutes, **arguments)
-
-
-def _plan(run: str, recipe: str | None, resume: bool, settings: Mapping[str, Any], chosen: Set[str]) -> _Plan:
-    """One stage, or a recipe; with `resume`, what RUN holds under what was chosen now."""
-    from edge_adapt.recipes import find_recipe, saved_recipe
-    from edge_adapt.run import load_checkpoint
-
-    if resume and Path(run).is_dir():
-        saved = saved_recipe(run)
-        if saved and recipe in (None, saved.name):
-            overrides = {**saved.overrides, **_overrides(settings, chosen)}
-            minutes = settings["minutes"] or saved.minutes
-            return _recipe_plan(run, saved.name, overrides, minutes)
-    if recipe:
-        find_recipe(recipe)
-        return _recipe_plan(run, recipe, _overrides(settings, chosen), settings["minutes"])
-    previous = load_checkpoint(run) if resume and (Path(run) / "checkpoint.pt").exists() else None
-    if previous and "method" in chosen and settings["method"] != previous.config.method:
-        raise EdgeAdaptError(
-            f"{run} was trained with the method {previous.config.method}, and this is {settings['method']}; resume with the "
-            "same, or write to another folder."
-        )
-    config = _configuration(settings, chosen, previous.config if previous else None)
-    return _Plan(config, previous, n_query_is_free=not previous and "n_query" not in chosen)
-
-
-def _recipe_plan(run: str, recipe: str, overrides: Mapping[str, Any], minutes: float | None) -> _Plan:
-    from edge_adapt.recipes import find_recipe
-    from edge_adapt.run import load_checkpoint
-
-    first = next(iter(find_recipe(recipe).configurations(overrides, minutes).values()))
-    previous = load_checkpoint(run) if any(Path(run).glob("*/checkpoint.pt")) else None
-    return _Plan(first, previous, False, recipe, overrides, minutes)
-
-
-def _overrides(settings: Mapping[str, Any], chosen: Set[str]) -> dict[str, Any]:
-    return {name: settings[name] for name in chosen - {"minutes"}}
-
-
 def _show(recipe: str | None, chosen: Mapping[str, Any], taught: bool) -> None:
     """Print a recipe, or the names of all of them."""
     from edge_adapt.recipes import RECIPES, find_recipe
@@ -423,28 +349,9 @@ def _show(recipe: str | None, chosen: Mapping[str, Any], taught: bool) -> None:
     if recipe is None:
         click.echo("\n".join(f"{name}: {plan.summary}" for name, plan in RECIPES.items()))
         return
-    overrides = {name: value for name, value in chosen.items() if name != "minutes"}
+    overrides = overrides_of(chosen, set(chosen))
     plan = find_recipe(recipe).taught() if taught else find_recipe(recipe)
     click.echo(json.dumps(plan.describe(recipe, overrides, chosen.get("minutes")), indent=2))
-
-
-def _configuration(settings: Mapping[str, Any], chosen: Set[str], saved: TrainingConfig | None) -> TrainingConfig:
-    """The settings of a new run, or those saved with a run to resume under what was chosen now; `train` compares the two."""
-    from edge_adapt.configuration import TrainingConfig
-
-    if saved:
-        values = asdict(saved)
-        if chosen & {"iterations", "minutes"}:
-            values |= {"iterations": None, "minutes": None}
-        return TrainingConfig(**(values | {name: settings[name] for name in chosen}))
-    values = {**settings, "n_query": settings["n_query"] or N_QUERY}
-    if settings["method"] == "head":
-        values |= {name: value for name, value in HEAD_ALONE.items() if name not in chosen}
-    if not settings["minutes"] and not settings["iterations"]:
-        values |= (
-            {"iterations": HEAD_ALONE_ITERATIONS} if settings["method"] == "head" else {"minutes": DEFAULT_MINUTES}
-        )
-    return TrainingConfig(**values)
 
 
 def _load(

@@ -112,7 +112,7 @@ def test_defaults_are_those_of_the_api() -> None:
     pytest.importorskip("torch")
     from dataclasses import asdict
 
-    from edge_adapt.cli.training import N_QUERY
+    from edge_adapt.cli.training_plan import N_QUERY
     from edge_adapt.configuration import TrainingConfig
 
     given = command_reference.command("train").make_context("train", ["data", "-o", "run"]).params

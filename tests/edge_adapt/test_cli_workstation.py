@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 import edge_adapt.training
 from edge_adapt.cli import options
-from edge_adapt.cli import training as train_command
+from edge_adapt.cli.training_plan import DEFAULT_MINUTES
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.run import load_checkpoint
 from edge_adapt.runtime.bundle import Bundle
@@ -130,7 +130,7 @@ def test_a_run_without_a_budget_gets_one(data: Path, configuration: dict[str, An
     complaint(command("train", data, "-o", "x"))
     assert (configuration["config"].iterations, configuration["config"].minutes) == (
         None,
-        train_command.DEFAULT_MINUTES,
+        DEFAULT_MINUTES,
     )
     complaint(command("train", data, "-o", "x", "--iterations", "5"))
     assert (configuration["config"].iterations, configuration["config"].minutes) == (5, None)
