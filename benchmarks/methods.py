@@ -1,0 +1,144 @@
+"""Several training runs side by side: their budgets, and their accuracy through the bundle and in all layers.
+
+    python benchmarks/methods.py omniglot OMNIGLOT.zip TEST_CLASSES.txt RUN...
+    python benchmarks/methods.py mini-imagenet FOLDER TEST_CLASSES.txt RUN...
+
+Each run is exported first, and measured with ONNX Runtime as on a device. A method whose inner loop adapts all layers has a row
+more: the same episodes, adapted in all layers in PyTorch. No query's answer comes from statistics of the query batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import accuracy, photos
+from benchmarks.measuring import machine, table
+from edge_adapt import export_bundle
+from edge_adapt.methods import METHODS
+from edge_adapt.run import Checkpoint, load_checkpoint
+from edge_adapt.runtime.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.evaluation import Evaluation, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.model import load_model
+from edge_adapt.verbs import evaluate
+
+EPISODES, N_QUERY, SEED = 1000, 15, 0
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is measured on a data set.
+
+    Attributes:
+        columns: ways and shots.
+        published: rows of a method, its figures in percent, and whether its queries share batch statistics.
+    """
+
+    columns: tuple[tuple[int, int], ...]
+    published: tuple[tuple[str, ...], ...]
+
+
+SUITES = {
+    "omniglot": Suite(
+        accuracy.COLUMNS,
+        tuple(
+            (name, *figures, f"{batch}{split and f', split {split}'}")
+            for name, figures, split, batch in accuracy.PUBLISHED
+        ),
+    ),
+    "mini-imagenet": Suite(((5, 1), (5, 5)), photos.PUBLISHED),
+}
+
+
+def budget(checkpoint: Checkpoint) -> str:
+    """What a run's training took: an outer step is so many episodes of so many images."""
+    config = checkpoint.config
+    episode = f"{config.n_way} x ({config.n_shot} + {config.n_query})"
+    return f"{checkpoint.seconds / 60:.0f} min, {checkpoint.iteration:,} steps of {config.meta_batch} x {episode}"
+
+
+def through_bundle(run: str, data: ImageDataset, suite: Suite) -> list[Evaluation]:
+    """Accuracy in each column of what the run exports."""
+    with tempfile.TemporaryDirectory() as folder:
+        export_bundle(run, Path(folder) / "run.edge")
+        graphs = load_model(Path(folder) / "run.edge", provider="cpu").graphs
+        features = embed_dataset(graphs, data)
+        return [
+            evaluate_episodes(
+                graphs,
+                data,
+                n_way=n_way,
+                n_shot=n_shot,
+                n_query=N_QUERY,
+                episodes=EPISODES,
+                steps=graphs.manifest.default_steps,
+                seed=SEED,
+                features=features,
+            )
+            for n_way, n_shot in suite.columns
+        ]
+
+
+def in_all_layers(run: str, data: ImageDataset, suite: Suite, episodes: int) -> list[Evaluation]:
+    """Accuracy in each column with the inner loop of training."""
+    return [
+        evaluate(
+            run,
+            data,
+            n_way=way,
+            n_shot=shot,
+            n_query=N_QUERY,
+            episodes=episodes,
+            seed=SEED,
+            all_layers=True,
+            provider="cpu",
+        )
+        for way, shot in suite.columns
+    ]
+
+
+def rows(run: str, path: str, classes: str, suite: Suite, episodes: int) -> Iterator[list[str]]:
+    """One or two rows of the table."""
+    checkpoint = load_checkpoint(run)
+    config = checkpoint.config
+    data = load_dataset(path, config.preprocessing, [classes], rotations=config.rotations)
+    results = through_bundle(run, data, suite)
+    yield [f"**{config.method}**", *map(accuracy.shown, results), "no", "last layer, bundle", budget(checkpoint)]
+    if METHODS[config.method].inner_loop:
+        results = in_all_layers(run, data, suite, episodes)
+        yield [f"**{config.method}**", *map(accuracy.shown, results), "no", "all layers, PyTorch", ""]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Measure training runs side by side.")
+    parser.add_argument("suite", choices=SUITES, help="Which columns, and which published figures beside them.")
+    parser.add_argument("data", help="A folder or zip with one sub-folder a class.")
+    parser.add_argument("classes", help="The test classes, one a line.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="Folders of `edge-adapt train`.")
+    parser.add_argument("--all-layers-episodes", type=int, default=600, metavar="N", help="They take their time.")
+    arguments = parser.parse_args()
+    suite = SUITES[arguments.suite]
+    print(machine("onnxruntime", "torch", "numpy"), "\n")
+    print(
+        f"Percent of {Path(arguments.classes).stem}, {N_QUERY} queries a class, {EPISODES} episodes "
+        f"({arguments.all_layers_episodes} in all layers).\n"
+    )
+    measured = [
+        row
+        for run in arguments.runs
+        for row in rows(run, arguments.data, arguments.classes, suite, arguments.all_layers_episodes)
+    ]
+    columns = [f"{n_way}-way {n_shot}-shot" for n_way, n_shot in suite.columns]
+    published = [[*row, "", ""] for row in suite.published]
+    print(table(["method", *columns, "query batch statistics", "adapts", "budget"], [*measured, *published]))
+
+
+if __name__ == "__main__":
+    main()
