@@ -15,10 +15,17 @@ from edge_adapt.inner_loop import InnerLoop, predict
 
 
 class Centring(nn.Module):
-    """Features less their mean, each kind of features at its own scale, brought to length 1.
+    """Features less their mean, each kind at a scale of its own, with less of what tells images of one class apart, of length 1.
 
-    Wang et al., "SimpleShot", 2019, https://arxiv.org/abs/1911.04623. Mean and scale are those of the training images, which
-    `edge_adapt.training` sets after pre-training; episodic meta-training then learns them like any other parameter.
+    In order: a power transform, sign(f) |f|^0.8, which takes from the few features that are far larger than the others (Hu et
+    al., "Leveraging the feature distribution in transfer-based few-shot learning", ICANN 2021, https://arxiv.org/abs/2006.03806);
+    mean and scale (Wang et al., "SimpleShot", 2019, https://arxiv.org/abs/1911.04623); and the ten directions in which images of
+    one class differ most, such as light and pose, brought down to how much they differ in the next one (within-class covariance
+    normalization, Hatch et al., Interspeech 2006, here of the first few directions alone: the others are estimated too badly to
+    help). Episodic meta-training then learns mean, scale and directions like any other parameter.
+
+    On mini-ImageNet's validation classes, 5-way 1-shot and 5-shot, with the nearest prototype of features of `edge`, trained on
+    64 classes: 54.1 and 71.5%; with the directions 54.8 and 72.3, with the power transform too 55.1 and 72.8.
 
     Args:
         feature_size: D.
@@ -28,26 +35,60 @@ class Centring(nn.Module):
         super().__init__()
         self.mean = nn.Parameter(torch.zeros(feature_size))
         self.scale = nn.Parameter(torch.ones(feature_size))
+        self.nuisances = nn.Parameter(torch.zeros(max(1, min(NUISANCES, feature_size // 8)), feature_size))
 
     def forward(self, features: Tensor) -> Tensor:
         """float [B, D] to float [B, D]."""
-        return functional.normalize((features - self.mean) * self.scale, dim=-1)
+        scaled = (_powered(features) - self.mean) * self.scale
+        # As sums of products, which quantization leaves in floating point, and not as matrix products.
+        along = (scaled.unsqueeze(1) * self.nuisances).sum(2, keepdim=True)  # [B, K, 1]
+        return functional.normalize(scaled - (along * self.nuisances).sum(1), dim=-1)
 
     @torch.no_grad()
-    def fit(self, mean: Tensor, variance: Tensor, parts: Sequence[Part]) -> None:
-        """Take the mean away, and give the differences that are left the lengths that the parts are to have.
+    def fit(self, features: Tensor, labels: Tensor, parts: Sequence[Part]) -> None:
+        """Take mean, scale and directions from features of the training images.
 
         Args:
-            mean, variance: of each feature over the training images, float [D].
-            parts: of the features; their sizes add up to D.
+            features: of the backbone, float [I, D].
+            labels: their classes, int64 [I].
+            parts: of the features; their sizes add up to D, and their differences from the mean get lengths like their weights.
         """
+        powered = _powered(at_least_float32(features))
+        mean = powered.mean(0)
+        energies = torch.split(powered.var(0, correction=0), [part.size for part in parts])
+        scale = torch.cat(
+            [
+                (part.weight / energy.sum().clamp(min=1e-12).sqrt()).expand(part.size)
+                for part, energy in zip(parts, energies, strict=True)
+            ]
+        )
+        spread, directions = _within_classes(functional.normalize((powered - mean) * scale, dim=1), labels)
+        count = len(self.nuisances)
+        strongest, following = spread[-count:], spread[-min(count + 1, len(spread))]
+        damping = 1 - (following / strongest.clamp(min=1e-12)).clamp(max=1).sqrt()
         self.mean.copy_(mean)
-        energies = torch.split(variance, [part.size for part in parts])
-        scales = [
-            (part.weight / energy.sum().clamp(min=1e-12).sqrt()).expand(part.size)
-            for part, energy in zip(parts, energies, strict=True)
-        ]
-        self.scale.copy_(torch.cat(scales))
+        self.scale.copy_(scale)
+        self.nuisances.copy_((directions[:, -count:] * damping.sqrt()).T)
+
+
+NUISANCES = 10
+"""Of the directions at most, and one for each eight features. Five did as well on validation classes, 20 half a point worse."""
+
+_POWER = 0.8
+
+
+def _powered(features: Tensor) -> Tensor:
+    """sign(f) |f|^0.8; the least magnitude keeps the gradient finite."""
+    return features.sign() * features.abs().clamp(min=1e-6) ** _POWER
+
+
+def _within_classes(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of features [I, D] less the means of their classes: variances [D] in rising order, and their directions [D, D], columns."""
+    shares = functional.one_hot(labels).to(features.dtype)
+    means = (shares.T @ features) / shares.sum(0).clamp(min=1).unsqueeze(1)
+    differences = features - means[labels]
+    variances, directions = torch.linalg.eigh(differences.T @ differences / len(features))
+    return variances.clamp(min=0), directions
 
 
 class Embedding(nn.Module):

@@ -65,20 +65,19 @@ def start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint, 
 
 @torch.no_grad()
 def centre(learner: MetaLearner, data: ImageDataset, device: torch.device) -> None:
-    """Set the mean and the scale that centred features have, from up to ten thousand training images."""
+    """Fit what centred features take from the training images, on up to ten thousand of them."""
     centring = learner.embedding.centring
     if centring is None:
         return
     learner.eval()
-    sample = data.images[:: max(1, len(data.images) // 10_000)]
-    total = torch.zeros_like(centring.mean, dtype=torch.float64)
-    squares = torch.zeros_like(total)
+    step = max(1, len(data.images) // 10_000)
+    sample = data.images[::step]
+    features = []
     for start in range(0, len(sample), BATCH):
         images = torch.from_numpy(np.ascontiguousarray(sample[start : start + BATCH])).to(device)
-        features = learner.embedding.backbone(learner.embedding.normalize(images)).double()
-        total += features.sum(0)
-        squares += features.square().sum(0)
-    mean = total / len(sample)
-    variance = (squares / len(sample) - mean.square()).clamp(min=0)
-    centring.fit(mean, variance, parts_of(learner.embedding.backbone, len(mean)))
+        features.append(learner.embedding.backbone(learner.embedding.normalize(images)))
+    together = torch.cat(features)
+    labels = np.repeat(np.arange(len(data.class_names)), data.counts)[::step]
+    parts = parts_of(learner.embedding.backbone, together.shape[1])
+    centring.fit(together, torch.from_numpy(labels).to(device), parts)
     learner.train()

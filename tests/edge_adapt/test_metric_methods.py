@@ -223,7 +223,10 @@ def smooth_learner(name: str, centred: bool) -> MetaLearner:
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Conv2d(1, 2, 2, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(18, 4), nn.Tanh())
     mean, std = torch.tensor([0.5]), torch.tensor([0.3])
-    return MetaLearner(Embedding(backbone, mean, std, Centring(4) if centred else None), HEADS[name](4)).double()
+    centring = Centring(4) if centred else None
+    if centring:
+        nn.init.constant_(centring.nuisances, 0.3)  # of zeros the gradient is zero
+    return MetaLearner(Embedding(backbone, mean, std, centring), HEADS[name](4)).double()
 
 
 @every_head
