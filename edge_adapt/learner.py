@@ -42,7 +42,9 @@ class Centring(nn.Module):
         scaled = (_powered(features) - self.mean) * self.scale
         # As sums of products, which quantization leaves in floating point, and not as matrix products.
         along = (scaled.unsqueeze(1) * self.nuisances).sum(2, keepdim=True)  # [B, K, 1]
-        return functional.normalize(scaled - (along * self.nuisances).sum(1), dim=-1)
+        left: Tensor = scaled - (along * self.nuisances).sum(1)
+        lengths: Tensor = left.norm(dim=-1, keepdim=True)
+        return left / lengths.clamp(min=1e-12)
 
     @torch.no_grad()
     def fit(self, features: Tensor, labels: Tensor, parts: Sequence[Part]) -> None:

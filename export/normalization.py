@@ -56,10 +56,15 @@ def normalize_rows(model: onnx.ModelProto, preprocessing: Preprocessing) -> None
 
 
 def _chain(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes that `images` goes through, one after another and nowhere else, as far as they work element by element."""
+    """The nodes that `images` goes through, one after another and nowhere else, as far as they work element by element.
+
+    The shape of `images` may be asked for elsewhere, as `torch.nn.functional.normalize` does for the number of features.
+    """
     name = "images"
     while True:
-        users = [node for node in graph.node if name in node.input]
+        users = [
+            node for node in graph.node if name in node.input and not (name == "images" and node.op_type == "Shape")
+        ]
         if len(users) != 1 or users[0].op_type not in ("Cast", *_ELEMENTWISE) or users[0].input[0] != name:
             return
         yield users[0]

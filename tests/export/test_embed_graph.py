@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from edge_adapt.backbones import Conv4
 from edge_adapt.export.embed import embed_graph
-from edge_adapt.learner import Embedding
+from edge_adapt.learner import Centring, Embedding
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.graph_check import ALLOWED_OPERATORS, check_graph
 from edge_adapt.runtime.images import Preprocessing
@@ -49,6 +49,7 @@ class Own(nn.Module):
 BACKBONES: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     "conv4": (3, lambda: Conv4(3)),
     "conv4 with group norm": (1, lambda: Conv4(1, "group")),
+    "conv4, centred": (3, lambda: Conv4(3)),
     "own": (3, Own),
 }
 
@@ -58,7 +59,11 @@ def embedding(name: str) -> Embedding:
     """An embedding in evaluation mode whose running statistics are those of some batches."""
     channels, backbone = BACKBONES[name]
     torch.manual_seed(0)
-    module = Embedding(backbone(), torch.linspace(0.2, 0.6, channels), torch.linspace(0.1, 0.3, channels))
+    centring = Centring(64) if "centred" in name else None
+    if centring:
+        nn.init.normal_(centring.mean, std=0.1)
+        nn.init.normal_(centring.nuisances, std=0.1)
+    module = Embedding(backbone(), torch.linspace(0.2, 0.6, channels), torch.linspace(0.1, 0.3, channels), centring)
     with torch.no_grad():
         for seed in range(3):
             module.train()(torch.from_numpy(images(64, channels, seed)))
@@ -200,3 +205,11 @@ def test_a_module_that_cannot_be_exported_is_named_in_one_sentence(
     assert "\n" not in message and "\x1b" not in message
     assert capfd.readouterr() == ("", "")
     assert logging.root.manager.disable == logging.NOTSET
+
+
+@pytest.mark.parametrize("name", [name for name, (channels, _) in BACKBONES.items() if channels == 3])
+def test_pixels_are_normalized_by_the_row(name: str) -> None:
+    """Which a second use of the images would prevent: see `edge_adapt.export.normalization`."""
+    assert "normalized_rows" in {
+        output for node in onnx.load_from_string(graph(name)).graph.node for output in node.output
+    }

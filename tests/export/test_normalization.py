@@ -53,6 +53,13 @@ def test_rows_give_the_same_numbers() -> None:
     assert np.array_equal(run(rows, 3), run(model(3), 3))
 
 
+def test_rows_whatever_asks_for_the_shape_of_the_images() -> None:
+    rows = model(3, "shape = Shape(images)")
+    normalize_rows(rows, Preprocessing(HEIGHT, WIDTH, 3))
+    assert [node.op_type for node in rows.graph.node].count("Reshape") == 2
+    assert np.array_equal(run(rows, 3), run(model(3), 3))
+
+
 def test_what_is_not_such_a_normalization_is_left_alone() -> None:
     for channels, expected in ((1, 1), (2, 3)):
         other = model(channels)
