@@ -35,7 +35,7 @@ def distance_scale(config: TrainingConfig, feature_size: int) -> float:
     """What makes logits of squared distances between features, before meta-training.
 
     These add up to the order of D where each feature is of the order of 1. A scale that leaves them so, logits of a hundred with
-    the 1600 features of conv4 at 84x84, took the loss to chance, and there it stayed.
+    1600 features, took the loss to chance, and there it stayed.
     """
     return CENTRED_SCALE if config.centred else 6.4 / feature_size
 
