@@ -50,7 +50,7 @@ class Conv4(nn.Module):
 
 
 def _quarters(hidden: Tensor) -> Tensor:
-    """Means over the quarters of a map, [B, C, 2, 2], which overlap where a side is odd; a map as small as that stays as it is."""
+    """Means over the quarters of a map, [B, C, 2, 2], overlapping where a side is odd; a map as small as that stays as it is."""
     sides = hidden.shape[2:]
     if max(sides) <= 2:
         return hidden
