@@ -24,9 +24,9 @@ from edge_adapt.run import Checkpoint, load_checkpoint
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
-from edge_adapt.training import is_finished, train
+from edge_adapt.runtime.progress import say
+from edge_adapt.training import differences, is_finished, require_data, train
 from edge_adapt.tuning import Device
-from edge_adapt.validation import require_validation
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,17 @@ class Recipe:
         return replace(self, stages=tuple(replace(stage, share=stage.share / left) for stage in stages))
 
     def configurations(
-        self, overrides: Mapping[str, Any] | None = None, minutes: float | None = None
+        self,
+        overrides: Mapping[str, Any] | None = None,
+        minutes: float | None = None,
+        data: ImageDataset | None = None,
     ) -> dict[str, TrainingConfig]:
         """The configuration of each stage, by the name of its folder.
 
         Args:
             overrides: settings of the user's own, for every stage.
             minutes: a budget for all of it, in place of the iterations of each stage.
+            data: the training classes. Episodes of the recipe's own that they do not suffice for become smaller.
 
         Raises:
             EdgeAdaptError: a setting that cannot be.
@@ -90,21 +94,42 @@ class Recipe:
                 stage.distil
             ):  # or the student would begin as its teacher began, and see the same images in the same order
                 settings["seed"] = settings.get("seed", 0) + 1
-            stages[f"{number}-{stage.name}"] = TrainingConfig(**settings)
+            config = TrainingConfig(**settings)
+            stages[f"{number}-{stage.name}"] = _fitted(config, data, overrides or {}) if data else config
         return stages
 
     def describe(
-        self, name: str, overrides: Mapping[str, Any] | None = None, minutes: float | None = None
+        self,
+        name: str,
+        overrides: Mapping[str, Any] | None = None,
+        minutes: float | None = None,
+        data: ImageDataset | None = None,
     ) -> dict[str, Any]:
         """The recipe as plain data, as RUN/recipe.json holds it: every setting of every stage that is not its default."""
         default = asdict(TrainingConfig())
         stages = {
             name: {key: value for key, value in asdict(config).items() if value != default[key] or key == "method"}
             | ({"distil": True} if stage.distil else {})
-            for stage, (name, config) in zip(self.stages, self.configurations(overrides, minutes).items(), strict=True)
+            for stage, (name, config) in zip(
+                self.stages, self.configurations(overrides, minutes, data).items(), strict=True
+            )
         }
         own = {"minutes": minutes, "overrides": dict(overrides or {})}
         return {"recipe": name, "summary": self.summary, **own, "stages": stages}
+
+
+def _fitted(config: TrainingConfig, data: ImageDataset, own: Mapping[str, Any]) -> TrainingConfig:
+    """With episodes of no more classes and images than there are; what is the user's own stays."""
+    if METHODS[config.method].require:  # takes no episodes of this kind
+        return config
+    images = int(data.counts.min())
+    n_shot = config.n_shot if "n_shot" in own else max(1, min(config.n_shot, images // 2))
+    fitted: dict[str, Any] = {
+        "n_way": max(2, min(config.n_way, len(data.class_names))),
+        "n_shot": n_shot,
+        "n_query": max(1, min(config.n_query, images - n_shot)),
+    }
+    return replace(config, **{name: value for name, value in fitted.items() if name not in own})
 
 
 def _classify_then_episodes(backbone: str, iterations: int, distil: bool = False) -> Recipe:
@@ -194,17 +219,25 @@ def train_recipe(
     Returns:
         The end of the last stage.
 
+    Episodes that the training classes do not suffice for become smaller; recipe.json has them as they are taken.
+
     Raises:
+        DataError: the classes or images do not suffice for a stage; before anything is trained.
         EdgeAdaptError: as `train`, or `run` holds a recipe with other settings.
     """
     plan = find_recipe(recipe).taught() if teacher else find_recipe(recipe)
     folder = Path(run)
-    described = plan.describe(recipe, overrides, minutes)
-    for config in plan.configurations(overrides, minutes).values():
-        require_validation(config, validation)
+    described = plan.describe(recipe, overrides, minutes, data)
+    configurations = plan.configurations(overrides, minutes, data)
+    for config in configurations.values():
+        require_data(config, data, validation)
     distributed.of_first(lambda: _claim(folder, described, resume))
+    for name, config in plan.configurations(overrides, minutes).items():
+        if configurations[name] != config:
+            changed = differences(configurations[name], config)
+            say(f"{name}: {changed}, for there are no more classes and images", distributed.is_first())
     reached: Checkpoint | None = None
-    for stage, (name, config) in zip(plan.stages, plan.configurations(overrides, minutes).items(), strict=True):
+    for stage, (name, config) in zip(plan.stages, configurations.items(), strict=True):
         previous = distributed.of_first(functools.partial(_checkpoint_in, folder / name))
         if previous and is_finished(previous):
             reached = previous

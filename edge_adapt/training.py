@@ -84,15 +84,11 @@ def train(
     folder, place = Path(run), distributed.place(choose_device(device))
     if backbone is not None:
         config = replace(config, backbone="custom")
-    # The head alone learns from episodes of many kinds, those that the data has the images for.
-    _require(data, config, *((1, 1) if config.method == "head" else (config.n_way, config.n_shot + config.n_query)))
-    if validation is not None:
-        _require(validation, config, max(2, min(config.n_way, len(validation.class_names))), config.n_shot + 1)
+    require_data(config, data, validation)
     if (config.iterations is None) == (config.minutes is None):
         raise EdgeAdaptError("a training budget is either iterations or minutes; give exactly one of the two.")
     if teacher and config.method != "classify":
         raise EdgeAdaptError(f"a teacher is for the method classify, and this is {config.method}; leave it out.")
-    require_validation(config, validation)
     measured = Validation(validation, config, place) if validation is not None else None
     previous = distributed.of_first(lambda: _previous(folder, config, resume, measured))
     if place.type == "cpu":
@@ -239,7 +235,7 @@ def _previous(run: Path, config: TrainingConfig, resume: bool, measured: Validat
     previous = load_checkpoint(run)
     if previous.config != config:
         raise EdgeAdaptError(
-            f"{run} was trained with other settings ({_differences(previous.config, config)}); resume with the same, or write to "
+            f"{run} was trained with other settings ({differences(previous.config, config)}); resume with the same, or write to "
             "another folder."
         )
     if previous.validated_on and previous.validated_on != (measured.description if measured else ""):
@@ -250,15 +246,27 @@ def _previous(run: Path, config: TrainingConfig, resume: bool, measured: Validat
     return previous
 
 
-def _differences(then: TrainingConfig, now: TrainingConfig) -> str:
+def differences(then: TrainingConfig, now: TrainingConfig) -> str:
     """The settings that differ, in words."""
     pairs = [(field.name, getattr(then, field.name), getattr(now, field.name)) for field in fields(then)]
     return ", ".join(f"{name} {before}, not {after}" for name, before, after in pairs if before != after)
 
 
-def _require(data: ImageDataset, config: TrainingConfig, n_way: int, per_class: int) -> None:
-    """Raise unless the data set has the pixels of the configuration, and classes and images for its episodes."""
-    data.require(n_way, per_class)
+def require_data(config: TrainingConfig, data: ImageDataset, validation: ImageDataset | None) -> None:
+    """Raise DataError unless the data sets have the pixels of the configuration, and classes and images enough."""
+    require_validation(config, validation)
+    require = METHODS[config.method].require
+    if require:
+        require(data)
+    else:
+        data.require(config.n_way, config.n_shot + config.n_query)
+    _require_pixels(config, data)
+    if validation is not None:
+        validation.require(max(2, min(config.n_way, len(validation.class_names))), config.n_shot + 1)
+        _require_pixels(config, validation)
+
+
+def _require_pixels(config: TrainingConfig, data: ImageDataset) -> None:
     size = config.preprocessing
     expected = (size.height, size.width, size.channels)
     if data.images.shape[1:] != expected:

@@ -20,7 +20,8 @@ from edge_adapt.head import at_least_float32
 from edge_adapt.learner import MetaLearner
 from edge_adapt.methods.method import Method
 from edge_adapt.outer_loop import TrainingData
-from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 
 if TYPE_CHECKING:
     from edge_adapt.configuration import TrainingConfig
@@ -119,8 +120,14 @@ def distillation_loss(logits: Tensor, of_teacher: Tensor) -> Tensor:
     return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * TEMPERATURE**2
 
 
+def _require(data: ImageDataset) -> None:
+    if len(data.class_names) < 2:
+        raise DataError(f"{data.source}: there is one class, and a classifier tells two or more apart; add classes.")
+
+
 METHOD = Method(
     "classify all training classes at once, to start episodes from",
     objective=Classification,
+    require=_require,
     keeps_best=False,  # features are centred at the end, and only where the learning rate has come to zero is it any good
 )

@@ -13,7 +13,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -63,21 +65,7 @@ class FrozenFeatures:
         self.features = features
         self._starts, self._counts = starts[:-1], starts.diff()
         self._missing = torch.arange(int(self._counts.max()), device=features.device) >= self._counts.unsqueeze(1)
-        self.shapes = [
-            (n_way, n_shot)
-            for n_shot in SHOTS
-            for n_way in sorted({min(n_way, self._eligible(n_shot)) for n_way in WAYS})
-            if n_way >= LEAST_WAYS
-        ]
-        if not self.shapes:
-            raise DataError(
-                f"{source}: {self._eligible(1)} of the {len(self._counts)} classes have {N_QUERY + 1} images or more, and the "
-                f"head learns from {LEAST_WAYS} such classes or more; add images."
-            )
-
-    def _eligible(self, n_shot: int) -> int:
-        """How many classes have images for so many shots."""
-        return int((self._counts >= n_shot + N_QUERY).sum())
+        self.shapes = _shapes(self._counts.cpu().numpy(), source)
 
     def draw(self, episodes: int, n_way: int, n_shot: int, generator: torch.Generator) -> Tensor:
         """Draw episodes among the classes that have the images.
@@ -91,6 +79,30 @@ class FrozenFeatures:
         keys = torch.rand(episodes, n_way, self._missing.shape[1], generator=generator, device=device)
         members = keys.masked_fill(self._missing[classes], -1).topk(per_class, dim=2).indices  # [E, N, per_class]
         return self.features[self._starts[classes].unsqueeze(-1) + members]
+
+
+def _shapes(counts: NDArray[np.int64], source: str) -> list[tuple[int, int]]:
+    """Ways and shots of the episodes that there are images for, out of how many each class has [classes]."""
+
+    def eligible(n_shot: int) -> int:
+        return int((counts >= n_shot + N_QUERY).sum())
+
+    shapes = [
+        (n_way, n_shot)
+        for n_shot in SHOTS
+        for n_way in sorted({min(n_way, eligible(n_shot)) for n_way in WAYS})
+        if n_way >= LEAST_WAYS
+    ]
+    if not shapes:
+        raise DataError(
+            f"{source}: {eligible(1)} of the {len(counts)} classes have {N_QUERY + 1} images or more, and the "
+            f"head learns from {LEAST_WAYS} such classes or more; add images."
+        )
+    return shapes
+
+
+def _require(data: ImageDataset) -> None:
+    _shapes(data.counts, data.source)
 
 
 def head_loss(
@@ -227,5 +239,6 @@ METHOD = Method(
     "leave the backbone as it is, and learn the last layer's scale and rates",
     objective=HeadAlone,
     default_steps=STEPS,
+    require=_require,
     keeps_best=False,  # it learns for all numbers of ways and shots, and validation measures one
 )

@@ -12,6 +12,7 @@ from edge_adapt.gradient_head import GradientHead
 from edge_adapt.head import Head
 from edge_adapt.inner_loop import InnerLoop
 from edge_adapt.outer_loop import Episodic, Objective, TrainingData
+from edge_adapt.runtime.dataset import ImageDataset
 
 if TYPE_CHECKING:
     from edge_adapt.configuration import TrainingConfig
@@ -51,6 +52,8 @@ class Method:
         inner_loop: builds the inner loop on all layers of a backbone; None for a method that adapts the last layer, or nothing.
         options: the fields of `TrainingConfig` that it takes among those that not every method takes, `OPTIONS`.
         default_steps: of the inner loop; 0 for a method without steps.
+        require: raises DataError unless the training classes suffice; None for a method that learns from episodes of `n_way`
+            classes with `n_shot` + `n_query` images each.
         keeps_best: whether the state with the best validation accuracy is what exports; if not, the end is.
     """
 
@@ -60,4 +63,5 @@ class Method:
     inner_loop: Callable[[TrainingConfig, nn.Module], InnerLoop] | None = None
     options: frozenset[str] = frozenset({"head", "steps"})
     default_steps: int = 5
+    require: Callable[[ImageDataset], None] | None = None
     keeps_best: bool = True

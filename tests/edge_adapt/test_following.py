@@ -327,9 +327,9 @@ def test_a_patience_that_suffices_changes_nothing(
 def test_patience_needs_validation_classes(
     start: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path, training_data: ImageDataset
 ) -> None:
-    said = "there are no validation classes"
+    said, overrides = "there are no validation classes", {"patience": 2, "image_size": 28, "grayscale": True}
     assert said in refusal(lambda: start(tiny_config(patience=2), validation=None))
-    assert said in refusal(lambda: train_recipe(training_data, tmp_path / "run", "conv4", overrides={"patience": 2}))
+    assert said in refusal(lambda: train_recipe(training_data, tmp_path / "run", "conv4", overrides=overrides))
     assert not (tmp_path / "run").exists()
     assert "patience is 0" in refusal(lambda: tiny_config(patience=0))
 

@@ -24,11 +24,12 @@ from edge_adapt.methods.classify import TEMPERATURE, distillation_loss
 from edge_adapt.recipes import RECIPES, Recipe, Stage, find_recipe, saved_recipe, train_recipe
 from edge_adapt.run import Checkpoint, last_stage, load_checkpoint, load_learner, load_sample
 from edge_adapt.runtime.dataset import ImageDataset
-from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.teacher import Teacher
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import train
+from tests.gratings import gratings
 
 SMALL: dict[str, Any] = {"grayscale": True, "centred": True, "n_way": 4, "n_query": 3, "steps": 2, "meta_batch": 2}
 
@@ -161,6 +162,57 @@ def test_what_is_shown_is_what_is_trained(training_data: ImageDataset, tmp_path:
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(EdgeAdaptError, match=r"recipe\.json is damaged"):
         saved_recipe(tmp_path)
+
+
+@pytest.fixture
+def ambitious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe by the name of tiny whose episodes take more classes and images than there are."""
+    monkeypatch.setattr(curve, "draw", lambda records: b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    stages = (
+        Stage("classify", 0.5, {"method": "classify", "batch_size": 32, "iterations": 1}),
+        Stage("episodes", 0.4, {"n_way": 20, "n_shot": 5, "n_query": 5, "iterations": 1}),
+        Stage("head", 0.1, {"method": "head", "iterations": 1, "n_query": 50}),
+    )
+    monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", SMALL, stages))
+
+
+@pytest.mark.usefixtures("ambitious")
+def test_episodes_of_a_recipe_become_as_small_as_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    start(gratings(6, 8), run)
+    config = load_checkpoint(run / "2-episodes").config
+    assert (config.n_way, config.n_shot, config.n_query) == (6, 4, 4)
+    noted = json.loads((run / "recipe.json").read_text())["stages"]
+    assert TrainingConfig(**noted["2-episodes"]) == config
+    assert load_checkpoint(run / "3-head").config.n_query == 50
+    assert capsys.readouterr().err.splitlines() == [
+        "2-episodes: n_way 6, not 20, n_shot 4, not 5, n_query 4, not 5, for there are no more classes and images"
+    ]
+
+
+@pytest.mark.usefixtures("ambitious")
+@pytest.mark.parametrize(
+    ("classes", "images", "overrides", "said"),
+    [
+        (6, 8, {"n_way": 7}, "7 ways need as many classes and there are 6"),
+        (6, 8, {"n_shot": 8}, "has 8 images where an episode takes 9"),
+        (6, 1, {}, "has 1 images where an episode takes 2"),
+        (4, 8, {}, "4 of the 4 classes have 6 images or more, and the head learns from 5 such classes or more"),
+        (1, 8, {}, "there is one class"),
+    ],
+)
+def test_a_recipe_that_the_data_does_not_suffice_for_is_refused_before_anything_is_trained(
+    classes: int, images: int, overrides: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=said):
+        start(gratings(classes, images), tmp_path / "run", overrides=overrides)
+    assert not (tmp_path / "run").exists()
+
+
+def test_classification_needs_no_episodes(tmp_path: Path, tiny_config: Callable[..., TrainingConfig]) -> None:
+    config = tiny_config(method="classify", batch_size=8, iterations=1, n_way=20, n_query=15)
+    assert train(gratings(3, 2), tmp_path, config, device="cpu", piece=8, bf16=False).iteration == 1
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
