@@ -66,7 +66,7 @@ def feature_size(backbone: nn.Module, preprocessing: Preprocessing) -> int:
     except Exception as error:  # whatever a module raises
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise EdgeAdaptError(
-            f"the backbone {name} fails on images of {size} (H, W, C) ({reason}); choose another image size."
+            f"the backbone {name} fails on images of {size} (H, W, C) ({reason}); choose another image size or crop size."
         ) from error
     backbone.train()
     if features.dim() != 2 or len(features) != 2:

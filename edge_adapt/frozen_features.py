@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
@@ -53,8 +54,13 @@ def cached_features(
 
 def digest_of(module: nn.Module) -> str:
     """SHA-256 of a module's parameters and buffers with their names, hexadecimal."""
+    return digest_of_state(module.state_dict())
+
+
+def digest_of_state(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors with their names, hexadecimal."""
     digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
+    for name, tensor in state.items():
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

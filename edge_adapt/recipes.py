@@ -292,6 +292,8 @@ def saved_recipe(run: str | os.PathLike[str]) -> SavedRecipe | None:
 
 def _claim(run: Path, described: Mapping[str, Any], resume: bool) -> None:
     """Write recipe.json, or see that it is the same."""
+    if (run / "checkpoint.pt").exists():
+        raise EdgeAdaptError(f"{run} holds a run already, and not a recipe's; write to another folder.")
     path = run / "recipe.json"
     text = json.dumps(described, indent=2) + "\n"
     if path.exists():

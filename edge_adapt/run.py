@@ -73,12 +73,14 @@ class Checkpoint:
         iteration: outer steps done.
         seconds: spent on them, over all its stretches.
         learner: state dict of the `MetaLearner`.
-        optimizer: state dict of Adam.
+        optimizer: state dict of the method's optimizer.
         records: metrics.csv up to here.
         window: loss and accuracy of the outer steps since the last record, for the next.
         objective: state dict of what is trained beside the learner, such as the classifier of `classify`.
         best: the learner where the validation accuracy was best; None without validation, or for a method that does not keep it.
         validated_on: what the validation accuracies are of, in words.
+        given: digests of what the run was given beside its settings and training classes, by the names of the arguments of
+            `edge_adapt.training.train`, `teacher`, `initial` and `validation`; empty for none.
     """
 
     config: TrainingConfig
@@ -93,6 +95,7 @@ class Checkpoint:
     objective: Mapping[str, Any] = field(default_factory=dict)
     best: Snapshot | None = None
     validated_on: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exported(self) -> Snapshot:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,8 +20,15 @@ from edge_adapt.runtime.evaluation import BATCH
 
 
 def classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
-    """How many numbers a classifier of the training classes looks at."""
-    return classified(backbone, torch.zeros(1, feature_size(backbone, config.preprocessing))).shape[1]
+    """How many numbers a classifier of the training classes looks at.
+
+    Raises:
+        EdgeAdaptError: the backbone fails on crops of the size that `classify` takes.
+    """
+    images = config.preprocessing
+    if config.method == "classify" and config.augment and config.crop_size and not config.grayscale:
+        images = replace(images, height=config.crop_size, width=config.crop_size)
+    return classified(backbone, torch.zeros(1, feature_size(backbone, images))).shape[1]
 
 
 def pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:

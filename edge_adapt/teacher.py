@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,9 @@ class Teacher(nn.Module):
         checkpoint: its end.
         device: where the student trains.
 
+    Attributes:
+        config: what it was trained with.
+
     Raises:
         EdgeAdaptError: it is of another method, of a backbone that has no name, or of another edge-adapt.
     """
@@ -28,12 +33,13 @@ class Teacher(nn.Module):
         config, state, weight = checkpoint.config, checkpoint.learner, checkpoint.objective.get("classifier.weight")
         if config.method != "classify" or weight is None:
             raise EdgeAdaptError(f"a teacher is a run of the method classify, and this is one of {config.method}.")
-        learner = build_learner(config, state["embedding.mean"], state["embedding.std"])
+        self.config = replace(config, pretrained=False)  # no need to fetch what the checkpoint holds
+        learner = build_learner(self.config, state["embedding.mean"], state["embedding.std"])
         try:
             learner.load_state_dict(dict(state))
         except RuntimeError as error:
             raise misfit("the teacher", config, None) from error
-        self.backbone = learner.embedding.backbone
+        self.embedding = learner.embedding
         self.classifier = CosineClassifier(*weight.shape)
         self.classifier.load_state_dict(
             {name.removeprefix("classifier."): tensor for name, tensor in checkpoint.objective.items()}
@@ -41,7 +47,9 @@ class Teacher(nn.Module):
         self.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def forward(self, normalized: Tensor) -> Tensor:
-        """Normalized images, float [B, C, H, W], to logits [B, n_classes]."""
-        logits: Tensor = self.classifier(classified(self.backbone, self.backbone(normalized)))
+    def forward(self, images: Tensor) -> Tensor:
+        """Pixels in 0..255, uint8 or float [B, H, W, C], to logits [B, n_classes]."""
+        normalized = self.embedding.normalize(images).contiguous(memory_format=torch.channels_last)
+        backbone = self.embedding.backbone
+        logits: Tensor = self.classifier(classified(backbone, backbone(normalized)))
         return logits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from edge_adapt import tuning as tuning_module
 from edge_adapt.building import build_learner
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
+from edge_adapt.frozen_features import digest_of_state
 from edge_adapt.methods import METHODS
 from edge_adapt.outer_loop import TrainingData
 from edge_adapt.outer_step import OuterStep
@@ -68,18 +70,20 @@ def train(
             ends at its best (`Method.keeps_best`). A run that is resumed needs the same.
         backbone: a module of one's own, float [B, C, H, W] -> float [B, D], in place of `config.backbone`.
         device: `auto`, `cpu` or `cuda`.
-        initial: the end of another run of the same backbone, such as pre-training, to start from.
+        initial: the end of another run of the same backbone, such as pre-training, to start from; not needed to resume.
         teacher: the end of a run of `classify` on the same classes, which a run of `classify` distils; needed again to resume.
         resume: go on from the checkpoint in `run`, if there is one.
-        piece: episodes (for `classify`: images) that are computed together; None measures what is fastest.
-        bf16: run the backbone under bfloat16 autocast or not; None measures what is faster.
+        piece: episodes (for `classify`: images) that are computed together; None takes what a run that is resumed had, all on a
+            GPU, and on a CPU measures what is fastest.
+        bf16: run the backbone under bfloat16 autocast or not; None takes what a run that is resumed had, bfloat16 on a GPU that
+            has it in hardware, and on a CPU measures what is faster.
         trained_on: the data in words, for the bundle.
         progress: show a bar.
 
     Raises:
         DataError: the classes or images do not suffice for the episodes.
-        EdgeAdaptError: `run` holds another run, the configuration does not fit, the loss is no longer finite, memory does not
-            suffice for a single episode, or another process ended.
+        EdgeAdaptError: `run` holds another run, the configuration does not fit, `head` has no weights to start from, the loss is
+            no longer finite, memory does not suffice for a single episode, or another process ended.
     """
     folder, place = Path(run), distributed.place(choose_device(device))
     if backbone is not None:
@@ -90,11 +94,22 @@ def train(
     if teacher and config.method != "classify":
         raise EdgeAdaptError(f"a teacher is for the method classify, and this is {config.method}; leave it out.")
     measured = Validation(validation, config, place) if validation is not None else None
-    previous = distributed.of_first(lambda: _previous(folder, config, resume, measured))
+    given = {
+        "teacher": digest_of_state({**teacher.learner, **teacher.objective}) if teacher else "",
+        "initial": digest_of_state(initial.exported.learner) if initial else "",
+        "validation": measured.digest if measured else "",
+    }
+    previous = distributed.of_first(lambda: _previous(folder, config, resume, given))
+    if config.method == "head" and backbone is None and not (config.pretrained or initial or previous):
+        raise EdgeAdaptError(
+            "the method head leaves the backbone as it is, and this one has learned nothing; give a run with --start-from, or "
+            "take --pretrained."
+        )
     if place.type == "cpu":
         tuning_module.keep_freed_memory()
     torch.manual_seed(config.seed)
-    learner = build_learner(config, *pixel_statistics(data), backbone).to(place)
+    fetching = config.pretrained and not (previous or initial)  # whose weights take the place of those fetched
+    learner = build_learner(replace(config, pretrained=fetching), *pixel_statistics(data), backbone).to(place)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(place)
     drawing = TrainingData(
@@ -123,21 +138,22 @@ def train(
         objective.prepare(learner)
     processes = distributed.processes()
     if previous:
-        tuning = tuning_module.shared(previous.tuning, objective.units, processes)
+        kept = Tuning(piece or previous.tuning.piece, previous.tuning.bf16 if bf16 is None else bf16)
+        tuning = tuning_module.shared(kept, objective.units, processes)
     else:  # all measure at once, as they will compute
         fastest = tuning_module.choose(learner, place, objective, piece, bf16, processes)
         tuning = distributed.of_first(lambda: fastest)
     records = list(previous.records) if previous else []
     window = list(previous.window) if previous else []
     best = previous.best if previous else None
+    noted = {name: digest or (previous.given.get(name, "") if previous else "") for name, digest in given.items()}
     iteration = previous.iteration if previous else 0
     seconds_before = previous.seconds if previous else 0.0
     began = saved = time.monotonic()
 
     def diverged(fault: str, step: int) -> EdgeAdaptError:
-        return EdgeAdaptError(
-            f"{folder}: {fault} at outer step {step}; the last checkpoint is kept, try a lower learning rate."
-        )
+        kept = "the last checkpoint is kept, " if (folder / "checkpoint.pt").exists() else ""
+        return EdgeAdaptError(f"{folder}: {fault} at outer step {step}; {kept}try a lower learning rate.")
 
     def checkpoint() -> Checkpoint:
         if not all(bool(parameter.isfinite().all()) for parameter in learner.parameters()):
@@ -156,6 +172,7 @@ def train(
             objective.state_dict(),
             best,
             measured.description if measured else "",
+            noted,
         )
         if distributed.is_first():
             save_checkpoint(folder, state)
@@ -226,8 +243,12 @@ def stopped_early(checkpoint: Checkpoint) -> bool:
     return spent < 1 and out_of_patience(checkpoint.config.patience, checkpoint.records)
 
 
-def _previous(run: Path, config: TrainingConfig, resume: bool, measured: Validation | None) -> Checkpoint | None:
+def _previous(run: Path, config: TrainingConfig, resume: bool, given: Mapping[str, str]) -> Checkpoint | None:
     """The checkpoint to go on from, if there is one and that was asked for."""
+    if (run / "recipe.json").exists():
+        raise EdgeAdaptError(
+            f"{run} holds the stages of a recipe; go on with them by --resume, or write to another folder."
+        )
     if not (run / "checkpoint.pt").exists():
         return None
     if not resume:
@@ -238,7 +259,17 @@ def _previous(run: Path, config: TrainingConfig, resume: bool, measured: Validat
             f"{run} was trained with other settings ({differences(previous.config, config)}); resume with the same, or write to "
             "another folder."
         )
-    if previous.validated_on and previous.validated_on != (measured.description if measured else ""):
+    then = {**given, **previous.given}  # a run of an earlier edge-adapt noted nothing
+    if then["teacher"] != given["teacher"]:
+        raise EdgeAdaptError(
+            f"{run} was trained with a teacher, and this is {'another' if given['teacher'] else 'none'}; resume with the same "
+            "--teacher."
+            if then["teacher"]
+            else f"{run} was trained without a teacher; resume without --teacher."
+        )
+    if given["initial"] and then["initial"] != given["initial"]:
+        raise EdgeAdaptError(f"{run} did not start from these weights; resume without --start-from.")
+    if previous.validated_on and (not given["validation"] or then["validation"] != given["validation"]):
         raise EdgeAdaptError(
             f"{run} was measured on other validation classes ({previous.validated_on}); resume with the same, by which "
             "its best state is chosen."

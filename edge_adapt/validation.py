@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -45,6 +47,7 @@ class Validation:
 
     Attributes:
         description: what is measured, in words.
+        digest: SHA-256 of the names of the classes and of how many images each has, hexadecimal.
     """
 
     def __init__(self, data: ImageDataset, config: TrainingConfig, device: torch.device) -> None:
@@ -53,6 +56,8 @@ class Validation:
         self._n_query = max(1, min(15, int(self._data.counts.min()) - config.n_shot))
         self._weights, self._features = "", np.empty((0, 0), np.float32)
         self.description = f"{len(data.class_names):,} classes, {self._n_way}-way {config.n_shot}-shot"
+        classes = json.dumps([data.class_names, data.counts.tolist()])
+        self.digest = hashlib.sha256(classes.encode()).hexdigest()
 
     def accuracy(self, learner: MetaLearner, tuning: Tuning) -> float:
         """The share of right answers, with running statistics."""

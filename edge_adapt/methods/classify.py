@@ -71,7 +71,7 @@ class Classification(nn.Module):
         data: what to draw from, and what to distil.
 
     Raises:
-        EdgeAdaptError: the teacher knows other classes.
+        EdgeAdaptError: the teacher knows other classes, or takes grey images where these are RGB, or the other way round.
     """
 
     pieces: tuple[int, ...] = (32, 64, 128)
@@ -85,6 +85,11 @@ class Classification(nn.Module):
             raise EdgeAdaptError(
                 f"the teacher knows {len(data.teacher.classifier.weight)} classes and there are {data.sampler.n_classes} to "
                 "learn; take one that was trained on the same."
+            )
+        if data.teacher and data.teacher.config.grayscale != config.grayscale:
+            theirs, ours = ("grey", "RGB") if data.teacher.config.grayscale else ("RGB", "grey")
+            raise EdgeAdaptError(
+                f"the teacher takes {theirs} images and these are {ours}; take one that was trained on the same."
             )
 
     def prepare(self, learner: MetaLearner) -> None:
@@ -101,7 +106,7 @@ class Classification(nn.Module):
         logits = self.classifier(classified(backbone, backbone(normalized)))
         loss = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
         if teacher:
-            loss = (loss + distillation_loss(logits, teacher(normalized))) / 2
+            loss = (loss + distillation_loss(logits, teacher(images))) / 2
         return loss, (logits.detach().argmax(1) == labels).float().mean()
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:

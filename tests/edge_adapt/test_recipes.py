@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from edge_adapt import curve, recipes
-from edge_adapt.backbones import Edge
+from edge_adapt import building, curve, recipes
+from edge_adapt.backbones import Conv4, Edge
 from edge_adapt.backbones.layers import Part
-from edge_adapt.building import build_learner
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.learner import Centring
 from edge_adapt.methods.classify import TEMPERATURE, distillation_loss
@@ -129,7 +129,7 @@ def test_each_stage_starts_from_the_one_before(training_data: ImageDataset, tmp_
 def test_a_recipe_goes_on_where_it_stopped(
     training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = start(training_data, tmp_path / "whole", piece=None)
+    whole = start(training_data, tmp_path / "whole")
     real = train
 
     def second_stage_fails(*arguments: Any, **options: Any) -> Any:
@@ -139,7 +139,7 @@ def test_a_recipe_goes_on_where_it_stopped(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(recipes, "train", second_stage_fails)
-        start(training_data, tmp_path / "run", piece=None)
+        start(training_data, tmp_path / "run")
     first = (tmp_path / "run" / "1-classify" / "checkpoint.pt").stat().st_mtime_ns
     with pytest.raises(EdgeAdaptError, match="holds a run already; go on with --resume"):
         start(training_data, tmp_path / "run")
@@ -258,16 +258,14 @@ def test_distillation_is_the_divergence_of_softened_answers() -> None:
 
 @pytest.mark.usefixtures("distilling")
 def test_a_student_starts_anew_and_comes_to_answer_as_its_teacher(training_data: ImageDataset, tmp_path: Path) -> None:
-    start(training_data, tmp_path, piece=None)
+    start(training_data, tmp_path)
     teacher, student = (load_checkpoint(tmp_path / name) for name in ("1-classify", "2-distil"))
     alone = train(training_data, tmp_path / "alone", student.config, device="cpu", piece=32, bf16=False)
     images = torch.from_numpy(training_data.images)
 
     def answers(checkpoint: Checkpoint) -> torch.Tensor:
         tutor = Teacher(checkpoint, torch.device("cpu"))
-        learner = build_learner(checkpoint.config, torch.zeros(1), torch.ones(1))
-        learner.load_state_dict(dict(checkpoint.learner))
-        logits: torch.Tensor = tutor(learner.embedding.normalize(images))
+        logits: torch.Tensor = tutor(images)
         return logits
 
     # The same seed, so the same start as without a teacher; the teacher makes the difference.
@@ -276,18 +274,83 @@ def test_a_student_starts_anew_and_comes_to_answer_as_its_teacher(training_data:
     assert to_student < to_alone
 
 
+def test_a_teacher_sees_pixels_as_it_has_learned_to(
+    training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
+) -> None:
+    dark = replace(training_data, images=training_data.images // 4)
+    config = tiny_config(method="classify", batch_size=32, learning_rate=0.1, iterations=3)
+    checkpoint = train(dark, tmp_path, config, device="cpu", piece=32, bf16=False)
+    learner, _ = load_learner(tmp_path)
+    assert learner.embedding.mean < 0.2
+    weight = torch.nn.functional.normalize(checkpoint.objective["classifier.weight"], dim=1)
+    images = torch.from_numpy(training_data.images)
+    with torch.no_grad():
+        features = learner.embedding.backbone(learner.embedding.normalize(images))  # of a length that is learned too
+    expected = (
+        torch.nn.functional.normalize(features, dim=1) @ weight.T * checkpoint.objective["classifier.log_scale"].exp()
+    )
+    torch.testing.assert_close(Teacher(checkpoint, torch.device("cpu"))(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_a_run_has_are_not_fetched_again(
+    training_data: ImageDataset,
+    tmp_path: Path,
+    tiny_config: Callable[..., TrainingConfig],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fetched = []
+
+    def network(name: str, channels: int, pretrained: bool) -> Conv4:
+        fetched.append(pretrained)
+        return Conv4(channels)
+
+    monkeypatch.setattr(building, "TimmBackbone", network)
+    config = tiny_config(
+        method="classify", backbone="timm:resnet18", pretrained=True, batch_size=8, iterations=1, learning_rate=0.1
+    )
+    options: dict[str, Any] = {"device": "cpu", "piece": 8, "bf16": False}
+    teacher = train(training_data, tmp_path / "run", config, **options)
+    train(training_data, tmp_path / "run", config, **options, resume=True)
+    train(training_data, tmp_path / "started", config, **options, initial=teacher)
+    Teacher(teacher, torch.device("cpu"))
+    assert fetched == [True, False, False, False]
+
+
+def test_crops_that_the_backbone_cannot_take_are_refused_at_once(
+    training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
+) -> None:
+    red = replace(training_data, images=np.repeat(training_data.images, 3, axis=-1))
+    config = tiny_config(method="classify", grayscale=False, augment=True, crop_size=8, iterations=1)
+    with pytest.raises(EdgeAdaptError, match=r"Conv4 fails on images of \(8, 8, 3\).*choose another .*crop size"):
+        train(red, tmp_path / "run", config, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("recipe")
+def test_a_recipe_and_a_run_of_one_stage_do_not_share_a_folder(
+    training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
+) -> None:
+    train(training_data, tmp_path, tiny_config(iterations=1), device="cpu", piece=1, bf16=False)
+    for resume in (False, True):
+        with pytest.raises(EdgeAdaptError, match="holds a run already, and not a recipe's"):
+            start(training_data, tmp_path, resume=resume)
+
+
 @pytest.mark.usefixtures("distilling")
 def test_what_cannot_teach_is_refused(
     training_data: ImageDataset, new_classes: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
-    def classify(run: str, data: ImageDataset, **options: Any) -> Checkpoint:
-        config = tiny_config(method="classify", batch_size=32, iterations=1)
+    def classify(run: str, data: ImageDataset, grayscale: bool = True, **options: Any) -> Checkpoint:
+        config = tiny_config(method="classify", batch_size=32, iterations=1, grayscale=grayscale)
         return train(data, tmp_path / run, config, device="cpu", piece=32, bf16=False, **options)
 
     episodic = train(training_data, tmp_path / "anil", tiny_config(iterations=1), device="cpu", piece=1, bf16=False)
     with pytest.raises(EdgeAdaptError, match="a teacher is a run of the method classify, and this is one of anil"):
         classify("a", training_data, teacher=episodic)
     teacher = classify("teacher", new_classes)
+    red = replace(training_data, images=np.repeat(training_data.images, 3, axis=-1))
+    with pytest.raises(EdgeAdaptError, match="the teacher takes RGB images and these are grey"):
+        classify("grey", training_data, teacher=classify("red", red, grayscale=False))
     with pytest.raises(EdgeAdaptError, match="the teacher knows 8 classes and there are 16 to learn"):
         classify("b", training_data, teacher=teacher)
     with pytest.raises(EdgeAdaptError, match="a teacher is for the method classify, and this is anil"):
@@ -300,7 +363,7 @@ def test_a_teacher_from_outside_takes_the_place_of_one_of_the_recipes_own(
 ) -> None:
     config = tiny_config(method="classify", batch_size=32, learning_rate=0.1, iterations=30)
     teacher = train(training_data, tmp_path / "teacher", config, device="cpu", piece=32, bf16=False)
-    start(training_data, tmp_path / "run", teacher=teacher, piece=32)
+    start(training_data, tmp_path / "run", teacher=teacher)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["1-distil", "recipe.json"]
     with pytest.raises(EdgeAdaptError, match="by another recipe or with other settings"):
         start(training_data, tmp_path / "run", resume=True)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -34,6 +35,7 @@ from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import train
+from edge_adapt.tuning import Tuning
 from tests.gratings import gratings
 
 Configure = Callable[..., TrainingConfig]
@@ -376,6 +378,15 @@ def test_a_finished_run_resumes_to_itself(
     assert_same_run(brief(config, resume=True), finished)
 
 
+def test_a_run_goes_on_with_the_piece_and_the_precision_that_are_given(
+    brief: Callable[..., Checkpoint], tiny_config: Configure
+) -> None:
+    config = tiny_config(iterations=1)
+    brief(config, piece=2, bf16=False)
+    assert brief(config, resume=True, piece=1, bf16=True).tuning == Tuning(1, bf16=True)
+    assert brief(config, resume=True, piece=None, bf16=None).tuning == Tuning(1, bf16=True)
+
+
 def test_resume_without_a_run_begins_one(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
     assert brief(tiny_config(iterations=1), resume=True).iteration == 1
 
@@ -419,7 +430,7 @@ def test_an_existing_run_is_not_written_over(brief: Callable[..., Checkpoint], t
 
 
 def test_other_settings_or_another_module_are_not_resumed(
-    brief: Callable[..., Checkpoint], tiny_config: Configure
+    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
 ) -> None:
     brief(tiny_config(iterations=1))
     for changes in ({"seed": 1}, {"iterations": 2}, {"method": "fomaml"}, {"learning_rate": 0.1}):
@@ -428,9 +439,44 @@ def test_other_settings_or_another_module_are_not_resumed(
     assert "other settings" in refusal(lambda: brief(tiny_config(iterations=1), resume=True, backbone=Small()))
     brief(tiny_config(iterations=1), "own", backbone=Small())
     other = nn.Sequential(nn.Flatten(), nn.Linear(784, 5))
+    (tmp_path / "own" / "recipe.json").write_text("{}")
+    assert "holds the stages of a recipe" in refusal(
+        lambda: brief(tiny_config(iterations=1), "own", resume=True, backbone=Small())
+    )
+    (tmp_path / "own" / "recipe.json").unlink()
     assert "does not fit the backbone" in refusal(
         lambda: brief(tiny_config(iterations=1), "own", resume=True, backbone=other)
     )
+
+
+def test_a_run_resumes_with_what_it_was_given_alone(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
+) -> None:
+    teacher, other = (
+        brief(tiny_config(method="classify", batch_size=8, iterations=1, seed=seed), f"teacher {seed}", piece=8)
+        for seed in (0, 1)
+    )
+    config = tiny_config(method="classify", batch_size=8, iterations=2, seed=2)
+    brief(config, "taught", piece=8, teacher=teacher)
+    for found, given in (("this is another", other), ("this is none", None)):
+        said = refusal(lambda given=given: brief(config, "taught", resume=True, piece=8, teacher=given))  # type: ignore[misc]
+        assert found in said and said.endswith("resume with the same --teacher.")
+    brief(config, "taught", resume=True, piece=8, teacher=load_checkpoint(tmp_path / "teacher 0"))
+    brief(config, "alone", piece=8, initial=teacher)
+    said = refusal(lambda: brief(config, "alone", resume=True, piece=8, teacher=teacher))
+    assert said.endswith("was trained without a teacher; resume without --teacher.")
+    brief(config, "alone", resume=True, piece=8)
+    brief(config, "alone", resume=True, piece=8, initial=teacher)
+    assert "did not start from these weights" in refusal(
+        lambda: brief(config, "alone", resume=True, piece=8, initial=other)
+    )
+    classes, same_number = gratings(8, 9, seed=1), dataclasses.replace(gratings(8, 9), class_names=tuple("abcdefgh"))
+    brief(tiny_config(iterations=1), "validated", validation=classes)
+    for data in (None, same_number):
+        assert "other validation classes" in refusal(
+            lambda data=data: brief(tiny_config(iterations=1), "validated", resume=True, validation=data)  # type: ignore[misc]
+        )
+    brief(tiny_config(iterations=1), "validated", resume=True, validation=classes)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint_stays(
@@ -449,6 +495,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_checkpoint_stays(
     assert "loss is nan at outer step 4" in message and str(tmp_path / "run") in message
     assert load_checkpoint(tmp_path / "run").iteration == 3
     assert_same_run(brief(config, resume=True), whole)
+    monkeypatch.setattr(
+        "edge_adapt.outer_loop.query_loss", lambda *_: (torch.tensor(math.nan, requires_grad=True), torch.ones(()))
+    )
+    said = refusal(lambda: brief(config, "none", backbone=Small()))
+    assert said.endswith("the loss is nan at outer step 1; try a lower learning rate.")
 
 
 def test_weights_that_are_not_finite_never_reach_a_checkpoint(
@@ -484,7 +535,7 @@ def test_a_lack_of_memory_halves_the_piece_and_takes_the_step_anew(
     reached = load_checkpoint(tmp_path / "expected")
     smaller = dataclasses.replace(reached, tuning=dataclasses.replace(reached.tuning, piece=2))
     run_module.save_checkpoint(tmp_path / "expected", smaller)
-    expected = brief(config, "expected", resume=True)
+    expected = brief(config, "expected", resume=True, piece=None)
     with monkeypatch.context() as patch:
         stop_at(3, patch, error=MemoryError())
         assert_same_run(brief(config, piece=4), expected)
