@@ -200,7 +200,6 @@ def train_recipe(
     teacher: Checkpoint | None = None,
     device: Device = "auto",
     resume: bool = False,
-    piece: int | None = None,
     bf16: bool | None = None,
     trained_on: str = "",
     progress: bool = False,
@@ -208,7 +207,7 @@ def train_recipe(
     """Take the stages of a recipe one after the other, and leave them in the folder `run`.
 
     Args:
-        data, validation, backbone, device, piece, bf16, trained_on, progress: as of `edge_adapt.training.train`.
+        data, validation, backbone, device, bf16, trained_on, progress: as of `edge_adapt.training.train`.
         run: the folder to write.
         recipe: a name of `RECIPES`.
         overrides: settings of the user's own, for every stage; patience for those stages that keep their best state.
@@ -252,7 +251,6 @@ def train_recipe(
             initial=None if stage.distil else reached,
             teacher=teacher or reached if stage.distil else None,
             resume=resume,
-            piece=piece,
             bf16=bf16,
             trained_on=trained_on,
             progress=progress,

@@ -50,6 +50,12 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     metavar="RUN",
     help="A run of classify on the same classes, which classify distils, or the first stage of a recipe.",
 )
+@click.option(
+    "--start-from",
+    type=click.Path(),
+    metavar="RUN",
+    help="Begin with the weights of this run, and with its backbone, image size, colours and centring unless told otherwise.",
+)
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
     "--method",
@@ -75,7 +81,7 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     "class mean), matching (cosine attention over the support set) and siamese (a learned distance of two images) take no steps, "
     "nor does memory, which writes the support set into an external memory. "
     "classify has none: it trains a classifier of all classes, to start episodes from. head learns the last layer's scale and "
-    "rates on a backbone that it leaves as it is.",
+    "rates on a backbone that it leaves as it is, that of --start-from or --pretrained.",
 )
 @click.option(
     "--head",
@@ -169,13 +175,13 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     "piece",
     type=_count,
     metavar="N",
-    show_default="the fastest, measured first",
-    help="Episodes that are computed together.",
+    show_default="the fastest, measured first; with CUDA, all",
+    help="Episodes (with classify: images) that are computed together. Not with --recipe.",
 )
 @click.option(
     "--bf16/--no-bf16",
     default=None,
-    show_default="what is faster, measured first",
+    show_default="what is faster, measured first; with CUDA, where the GPU has it",
     help="Run the backbone in bfloat16 where that keeps its accuracy, or all in float32.",
 )
 @click.option(
@@ -219,6 +225,7 @@ def train(
     run: str | None,
     recipe: str | None,
     teacher: str | None,
+    start_from: str | None,
     show: bool,
     classes: tuple[str, ...],
     val_classes: tuple[str, ...],
@@ -264,6 +271,7 @@ def train(
             settings,
             chosen,
             teacher=teacher,
+            start_from=start_from,
             classes=classes,
             val_classes=val_classes,
             cache=cache,
@@ -284,12 +292,14 @@ def _train(
     chosen: Set[str],
     *,
     teacher: str | None,
+    start_from: str | None,
     classes: tuple[str, ...],
     val_classes: tuple[str, ...],
     cache: str | None,
     skip_bad: bool,
     threads: int | None,
     resume: bool,
+    piece: int | None,
     **arguments: Any,
 ) -> None:
     """One process of the training; `arguments` are those of `edge_adapt.training.train`. Only the first process speaks."""
@@ -301,7 +311,13 @@ def _train(
 
     if threads:
         torch.set_num_threads(threads)
-    plan = distributed.of_first(lambda: plan_training(run, recipe, resume, settings, chosen))
+    initial = load_checkpoint(start_from) if start_from else None
+    plan = distributed.of_first(lambda: plan_training(run, recipe, resume, settings, chosen, initial))
+    if plan.recipe is None:
+        arguments |= {"initial": initial, "piece": piece}
+    for option, value in (("--episodes-per-piece", piece), ("--start-from", start_from)):
+        if plan.recipe and value:
+            raise click.UsageError(f"{option} is about one stage, and a recipe has several; leave it out.")
     with distributed.first_alone():
         training, validation = _load(data, classes, val_classes, plan.config, cache, skip_bad, distributed.is_first())
     if plan.n_query_is_free:

@@ -24,6 +24,9 @@ HEAD_ALONE = {"learning_rate": 0.1, "centred": True}
 
 HEAD_ALONE_ITERATIONS = 200
 
+OF_THE_START = ("backbone", "image_size", "grayscale", "centred")
+"""Settings that a run takes over from the one that it starts from."""
+
 
 @dataclass
 class Plan:
@@ -53,7 +56,14 @@ class Plan:
         return train_recipe(data, run, self.recipe, overrides=self.overrides, minutes=self.minutes, **arguments)
 
 
-def plan_training(run: str, recipe: str | None, resume: bool, settings: Mapping[str, Any], chosen: Set[str]) -> Plan:
+def plan_training(
+    run: str,
+    recipe: str | None,
+    resume: bool,
+    settings: Mapping[str, Any],
+    chosen: Set[str],
+    initial: Checkpoint | None = None,
+) -> Plan:
     """One stage, or a recipe; with `resume`, what RUN holds under what was chosen now."""
     from edge_adapt.recipes import find_recipe, saved_recipe
     from edge_adapt.run import load_checkpoint
@@ -73,7 +83,9 @@ def plan_training(run: str, recipe: str | None, resume: bool, settings: Mapping[
             f"{run} was trained with the method {previous.config.method}, and this is {settings['method']}; resume with the "
             "same, or write to another folder."
         )
-    config = _configuration(settings, chosen, previous.config if previous else None)
+    config = _configuration(
+        settings, chosen, previous.config if previous else None, initial.config if initial else None
+    )
     return Plan(config, previous, n_query_is_free=not previous and "n_query" not in chosen)
 
 
@@ -91,7 +103,9 @@ def overrides_of(settings: Mapping[str, Any], chosen: Set[str]) -> dict[str, Any
     return {name: settings[name] for name in chosen - {"minutes"}}
 
 
-def _configuration(settings: Mapping[str, Any], chosen: Set[str], saved: TrainingConfig | None) -> TrainingConfig:
+def _configuration(
+    settings: Mapping[str, Any], chosen: Set[str], saved: TrainingConfig | None, initial: TrainingConfig | None
+) -> TrainingConfig:
     """The settings of a new run, or those saved with a run to resume under what was chosen now; `train` compares the two."""
     from edge_adapt.configuration import TrainingConfig
 
@@ -103,6 +117,8 @@ def _configuration(settings: Mapping[str, Any], chosen: Set[str], saved: Trainin
     values = {**settings, "n_query": settings["n_query"] or N_QUERY}
     if settings["method"] == "head":
         values |= {name: value for name, value in HEAD_ALONE.items() if name not in chosen}
+    if initial:
+        values |= {name: getattr(initial, name) for name in OF_THE_START if name not in chosen}
     if not settings["minutes"] and not settings["iterations"]:
         values |= (
             {"iterations": HEAD_ALONE_ITERATIONS} if settings["method"] == "head" else {"minutes": DEFAULT_MINUTES}

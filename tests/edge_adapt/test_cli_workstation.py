@@ -180,6 +180,42 @@ def test_a_run_that_stopped_early_says_so_and_is_not_trained_on(
     assert "validation classes" in complaint(command("train", data, "-o", tmp_path / "x", *SMALL, "--patience", "2"))
 
 
+def test_a_run_starts_from_another_and_takes_its_kind_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_images(tmp_path / "data", gratings(6, 6))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    options = ["--device", "cpu", "--no-bf16", "--iterations", "1", "--learning-rate", "1e-9"]
+    like = ["--method", "classify", "--grayscale", "--image-size", "20", "--centred", "--batch-size", "8"]
+    succeeded(command("train", data, "-o", tmp_path / "first", *like, *options))
+    first = load_checkpoint(tmp_path / "first")
+    for method in ("anil", "head"):
+        start = ["--start-from", tmp_path / "first", "--method", method, "--way", "4"]
+        succeeded(command("train", data, "-o", tmp_path / method, *start, *options))
+        reached = load_checkpoint(tmp_path / method)
+        assert (reached.config.image_size, reached.config.grayscale, reached.config.centred) == (20, True, True)
+        name = "embedding.backbone.convolutions.0.weight"
+        assert (reached.learner[name] - first.learner[name]).abs().max() < 1e-6
+        succeeded(command("train", data, "-o", tmp_path / method, "--resume"))
+    said = complaint(command("train", data, "-o", tmp_path / "none", "--method", "head", *options))
+    assert "give a run with --start-from, or take --pretrained" in said
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("option", [["--episodes-per-piece", "2"], ["--start-from", "."]])
+def test_options_of_one_stage_are_not_for_a_recipe(
+    option: list[str], trained: tuple[Path, str], data: Path, tmp_path: Path
+) -> None:
+    option = [str(trained[0]) if text == "." else text for text in option]
+    again = tmp_path / "again"
+    again.mkdir()
+    described = {"recipe": "conv4", "overrides": {}, "minutes": None}
+    (again / "recipe.json").write_text(json.dumps(described), encoding="utf-8")
+    for run, arguments in ((tmp_path / "run", ["--recipe", "conv4"]), (again, ["--resume"])):
+        said = complaint(command("train", data, "-o", run, *arguments, *option), status=2)
+        assert said == f"{option[0]} is about one stage, and a recipe has several; leave it out."
+
+
 def test_resume_on_other_data_is_an_error(trained: tuple[Path, str], data: Path) -> None:
     assert "gratings (train.txt)" in complaint(command("train", data, "-o", trained[0], "--resume"))
 
