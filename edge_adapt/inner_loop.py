@@ -77,6 +77,13 @@ class InnerLoop(nn.Module):
         shape = (steps,) if self._kind == "step" else ()
         return nn.Parameter(parameter.new_full(shape, math.log(INITIAL_RATE)))
 
+    def at_once(self, device: torch.device) -> bool:
+        """Whether the episodes of a piece go through the loop all at once, under `torch.vmap`.
+
+        With weights of its own per episode, vmap turns each convolution into a grouped one, which CPUs run slowly.
+        """
+        return device.type != "cpu" and not self.recompute
+
     def trajectory(
         self,
         backbone: nn.Module,
@@ -133,7 +140,7 @@ class InnerLoop(nn.Module):
 
         for step, rates in enumerate(self._rates(slow, head, unit, steps)):
             images = support[step % len(support)]
-            if self.recompute:
+            if self.recompute and torch.is_grad_enabled():
                 *moved, loss = checkpoint(step_anew, images, *fast.values(), *rates, use_reentrant=True)
             elif step == 0:
                 *moved, loss = step_from(features, pull_back, fast, rates)

@@ -191,8 +191,7 @@ def _logits_by_step(
     """
     loop, head = learner.all_layers()
     backbone = learner.embedding.backbone
-
-    under_vmap = support.device.type != "cpu" and not loop.recompute
+    under_vmap = loop.at_once(support.device)
 
     def one(support: Tensor, query: Tensor) -> Tensor:
         reached = loop.trajectory(backbone, head, support[None], labels, n_way, steps, under_vmap)
@@ -200,7 +199,6 @@ def _logits_by_step(
         return torch.stack([predict(backbone, head, query, state) for state in (states[1:] if every else states[-1:])])
 
     if under_vmap:
-        logits: Tensor = torch.vmap(one)(support, query)
+        logits: Tensor = torch.vmap(one, randomness="different")(support, query)  # dropout, of each episode its own
         return logits
-    # With weights of its own per episode, vmap turns each convolution into a grouped one, which CPUs run slowly.
     return torch.stack([one(*episode) for episode in zip(support, query, strict=True)])

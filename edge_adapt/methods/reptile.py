@@ -20,7 +20,8 @@ from edge_adapt.episodes import labels_of
 from edge_adapt.inner_loop import InnerLoop, predict
 from edge_adapt.learner import MetaLearner
 from edge_adapt.methods.method import Method
-from edge_adapt.outer_loop import Episodic, normalized_episodes
+from edge_adapt.outer_loop import Episodic, TrainingData, normalized_episodes
+from edge_adapt.runtime.errors import EdgeAdaptError
 
 if TYPE_CHECKING:
     from edge_adapt.configuration import TrainingConfig
@@ -30,7 +31,23 @@ INNER_RATE = 0.05
 
 
 class MoveTowardsAdapted(Episodic):
-    """The outer loop of Reptile; see `edge_adapt.outer_loop.Objective`."""
+    """The outer loop of Reptile; see `edge_adapt.outer_loop.Objective`.
+
+    Args:
+        config: ways, shots, queries, steps, and how many episodes a step takes.
+        data: what to draw from.
+
+    Raises:
+        EdgeAdaptError: the images of an episode make no second part, and every step would take the same ones.
+    """
+
+    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
+        super().__init__(config, data)
+        if config.n_query < config.n_shot:
+            raise EdgeAdaptError(
+                f"reptile takes other images in each step, and {config.n_query} queries a class are fewer than its "
+                f"{config.n_shot} shots; choose --query {config.n_shot} or more."
+            )
 
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """The loss and the accuracy of the last inner step, before it was taken; the gradient is how far the weights moved, back.
@@ -43,7 +60,7 @@ class MoveTowardsAdapted(Episodic):
         labels = labels_of(config.n_way, config.n_shot, images.device)
         loop, head = learner.all_layers()
         backbone = learner.embedding.backbone
-        steps, under_vmap = config.inner_steps, images.device.type != "cpu"
+        steps, under_vmap = config.inner_steps, loop.at_once(images.device)
 
         def one(batches: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
             """One episode to its adapted weights, and the last step's loss and logits."""
@@ -55,7 +72,7 @@ class MoveTowardsAdapted(Episodic):
 
         with torch.no_grad():  # what the inner loop needs it takes itself
             if under_vmap:
-                adapted, losses, logits = torch.vmap(one)(batches)
+                adapted, losses, logits = torch.vmap(one, randomness="different")(batches)
             else:
                 ends = [one(batch) for batch in batches]
                 adapted = {name: torch.stack([end[0][name] for end in ends]) for name in ends[0][0]}

@@ -256,26 +256,41 @@ def episodes(count: int = 3) -> Tensor:
 
 @both_heads
 @pytest.mark.parametrize("method", ["maml", "fomaml"])
-def test_episodes_in_a_loop_are_episodes_under_vmap(initialization: Initialization, method: str) -> None:
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 0.7])], ids=["last step", "every step"])
+def test_episodes_in_a_loop_are_episodes_under_vmap(
+    initialization: Initialization, method: str, weights: Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = conv4_learner(initialization, method)
-    images = episodes()
-    parameters = learned(learner)
-    loss, _ = query_loss(learner, images, 2, 2)  # a loop on the CPU
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    found = []
+    for at_once in (False, True):
+        monkeypatch.setattr(InnerLoop, "at_once", lambda *_, at_once=at_once: at_once)
+        loss, accuracy = query_loss(learner, episodes(), 2, 2, weights=weights)
+        gradients = torch.autograd.grad(loss, learned(learner), allow_unused=True, materialize_grads=True)
+        found.append((loss, accuracy, gradients))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
 
-    labels, query_labels = torch.arange(4).repeat_interleave(2), torch.arange(4).repeat_interleave(3)
 
-    def one(support: Tensor, query: Tensor) -> Tensor:
-        loop, head = learner.all_layers()
-        *_, (state, _) = loop.trajectory(learner.embedding.backbone, head, support[None], labels, 4, 2, under_vmap=True)
-        return learner.predict_all_layers(query, state)
+def test_dropout_under_vmap_drops_other_features_of_each_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InnerLoop, "at_once", lambda *_: True)
+    learner = conv4_learner("prototype", "maml")
+    learner.embedding.backbone = nn.Sequential(learner.embedding.backbone, nn.Dropout(0.5))
+    learner.inner_loop = InnerLoop(learner.embedding.backbone)
+    same = episodes(1).expand(2, -1, -1, -1, -1, -1)
+    losses = []
 
-    normalized = learner.embedding.normalize(images.flatten(0, 2)).view(3, 4, 5, 1, 16, 16)
-    logits = torch.vmap(one)(normalized[:, :, :2].flatten(1, 2), normalized[:, :, 2:].flatten(1, 2))
-    expected = functional.cross_entropy(logits.flatten(0, 1), query_labels.repeat(3))
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
-    of_vmap = torch.autograd.grad(expected, parameters, allow_unused=True, materialize_grads=True)
-    torch.testing.assert_close(gradients, of_vmap, rtol=1e-3, atol=1e-5)
+    def noted(logits: Tensor, labels: Tensor) -> Tensor:
+        losses.extend(functional.cross_entropy(each, label).item() for each, label in zip(logits, labels, strict=True))
+        return logits.sum()
+
+    monkeypatch.setattr(learner.head, "loss", noted)
+    query_loss(learner, same, 2, 2)
+    assert losses[0] != losses[1]
+
+
+def test_steps_computed_again_are_just_computed_where_nothing_learns(recwarn: pytest.WarningsRecorder) -> None:
+    with torch.no_grad():
+        outer_loss(smooth_learner("prototype", recompute=True), 2)
+    assert not recwarn.list
 
 
 @both_heads

@@ -17,11 +17,13 @@ from torch.nn import functional
 from edge_adapt.building import build_learner
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
+from edge_adapt.inner_loop import InnerLoop
 from edge_adapt.learner import MetaLearner
 from edge_adapt.methods.reptile import INNER_RATE, MoveTowardsAdapted
 from edge_adapt.outer_loop import TrainingData
 from edge_adapt.run import load_learner
 from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import train
@@ -72,10 +74,17 @@ def trained_by_hand(learner: MetaLearner, images: Tensor, n_shot: int, steps: in
     return backbone, loss, accuracy
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["in a loop", "under vmap"])
 @pytest.mark.parametrize(("n_shot", "n_query", "steps"), [(1, 1, 1), (2, 2, 2), (1, 3, 6), (2, 3, 3)])
 def test_the_gradient_is_the_way_back_from_where_ordinary_training_leads(
-    training_data: ImageDataset, n_shot: int, n_query: int, steps: int
+    training_data: ImageDataset,
+    n_shot: int,
+    n_query: int,
+    steps: int,
+    at_once: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(InnerLoop, "at_once", lambda *_: at_once)
     config = configured(n_shot, n_query, steps)
     learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3]), smooth_backbone())
     sampler = ImageSampler(training_data, CPU)
@@ -91,6 +100,14 @@ def test_the_gradient_is_the_way_back_from_where_ordinary_training_leads(
     assert loss.item() == pytest.approx(sum(end[1] for end in ends) / 2, rel=1e-4)
     assert accuracy.item() == pytest.approx(sum(end[2] for end in ends) / 2)
     assert all(parameter.grad is None for parameter in learner.head.parameters())
+
+
+def test_fewer_queries_than_shots_are_refused(training_data: ImageDataset) -> None:
+    data = TrainingData(ImageSampler(training_data, CPU), torch.Generator(), 0)
+    with pytest.raises(
+        EdgeAdaptError, match=r"2 queries a class are fewer than its 3 shots; choose --query 3 or more\."
+    ):
+        MoveTowardsAdapted(configured(3, 2, 2), data)
 
 
 def test_it_learns_to_adapt_to_new_classes(
