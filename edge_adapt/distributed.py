@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.tuning import is_out_of_memory
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ def joined() -> Iterator[None]:
     When torchrun finds that one process has ended, it sends the others SIGTERM, which raises an error here.
 
     Raises:
-        EdgeAdaptError: another process ended.
+        EdgeAdaptError: the processes do not find each other, or another one ended.
     """
     global _store
     if _is_joined() or not _is_launched():
@@ -71,11 +72,16 @@ def joined() -> Iterator[None]:
     from torch.distributed.distributed_c10d import PrefixStore  # not every build of PyTorch has it
     from torch.distributed.rendezvous import rendezvous
 
-    with _noticing_the_end_of_others():
+    try:
         _store, number, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         store = PrefixStore(f"group {next(_times_joined)}", _store)
         dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=_PATIENCE)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(". ")
+        raise EdgeAdaptError(
+            f"the processes of this training do not find each other ({reason}); start them again with torchrun."
+        ) from error
     with _raising_on_sigterm():
         yield
     # Not after an error: NCCL would wait for what the process that is gone was to send.
@@ -195,6 +201,8 @@ def _noticing_the_end_of_others() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of connections, of many kinds
+        if is_out_of_memory(error):
+            raise
         raise EdgeAdaptError(ENDED) from error
 
 

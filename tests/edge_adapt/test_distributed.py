@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,52 @@ def test_one_process_is_all_there_is_without_torchrun(monkeypatch: pytest.Monkey
         assert distributed.of_first(lambda: 7) == 7
         assert distributed.place(torch.device("cuda")) == torch.device("cuda")
     assert tensor.tolist() == [1, 1, 1]
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, rendezvous: Callable[..., object]) -> None:
+    """As if torchrun had started this process and another one, which meet in this way."""
+    monkeypatch.setattr(sys.modules["torch.distributed.rendezvous"], "rendezvous", rendezvous)
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+
+def test_processes_that_do_not_find_each_other_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise torch.distributed.DistNetworkError("The client socket has timed out.\nand a lot more")
+
+    launched(monkeypatch, unreachable)
+    said = r"do not find each other \(The client socket has timed out\); start them again with torchrun\.$"
+    with pytest.raises(EdgeAdaptError, match=said), distributed.joined():
+        pass
+
+
+@pytest.mark.parametrize(("nccl", "backend"), [(True, "cpu:gloo,cuda:nccl"), (False, "gloo")])
+def test_gpus_without_nccl_share_over_gloo(nccl: bool, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def begin(backend: str, **_: object) -> None:
+        asked.append(backend)
+        raise RuntimeError("that is enough")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: nccl)
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    launched(monkeypatch, lambda *_, **__: [(store, 0, 2)])
+    monkeypatch.setattr(torch.distributed, "init_process_group", begin)
+    with pytest.raises(EdgeAdaptError, match="that is enough"), distributed.joined():
+        pass
+    assert asked == [backend]
+
+
+def test_too_little_memory_is_no_end_of_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "processes", lambda: 2)
+
+    def scarce(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", scarce)
+    with pytest.raises(torch.OutOfMemoryError):
+        distributed.sum_over_processes([torch.ones(1)])
 
 
 def test_more_processes_than_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
