@@ -1,4 +1,4 @@
-"""Where to train, which piece of the meta-batch to compute at once, and in which precision: measured before meta-training."""
+"""Where to train, which piece of the meta-batch to compute at once, and in which precision: on a CPU, measured beforehand."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ _TOO_LITTLE_MEMORY = (
     "std::bad_alloc",
     "could not create a primitive",  # of oneDNN, which has no room for its code
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+    "Unable to find a valid cuDNN algorithm",  # for all of which there is no room
 )
 """What PyTorch says of it where it raises a RuntimeError."""
 
@@ -80,10 +83,11 @@ def choose(
     bf16: bool | None = None,
     processes: int = 1,
 ) -> Tuning:
-    """Time forward and backward over pieces of several sizes in float32 and bfloat16; take what makes the fastest outer step.
+    """What makes the fastest outer step.
 
-    The candidates are timed in turn, round after round, so that a moment at which the machine is busy slows them all. Those that
-    memory does not suffice for are out.
+    On a GPU nothing is measured: it takes all at once, in bfloat16 where it has that in hardware. On a CPU, forward and backward
+    are timed over pieces of several sizes in float32 and bfloat16, in turn, round after round, so that a moment at which the
+    machine is busy slows them all. Those that memory does not suffice for are out.
 
     Args:
         learner: the model; a copy is timed, so that its running statistics stay as they are.

@@ -63,11 +63,24 @@ class _Group(click.Group):
                 raise
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{where}{error.strerror or error}.") from error
-        except MemoryError as error:
-            raise click.ClickException("there is not enough memory for this; use fewer or smaller images.") from error
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise click.ClickException(
+                "there is not enough memory for this; use fewer or smaller images, or a smaller model."
+            ) from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             raise SystemExit(INTERRUPTED) from None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, as Python says it, or PyTorch where a command has imported it."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from edge_adapt.tuning import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 @click.group("edge-adapt", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from edge_adapt.cli import options
 from edge_adapt.cli.training_plan import DEFAULT_MINUTES, N_QUERY, overrides_of, plan_training
-from edge_adapt.runtime.errors import DataError, EdgeAdaptError
+from edge_adapt.runtime.errors import DataError
 
 if TYPE_CHECKING:
     from edge_adapt.configuration import TrainingConfig
@@ -307,7 +307,6 @@ def _train(
 
     from edge_adapt import distributed
     from edge_adapt.run import load_checkpoint
-    from edge_adapt.tuning import is_out_of_memory
 
     if threads:
         torch.set_num_threads(threads)
@@ -339,10 +338,6 @@ def _train(
             progress=True,
             **arguments,
         )
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise EdgeAdaptError("there is too little memory for this model and data; choose smaller ones.") from error
     except KeyboardInterrupt:
         if distributed.is_first() and any(Path(run).glob("**/checkpoint.pt")):
             click.echo(f"\n{run} keeps its last checkpoint; the same command with --resume goes on.", err=True)

@@ -190,7 +190,7 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
     succeeded(command("train", data, "-o", tmp_path / "first", *like, *options))
     first = load_checkpoint(tmp_path / "first")
     for method in ("anil", "head"):
-        start = ["--start-from", tmp_path / "first", "--method", method, "--way", "4"]
+        start = ["--start-from", str(tmp_path / "first"), "--method", method, "--way", "4"]
         succeeded(command("train", data, "-o", tmp_path / method, *start, *options))
         reached = load_checkpoint(tmp_path / method)
         assert (reached.config.image_size, reached.config.grayscale, reached.config.centred) == (20, True, True)
@@ -209,7 +209,7 @@ def test_options_of_one_stage_are_not_for_a_recipe(
     option = [str(trained[0]) if text == "." else text for text in option]
     again = tmp_path / "again"
     again.mkdir()
-    described = {"recipe": "conv4", "overrides": {}, "minutes": None}
+    described: dict[str, object] = {"recipe": "conv4", "overrides": {}, "minutes": None}
     (again / "recipe.json").write_text(json.dumps(described), encoding="utf-8")
     for run, arguments in ((tmp_path / "run", ["--recipe", "conv4"]), (again, ["--resume"])):
         said = complaint(command("train", data, "-o", run, *arguments, *option), status=2)
@@ -243,6 +243,17 @@ def test_an_interrupted_run_says_how_it_goes_on(
     assert result.exit_code == 130
     assert "--resume goes on" in result.stderr
     assert result.stderr.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory\nand a lot more")])
+def test_too_little_memory_is_said_in_a_sentence(
+    error: Exception, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scarce(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(edge_adapt.training, "train", scarce)
+    assert "not enough memory for this" in complaint(command("train", data, "-o", tmp_path / "run", "--way", "4"))
 
 
 def test_two_budgets_are_wrong_usage(data: Path) -> None:

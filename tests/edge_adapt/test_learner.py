@@ -276,7 +276,7 @@ def test_dropout_under_vmap_drops_other_features_of_each_episode(monkeypatch: py
     learner.embedding.backbone = nn.Sequential(learner.embedding.backbone, nn.Dropout(0.5))
     learner.inner_loop = InnerLoop(learner.embedding.backbone)
     same = episodes(1).expand(2, -1, -1, -1, -1, -1)
-    losses = []
+    losses: list[float] = []
 
     def noted(logits: Tensor, labels: Tensor) -> Tensor:
         losses.extend(functional.cross_entropy(each, label).item() for each, label in zip(logits, labels, strict=True))
