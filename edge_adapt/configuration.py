@@ -14,8 +14,8 @@ from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import MAX_STEPS
 from edge_adapt.runtime.images import Preprocessing
 
-MAX_META_BATCH = 100_000
-"""Episodes in an outer step at most: more is a slip of the finger, and the first step would not end."""
+MAX_BATCH = 100_000
+"""Episodes (or images) in an outer step at most: more is a slip of the finger, and the first step would not end."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,12 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise EdgeAdaptError(f"{name} is {value}; take a number above 0.")
-        for name, largest in (("steps", MAX_STEPS), ("meta_batch", MAX_META_BATCH), ("seed", 2**32 - 1)):
+        for name, largest in (
+            ("steps", MAX_STEPS),
+            ("meta_batch", MAX_BATCH),
+            ("batch_size", MAX_BATCH),
+            ("seed", 2**32 - 1),
+        ):
             if (getattr(self, name) or 0) > largest:
                 raise EdgeAdaptError(f"{name} is {getattr(self, name)}; take {largest} or less.")
 

@@ -120,7 +120,7 @@ def train(
     )
     objective = METHODS[config.method].objective(config, drawing)
     optimizer = objective.optimizer(learner, config.learning_rate)
-    _require_piece(piece, objective.units)
+    _require_piece(piece, objective.units, config)
     if previous:
         try:
             learner.load_state_dict(dict(previous.learner))
@@ -307,14 +307,21 @@ def _require_pixels(config: TrainingConfig, data: ImageDataset) -> None:
         )
 
 
-def _require_piece(piece: int | None, units: int) -> None:
-    """Raise unless a piece that the user chose divides an outer step, and leaves something to each process."""
+def _require_piece(piece: int | None, units: int, config: TrainingConfig) -> None:
+    """Raise unless a piece that the user chose divides an outer step and leaves something to each process, and a batch of images
+    has pieces that share batch statistics."""
+    processes = distributed.processes()
+    largest = tuning_module.largest_piece(units, processes)
+    if config.method == "classify" and largest == 1:
+        fitting = math.ceil(units / (2 * processes)) * 2 * processes
+        raise EdgeAdaptError(
+            f"{units} images in a step leave single ones to {processes} processes, without batch statistics; choose a "
+            f"--batch-size that they can share, such as {fitting}."
+        )
     if piece is None:
         return
     if units % piece:
         raise EdgeAdaptError(f"a piece of {piece} does not divide the {units} of an outer step.")
-    processes = distributed.processes()
-    largest = tuning_module.largest_piece(units, processes)
     if piece > largest:
         raise EdgeAdaptError(
             f"pieces of {piece} do not give each of the {processes} processes one of the {units} of an outer step; "

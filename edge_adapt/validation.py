@@ -25,7 +25,10 @@ VALIDATIONS = 20
 """In a whole run."""
 
 IMAGES = 100
-"""Of each validation class at most, so that measuring takes little beside training."""
+"""Of each validation class at most, where episodes do not take more: measuring is to take little beside training."""
+
+N_QUERY = 15
+"""Of a class in an episode, where there are images enough."""
 
 QUERIES = 150_000
 """To answer in a validation: 2000 episodes of 5 ways with 15 queries a class. Two states of a run meet the same ones, and their
@@ -51,9 +54,10 @@ class Validation:
     """
 
     def __init__(self, data: ImageDataset, config: TrainingConfig, device: torch.device) -> None:
-        self._data, self._config, self._device = _thinned(data, IMAGES), config, device
+        thinned = _thinned(data, max(IMAGES, config.n_shot + N_QUERY))
+        self._data, self._config, self._device = thinned, config, device
         self._n_way = min(config.n_way, len(data.class_names))
-        self._n_query = max(1, min(15, int(self._data.counts.min()) - config.n_shot))
+        self._n_query = max(1, min(N_QUERY, int(self._data.counts.min()) - config.n_shot))
         self._weights, self._features = "", np.empty((0, 0), np.float32)
         self.description = f"{len(data.class_names):,} classes, {self._n_way}-way {config.n_shot}-shot"
         classes = json.dumps([data.class_names, data.counts.tolist()])

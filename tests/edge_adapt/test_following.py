@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt import curve, training, validation
+from edge_adapt.building import build_learner
 from edge_adapt.cli import training as train_command
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.learner import MetaLearner
@@ -33,6 +34,7 @@ from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import is_finished, stopped_early, train
 from edge_adapt.tuning import Tuning
 from edge_adapt.validation import VALIDATIONS, Validation, out_of_patience
+from tests.gratings import gratings
 
 Configure = Callable[..., TrainingConfig]
 CPU = torch.device("cpu")
@@ -322,6 +324,13 @@ def test_a_patience_that_suffices_changes_nothing(
     assert not stopped_early(patient) and is_finished(
         patient
     )  # the last validation used up the patience, and the budget
+
+
+def test_validation_episodes_of_more_shots_than_it_keeps_images_take_more() -> None:
+    config = TrainingConfig(n_way=2, n_shot=105, grayscale=True, backbone="custom")
+    measured = Validation(gratings(2, 110), config, CPU)
+    learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3]), Small())
+    assert 0.5 <= measured.accuracy(learner, Tuning(1, bf16=False)) <= 1
 
 
 def test_patience_needs_validation_classes(

@@ -686,6 +686,7 @@ def test_a_run_is_not_loaded_into_another_module(trained_run: Path) -> None:
         {"n_query": 0},
         {"steps": -1},
         {"meta_batch": 0},
+        {"batch_size": 10**9},
         {"iterations": 0},
         {"iterations": None, "minutes": 0.0},
         {"iterations": None, "minutes": float("nan")},
@@ -766,6 +767,16 @@ def test_data_that_does_not_fit_is_named(training_data: ImageDataset, tiny_confi
 
 def test_a_piece_must_divide_the_meta_batch(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
     assert "a piece of 3 does not divide the 2 of an outer step" in refusal(lambda: brief(tiny_config(), piece=3))
+
+
+def test_a_batch_that_leaves_single_images_to_processes_is_refused(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_adapt.training.distributed.processes", lambda: 3)
+    monkeypatch.setattr("edge_adapt.training.distributed.of_first", lambda compute: compute())
+    monkeypatch.setattr("edge_adapt.training.distributed.copy_from_first", lambda tensors: None)
+    said = refusal(lambda: brief(tiny_config(method="classify", batch_size=127), piece=None))
+    assert said.startswith("127 images in a step leave single ones to 3 processes") and said.endswith("such as 132.")
 
 
 def test_one_flat_channel_is_no_flat_image(tmp_path: Path, tiny_config: Configure) -> None:
