@@ -12,6 +12,7 @@ Each runs in a process of its own, since this project tells the C library how to
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,10 @@ from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler, labels_of
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.learner import Embedding, MetaLearner
-from edge_adapt.outer_loop import Episodic, TrainingData
+from edge_adapt.outer_loop import Episodic, Objective, TrainingData
+from edge_adapt.outer_step import OuterStep
 from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.tuning import Tuning
 
 N_WAY, N_SHOT, STEPS, META_BATCH, SIZE = 5, 1, 5, 32, 28
 ROUNDS = 12
@@ -48,8 +51,20 @@ def dataset(classes: int = 200) -> ImageDataset:
     return ImageDataset("noise", images, tuple(map(str, range(classes))), np.arange(0, len(images) + 1, 20))
 
 
+def as_trained(learner: MetaLearner, objective: Objective, generator: torch.Generator, tuning: Tuning) -> Step:
+    """An outer step as `train` takes it."""
+    optimizer = objective.optimizer(learner, 0.002)
+    outer, iterations = OuterStep(learner, objective, optimizer, generator, seed=0), itertools.count()
+
+    def step() -> None:
+        outer.compute(next(iterations), tuning, 0.0)
+        optimizer.step()
+
+    return step
+
+
 def ours(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Step, str]:
-    """An outer step as `train` takes it, and how its meta-batch is cut."""
+    """Our outer step, and how its meta-batch is cut."""
     if device.type == "cpu":
         tuning_module.keep_freed_memory()
     embedding = Embedding(Conv4(1), torch.tensor([0.5]), torch.tensor([0.3]))
@@ -60,17 +75,9 @@ def ours(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Ste
     config = TrainingConfig(n_way=N_WAY, n_shot=N_SHOT, n_query=n_query, steps=STEPS, meta_batch=META_BATCH)
     objective = Episodic(config, TrainingData(sampler, generator, 0))
     tuning = tuning_module.choose(learner, device, objective)
-    optimizer = objective.optimizer(learner, 0.002)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        for _ in range(META_BATCH // tuning.piece):
-            with tuning.autocast(device):
-                loss, _ = objective.loss(learner, tuning.piece)
-            (loss * (tuning.piece / META_BATCH)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return step, f"{tuning.piece} episodes at once, {'bfloat16' if tuning.bf16 else 'float32'}"
+    return as_trained(
+        learner, objective, generator, tuning
+    ), f"{tuning.piece} episodes at once, {'bfloat16' if tuning.bf16 else 'float32'}"
 
 
 def with_higher(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Step, str]:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table, take_orders, worker
-from benchmarks.meta_training import SIZE, Step, dataset
+from benchmarks.meta_training import SIZE, Step, as_trained, dataset
 from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones import Conv4
 from edge_adapt.building import build_learner
@@ -49,25 +49,18 @@ def configuration(n_shot: int) -> TrainingConfig:
 
 
 def ours(sampler: ImageSampler, device: torch.device, n_shot: int) -> tuple[Step, str]:
-    """An outer step as `train` takes it."""
+    """Our outer step, and how its meta-batch is cut."""
     if device.type == "cpu":
         tuning_module.keep_freed_memory()
     config = configuration(n_shot)
     learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3])).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = METHODS["maml"].objective(config, TrainingData(sampler, torch.Generator(device).manual_seed(0), 0))
+    generator = torch.Generator(device).manual_seed(0)
+    objective = METHODS["maml"].objective(config, TrainingData(sampler, generator, 0))
     tuning = tuning_module.choose(learner, device, objective)
-    optimizer = objective.optimizer(learner, 0.002)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        for _ in range(META_BATCH // tuning.piece):
-            with tuning.autocast(device):
-                loss, _ = objective.loss(learner, tuning.piece)
-            (loss * (tuning.piece / META_BATCH)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return step, f"{tuning.piece} at once, {'bfloat16' if tuning.bf16 else 'float32'}"
+    return as_trained(
+        learner, objective, generator, tuning
+    ), f"{tuning.piece} at once, {'bfloat16' if tuning.bf16 else 'float32'}"
 
 
 def of_a_peer(name: str, sampler: ImageSampler, device: torch.device, n_shot: int) -> tuple[Step, str]:
@@ -169,15 +162,16 @@ def compare(device: torch.device, n_shot: int) -> list[str]:
     shot = ("--shot", str(n_shot))
     names = ("ours", "higher", "torchopt")
     with (
-        worker(names[0], *shot) as (our_step, how),
-        worker(names[1], *shot) as (higher_step, _),
-        worker(names[2], *shot) as (torchopt_step, _),
+        worker(names[0], *shot) as (our_step, our_way),
+        worker(names[1], *shot) as (higher_step, higher_way),
+        worker(names[2], *shot) as (torchopt_step, torchopt_way),
     ):
         turns = [(our_step(), higher_step(), torchopt_step()) for _ in range(ROUNDS)]
     seconds = dict(zip(names, zip(*turns, strict=True), strict=True))
-    speeds = [f"{META_BATCH / median(seconds[name]):.1f}" for name in names]
+    ways = (our_way, higher_way, torchopt_way)
+    speeds = [f"{META_BATCH / median(seconds[name]):.1f} ({way})" for name, way in zip(names, ways, strict=True)]
     ratios = [str(ratio(seconds[name], seconds["ours"])) for name in names[1:]]
-    return [str(n_shot), f"{speeds[0]} ({how})", *speeds[1:], *ratios, f"at least {1 if device.type == 'cpu' else 8}"]
+    return [str(n_shot), *speeds, *ratios, f"at least {1 if device.type == 'cpu' else 8}"]
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table
+from benchmarks.meta_training import Step, as_trained
 from edge_adapt import tuning as tuning_module
 from edge_adapt.backbones import BACKBONES
 from edge_adapt.configuration import TrainingConfig
@@ -41,8 +41,6 @@ IMAGES = CONFIG.meta_batch * CONFIG.n_way * (CONFIG.n_shot + CONFIG.n_query)
 ROUNDS = 20
 EXPECTED = 0.9
 
-Step = Callable[[], None]
-
 
 def dataset() -> ImageDataset:
     """Images of noise: what they show makes no difference to the time."""
@@ -51,23 +49,14 @@ def dataset() -> ImageDataset:
 
 
 def episodic(sampler: ImageSampler, device: torch.device) -> tuple[Step, tuning_module.Tuning]:
-    """An outer step as `train` takes it, and how its meta-batch is computed."""
+    """Our outer step, and how its meta-batch is computed."""
     embedding = Embedding(BACKBONES["conv4"](3, "batch"), torch.full((3,), 0.5), torch.full((3,), 0.3))
     learner = MetaLearner(embedding, GradientHead("prototype", CONFIG.inner_steps)).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = Episodic(CONFIG, TrainingData(sampler, torch.Generator(device).manual_seed(0), 0))
+    generator = torch.Generator(device).manual_seed(0)
+    objective = Episodic(CONFIG, TrainingData(sampler, generator, 0))
     tuning = tuning_module.choose(learner, device, objective)
-    optimizer = objective.optimizer(learner, 0.001)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        for _ in range(objective.units // tuning.piece):
-            with tuning.autocast(device):
-                loss, _ = objective.loss(learner, tuning.piece)
-            (loss * tuning.piece / objective.units).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return step, tuning
+    return as_trained(learner, objective, generator, tuning), tuning
 
 
 def supervised(data: ImageDataset, device: torch.device, at_once: int, bf16: bool) -> Step:

@@ -73,7 +73,6 @@ def write_checked_bundle(
         default_steps=description.default_steps,
         head_state=head.state,
         max_ways=None,
-        max_support=head.max_support,
         trained_on=description.trained_on,
         accuracy=description.accuracy,
         license=description.license,

@@ -13,10 +13,8 @@ class HeadGraphs:
         adapt: the serialized graph `adapt.onnx`.
         predict: the serialized graph `predict.onnx`.
         state: names of the head state's tensors, in the order of `adapt`'s outputs.
-        max_support: how many support images `adapt` takes at most; None for any number.
     """
 
     adapt: bytes
     predict: bytes
     state: tuple[str, ...]
-    max_support: int | None = None

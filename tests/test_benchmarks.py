@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,23 @@ def test_both_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.Monkey
         step, how = maker(sampler, device, 1)
         step()
         assert "float" in how
+
+
+def test_other_benchmarks_take_outer_steps_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks import meta_training, second_order, supervised
+    from edge_adapt import tuning
+    from edge_adapt.episodes import ImageSampler
+
+    device = torch.device("cpu")
+    monkeypatch.setattr(tuning, "choose", lambda *_: tuning.Tuning(1, bf16=False))
+    monkeypatch.setattr(second_order, "META_BATCH", 1)
+    monkeypatch.setattr(supervised, "CONFIG", replace(supervised.CONFIG, meta_batch=1))
+    episodic, _ = supervised.episodic(ImageSampler(supervised.dataset(), device), device)
+    episodic()
+    step, how = second_order.ours(ImageSampler(meta_training.dataset(classes=8), device), device, 1)
+    step()
+    assert "at once" in how
 
 
 def test_the_floors_answer_as_the_commands_do(photos: Path, tmp_path: Path) -> None:

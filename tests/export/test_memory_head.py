@@ -41,7 +41,7 @@ seeds = st.integers(0, 2**32 - 1)
 def in_onnx(head: MemoryHead, support: SupportSet) -> tuple[State, NDArray[np.float32]]:
     """Head state and logits of the graphs."""
     graphs = head.graphs(support.features.shape[1])
-    assert graphs.state == HEAD_STATE and graphs.max_support is None
+    assert graphs.state == HEAD_STATE
     adapt = Session(graphs.adapt, "adapt", ("features", "targets", "n_way", "steps"))
     predict = Session(graphs.predict, "predict", ("features", *HEAD_STATE))
     feeds: dict[str, NDArray[Any]] = {
