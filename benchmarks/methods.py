@@ -22,7 +22,7 @@ from benchmarks import accuracy, photos
 from benchmarks.measuring import machine, table
 from edge_adapt import export_bundle
 from edge_adapt.methods import METHODS
-from edge_adapt.run import Checkpoint, load_checkpoint
+from edge_adapt.run import Checkpoint, load_checkpoint, stages_of
 from edge_adapt.runtime.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import Evaluation, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.model import load_model
@@ -56,11 +56,21 @@ SUITES = {
 }
 
 
-def budget(checkpoint: Checkpoint) -> str:
-    """What a run's training took: an outer step is so many episodes of so many images."""
+def budget(run: str) -> str:
+    """What a run's training took, all stages of it."""
+    stages = [load_checkpoint(stage) for stage in stages_of(run)]
+    minutes = sum(stage.seconds for stage in stages) / 60
+    return f"{minutes:.0f} min, {', then '.join(map(steps, stages))}"
+
+
+def steps(checkpoint: Checkpoint) -> str:
+    """The outer steps of a stage: each is so many episodes of so many images, or so many images."""
     config = checkpoint.config
-    episode = f"{config.n_way} x ({config.n_shot} + {config.n_query})"
-    return f"{checkpoint.seconds / 60:.0f} min, {checkpoint.iteration:,} steps of {config.meta_batch} x {episode}"
+    units = {
+        "classify": f"{config.batch_size} images",
+        "head": f"{config.meta_batch} episodes of many kinds",
+    }.get(config.method, f"{config.meta_batch} x {config.n_way} x ({config.n_shot} + {config.n_query})")
+    return f"{checkpoint.iteration:,} steps of {units}"
 
 
 def through_bundle(run: str, data: ImageDataset, suite: Suite) -> list[Evaluation]:
@@ -105,11 +115,10 @@ def in_all_layers(run: str, data: ImageDataset, suite: Suite, episodes: int) -> 
 
 def rows(run: str, path: str, classes: str, suite: Suite, episodes: int) -> Iterator[list[str]]:
     """One or two rows of the table."""
-    checkpoint = load_checkpoint(run)
-    config = checkpoint.config
+    config = load_checkpoint(run).config
     data = load_dataset(path, config.preprocessing, [classes], rotations=config.rotations)
     results = through_bundle(run, data, suite)
-    yield [f"**{config.method}**", *map(accuracy.shown, results), "no", "last layer, bundle", budget(checkpoint)]
+    yield [f"**{config.method}**", *map(accuracy.shown, results), "no", "last layer, bundle", budget(run)]
     if METHODS[config.method].inner_loop:
         results = in_all_layers(run, data, suite, episodes)
         yield [f"**{config.method}**", *map(accuracy.shown, results), "no", "all layers, PyTorch", ""]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +90,28 @@ def test_other_benchmarks_take_outer_steps_too(monkeypatch: pytest.MonkeyPatch) 
     step, how = second_order.ours(ImageSampler(meta_training.dataset(classes=8), device), device, 1)
     step()
     assert "at once" in how
+
+
+def test_the_budget_of_a_run_is_that_of_all_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from benchmarks import methods
+    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.run import Checkpoint
+    from edge_adapt.tuning import Tuning
+
+    def stage(iteration: int, seconds: float, **settings: Any) -> Checkpoint:
+        return Checkpoint(TrainingConfig(**settings), "", Tuning(1, bf16=False), iteration, seconds, {}, {}, [])
+
+    stages = {
+        "1-classify": stage(12_000, 3000, method="classify", batch_size=64),
+        "2-episodes": stage(500, 600, n_way=20, n_shot=5, n_query=5, meta_batch=2),
+        "3-head": stage(300, 60, method="head", meta_batch=4),
+    }
+    monkeypatch.setattr(methods, "stages_of", lambda run: list(stages))
+    monkeypatch.setattr(methods, "load_checkpoint", stages.__getitem__)
+    assert methods.budget("run") == (
+        "61 min, 12,000 steps of 64 images, then 500 steps of 2 x 20 x (5 + 5), then 300 steps of 4 episodes of many kinds"
+    )
 
 
 def test_the_floors_answer_as_the_commands_do(photos: Path, tmp_path: Path) -> None:
