@@ -52,7 +52,8 @@ def pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
 def start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint, new_head: bool) -> None:
     """Take over the weights of another run, and those of its classifier where it has one for the same classes.
 
-    A head that is learned anew takes the embedding alone: it is of another kind, or may have another number of steps.
+    A head that is learned anew takes the embedding alone: it is of another kind, or the other run did not train its own, or it
+    may have another number of steps.
     """
     state = dict(initial.exported.learner)
     if new_head:

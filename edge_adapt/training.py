@@ -130,7 +130,8 @@ def train(
             raise misfit(folder, config, backbone) from error
     elif initial:
         kinds = {METHODS[name].head for name in (config.method, initial.config.method)}
-        start_from(learner, objective, initial, config.method == "head" or len(kinds) > 1)
+        new_head = config.method == "head" or initial.config.method == "classify" or len(kinds) > 1
+        start_from(learner, objective, initial, new_head)
     elif config.method != "classify":
         centre(learner, data, place)
     distributed.copy_from_first([*learner.state_dict().values(), *objective.state_dict().values()])

@@ -86,7 +86,16 @@ def plan_training(
     config = _configuration(
         settings, chosen, previous.config if previous else None, initial.config if initial else None
     )
+    _require_a_use(config, chosen)
     return Plan(config, previous, n_query_is_free=not previous and "n_query" not in chosen)
+
+
+def _require_a_use(config: TrainingConfig, chosen: Set[str]) -> None:
+    """Raise for an option about outer steps of the other kind, or about crops where there are none."""
+    for name in sorted(chosen & ({"meta_batch"} if config.method == "classify" else {"batch_size", "crop_size"})):
+        raise EdgeAdaptError(f"{name} is not for the method {config.method}; leave it out.")
+    if "crop_size" in chosen and (config.grayscale or not config.augment):
+        raise EdgeAdaptError("crop_size is of crops of RGB images with --augment, and there are none; leave it out.")
 
 
 def _recipe_plan(run: str, recipe: str, overrides: Mapping[str, Any], minutes: float | None) -> Plan:

@@ -190,7 +190,7 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
     succeeded(command("train", data, "-o", tmp_path / "first", *like, *options))
     first = load_checkpoint(tmp_path / "first")
     for method in ("anil", "head"):
-        start = ["--start-from", str(tmp_path / "first"), "--method", method, "--way", "4"]
+        start = ["--start-from", str(tmp_path / "first"), "--method", method, "--way", "4", "--steps", "3"]
         succeeded(command("train", data, "-o", tmp_path / method, *start, *options))
         reached = load_checkpoint(tmp_path / method)
         assert (reached.config.image_size, reached.config.grayscale, reached.config.centred) == (20, True, True)
@@ -200,6 +200,23 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
     said = complaint(command("train", data, "-o", tmp_path / "none", "--method", "head", *options))
     assert "give a run with --start-from, or take --pretrained" in said
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--batch-size", "8"], "batch_size is not for the method anil; leave it out."),
+        (["--crop-size", "8", "--augment"], "crop_size is not for the method anil; leave it out."),
+        (["--method", "classify", "--meta-batch", "2"], "meta_batch is not for the method classify; leave it out."),
+        (["--method", "classify", "--crop-size", "8"], "crop_size is of crops of RGB images with --augment"),
+        (
+            ["--method", "classify", "--crop-size", "8", "--augment", "--grayscale"],
+            "crop_size is of crops of RGB images",
+        ),
+    ],
+)
+def test_options_without_a_use_are_refused(options: list[str], said: str, data: Path, tmp_path: Path) -> None:
+    assert complaint(command("train", data, "-o", tmp_path / "run", *options)).startswith(said)
 
 
 @pytest.mark.parametrize("option", [["--episodes-per-piece", "2"], ["--start-from", "."]])
