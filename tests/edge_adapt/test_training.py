@@ -327,11 +327,11 @@ KILLED = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from edge_adapt import run, training, validation
+from edge_adapt import curve, training, validation
 from edge_adapt.configuration import TrainingConfig
 from tests.gratings import gratings
 
-run._curve = lambda records: b""
+curve.draw = lambda checkpoint: b""
 training.CHECKPOINT_SECONDS = -1
 save, saved = torch.save, 0
 
@@ -571,12 +571,12 @@ SCARCE = """
 import resource, sys
 import torch
 torch.set_num_threads(1)
-from edge_adapt import run, training
+from edge_adapt import curve, training
 from edge_adapt.outer_loop import Episodic
 from edge_adapt.configuration import TrainingConfig
 from tests.gratings import gratings
 
-run._curve = lambda records: b""
+curve.draw = lambda checkpoint: b""
 data, config = gratings(16, 10), TrainingConfig(**eval(sys.argv[2]))
 loss, calls = Episodic.loss, 0
 
