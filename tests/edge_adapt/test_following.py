@@ -428,7 +428,7 @@ def test_a_checkpoint_without_a_best_state_exports_its_end(
     start: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
 ) -> None:
     def older(payload: dict[str, Any]) -> None:
-        del payload["best"], payload["validated_on"], payload["config"]["patience"]
+        del payload["best"], payload["validated_on"], payload["given"], payload["config"]["patience"]
 
     end = start(tiny_config(iterations=3))
     _altered(tmp_path / "run", older)
