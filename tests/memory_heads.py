@@ -22,11 +22,13 @@ class Written(NamedTuple):
         keys: [S, K].
         labels: [S, N].
         margin: the least difference between the usage of a slot that was chosen and of one left alone, where there was any.
+        shortest: the least length of what was brought to length 1; what is all but 0 has no direction that rounding leaves alone.
     """
 
     keys: Array
     labels: Array
     margin: float
+    shortest: float
 
 
 def random_head(feature_size: int, seed: int, slots: int = 512) -> MemoryHead:
@@ -72,6 +74,7 @@ def write(
     slots = min(len(labels), max(slots, n_way))
     keys, classes, mass, usage = np.zeros((slots, len(bias))), np.full(slots, -1), np.zeros(slots), np.zeros(slots)
     left, margin = [int((labels == label).sum()) for label in range(n_way)], np.inf
+    shortest = min(float(np.linalg.norm(weight @ feature + bias)) for feature in np.asarray(features, np.float64))
     later = [int((labels[i:] == labels[i]).sum()) for i in range(len(labels))]
     for turn in range(max(left), 0, -1):
         images = [i for i in range(len(labels)) if later[i] == turn]
@@ -86,6 +89,7 @@ def write(
             own = np.flatnonzero(classes == labels[i])
             read = np.zeros(slots)
             if len(own):
+                shortest = min([shortest, *np.linalg.norm(keys[own], axis=1)])
                 read[own] = attend(key_of(features[i], weight, bias), keys[own], strength)
             accesses.append((i, slot, read, gate * read + (1 - gate) * (np.arange(slots) == slot)))
         usage = DECAY * usage
@@ -95,10 +99,11 @@ def write(
             classes[slot] = labels[i]
             usage = usage + (read + written)
     table = np.zeros((slots, n_way))
+    shortest = min([shortest, *np.linalg.norm(keys, axis=1)])
     for slot in range(slots):
         keys[slot] /= np.sqrt(keys[slot] @ keys[slot])
         table[slot, classes[slot]] = mass[slot] / mass[classes == classes[slot]].sum()
-    return Written(keys, table, float(margin))
+    return Written(keys, table, float(margin), float(shortest))
 
 
 def read(query: NDArray[np.floating], written: Written, head: MemoryHead) -> Array:

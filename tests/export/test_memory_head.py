@@ -80,6 +80,7 @@ def test_they_agree_where_slots_are_erased(support: SupportSet, slots: int, seed
     head = random_head(support.features.shape[1], seed, slots)
     written = memory_heads.write(support.features, support.labels, support.n_way, head, slots)
     assume(written.margin > 1e-4)  # rounding may take either of two slots that are used alike
+    assume(written.shortest > 1e-2)
     check_against_torch(head, support)
     state, logits = in_onnx(head, support)
     np.testing.assert_allclose(state["keys"], written.keys, rtol=0, atol=1e-5)
