@@ -22,6 +22,7 @@ from edge_adapt.export.bundle import add_accuracy
 from edge_adapt.runtime.bundle import Accuracy
 from edge_adapt.runtime.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import Evaluation, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model
 
 EPISODES, WIDE_EPISODES, N_QUERY, SEED = 1000, 100, 15, 0
@@ -36,6 +37,33 @@ PUBLISHED = (
 )
 """Method and backbone, mini-ImageNet 5-way 1-shot and 5-shot in percent, and whether a query's answer came from statistics of the
 query batch."""
+
+
+def over_columns(
+    graphs: Graphs,
+    data: ImageDataset,
+    columns: Sequence[tuple[int, int]],
+    support_files: str | None = None,
+    query_files: str | None = None,
+) -> list[Evaluation]:
+    """A bundle's accuracy for each number of ways and shots."""
+    features = embed_dataset(graphs, data)
+    return [
+        evaluate_episodes(
+            graphs,
+            data,
+            n_way=n_way,
+            n_shot=n_shot,
+            n_query=N_QUERY,
+            episodes=EPISODES if n_way <= 20 else WIDE_EPISODES,
+            steps=graphs.manifest.default_steps,
+            seed=SEED,
+            support_files=support_files,
+            query_files=query_files,
+            features=features,
+        )
+        for n_way, n_shot in columns
+    ]
 
 
 @dataclass(frozen=True)
@@ -58,23 +86,7 @@ class Benchmark:
         """A bundle's accuracy in each column."""
         graphs = load_model(model, provider="cpu").graphs
         data: ImageDataset = load_dataset(self.path, graphs.manifest.preprocessing, self.classes)
-        features = embed_dataset(graphs, data)
-        return [
-            evaluate_episodes(
-                graphs,
-                data,
-                n_way=n_way,
-                n_shot=n_shot,
-                n_query=N_QUERY,
-                episodes=EPISODES if n_way <= 20 else WIDE_EPISODES,
-                steps=graphs.manifest.default_steps,
-                seed=SEED,
-                support_files=self.support_files,
-                query_files=self.query_files,
-                features=features,
-            )
-            for n_way, n_shot in self.columns
-        ]
+        return over_columns(graphs, data, self.columns, self.support_files, self.query_files)
 
     def report(self, models: Sequence[str], record: bool) -> None:
         """Print the table of this data set."""

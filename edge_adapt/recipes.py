@@ -90,9 +90,8 @@ class Recipe:
             settings = {**self.settings, **stage.settings, **budget, **(overrides or {})}
             if not METHODS[settings.get("method", TrainingConfig.method)].keeps_best:
                 settings.pop("patience", None)
-            if (
-                stage.distil
-            ):  # or the student would begin as its teacher began, and see the same images in the same order
+            if stage.distil:
+                # Or the student would begin as its teacher began, and see the same images in the same order.
                 settings["seed"] = settings.get("seed", 0) + 1
             config = TrainingConfig(**settings)
             stages[f"{number}-{stage.name}"] = _fitted(config, data, overrides or {}) if data else config

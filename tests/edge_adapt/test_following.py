@@ -34,6 +34,7 @@ from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import is_finished, stopped_early, train
 from edge_adapt.tuning import Tuning
 from edge_adapt.validation import VALIDATIONS, Validation, out_of_patience
+from tests.clock import Clock
 from tests.gratings import gratings
 
 Configure = Callable[..., TrainingConfig]
@@ -281,17 +282,6 @@ def test_patience_counts_validations_since_the_best_was_reached(accuracies: list
     records = [Record(step, step, 1, 0.5, accuracy) for step, accuracy in enumerate(accuracies)]
     assert out_of_patience(patience, records) == (waited >= patience)
     assert not out_of_patience(None, records)
-
-
-class Clock:
-    """A second passes whenever someone looks."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        self.seconds += 1
-        return self.seconds
 
 
 @pytest.mark.parametrize("budget", [{"iterations": 10}, {"iterations": None, "minutes": 10.0}])

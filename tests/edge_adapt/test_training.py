@@ -36,6 +36,7 @@ from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import train
 from edge_adapt.tuning import Tuning
+from tests.clock import Clock
 from tests.gratings import gratings
 
 Configure = Callable[..., TrainingConfig]
@@ -408,17 +409,6 @@ def test_minutes_are_a_budget_over_all_stretches(
     assert 10 < before.seconds < 60 <= after.seconds < 80
     assert clock.seconds - resumed < 80 - before.seconds
     assert after.iteration > before.iteration == 3
-
-
-class Clock:
-    """A second passes whenever someone looks."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        self.seconds += 1
-        return self.seconds
 
 
 # What stops a run
