@@ -32,6 +32,12 @@ def build_learner(
             f"{config.method} adapts all layers and takes the features as they are; leave out centred."
         )
     size = feature_size(backbone, config.preprocessing)
+    of_crops = feature_size(backbone, config.trained_on)
+    if of_crops != size:
+        raise EdgeAdaptError(
+            f"the backbone gives {of_crops} features of crops of {config.crop_size} pixels and {size} of images of "
+            f"{config.image_size}; choose a crop size nearer to the image size."
+        )
     centring = Centring(size) if config.centred else None
     if getattr(backbone, "pixel_mean", None) is not None:  # pretrained weights know pixels normalized in one way
         mean, std = torch.tensor(backbone.pixel_mean), torch.tensor(backbone.pixel_std)

@@ -39,7 +39,7 @@ class TrainingConfig:
         recompute: compute the steps of an inner loop on all layers again in the backward pass, to save memory.
         meta_batch: episodes in an outer step.
         batch_size: images in a step of `classify`.
-        crop_size: height and width, in pixels, of the crops that `classify` trains on with `augment`; None takes `image_size`.
+        crop_size: height and width, in pixels, of the crops of RGB images that `augment` makes; None takes `image_size`.
             Crops show things larger than whole images do, and smaller pixels make up for that (Touvron et al., "Fixing the
             train-test resolution discrepancy", NeurIPS 2019, https://arxiv.org/abs/1906.06423) and take less time.
         learning_rate: at its peak; it falls to zero along a cosine.
@@ -122,6 +122,14 @@ class TrainingConfig:
     def inner_steps(self) -> int:
         """How many steps the inner loop takes."""
         return METHODS[self.method].default_steps if self.steps is None else self.steps
+
+    @property
+    def trained_on(self) -> Preprocessing:
+        """The pixels that the backbone sees in training."""
+        images = self.preprocessing
+        if not (self.augment and self.crop_size) or self.grayscale:
+            return images
+        return Preprocessing(self.crop_size, self.crop_size, images.channels)
 
     @property
     def preprocessing(self) -> Preprocessing:

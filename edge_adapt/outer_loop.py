@@ -7,13 +7,12 @@ products. An inner loop on all layers runs an episode at a time on a CPU, and al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from edge_adapt.augmentation import augment
 from edge_adapt.episodes import ImageSampler, labels_of
 from edge_adapt.inner_loop import predict
 from edge_adapt.learner import MetaLearner
@@ -28,14 +27,16 @@ class TrainingData(NamedTuple):
 
     Attributes:
         sampler: the training images on the training device.
-        generator: draws images and augmentation, on the training device.
+        generator: draws images, on the training device.
         classified: how many numbers a classifier of the training classes looks at.
+        augmentation: changes images a little, as `edge_adapt.augmentation.augment` does; None leaves them alone.
         teacher: to distil, for `classify`.
     """
 
     sampler: ImageSampler
     generator: torch.Generator
     classified: int
+    augmentation: Callable[[Tensor], Tensor] | None = None
     teacher: Teacher | None = None
 
 
@@ -105,9 +106,10 @@ class Episodic(WithoutState):
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """See `query_loss`."""
         config = self._config
-        augmentation = self._data.generator if config.augment else None
         weights = multi_step_weights(config.inner_steps, spent) if config.multi_step_loss else None
-        return query_loss(learner, self.draw(count), config.n_shot, config.inner_steps, augmentation, weights)
+        return query_loss(
+            learner, self.draw(count), config.n_shot, config.inner_steps, self._data.augmentation, weights
+        )
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
         """Adam over everything that the learner learns."""
@@ -119,7 +121,7 @@ def query_loss(
     images: Tensor,
     n_shot: int,
     steps: int,
-    augmentation: torch.Generator | None = None,
+    augmentation: Callable[[Tensor], Tensor] | None = None,
     weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The outer loss of some episodes.
@@ -129,7 +131,7 @@ def query_loss(
         images: uint8 [E, N, n_shot + n_query, H, W, C], as `ImageSampler.draw_episodes` gives them.
         n_shot: how many images of each class are the support set.
         steps: of the inner loop.
-        augmentation: draws the augmentation of each image; None leaves the images alone.
+        augmentation: as of `TrainingData`.
         weights: of the query loss after each step of an inner loop on all layers [steps]; None takes the last alone.
 
     Returns:
@@ -156,11 +158,13 @@ def query_loss(
     return loss, accuracy
 
 
-def normalized_episodes(learner: MetaLearner, images: Tensor, augmentation: torch.Generator | None) -> Tensor:
+def normalized_episodes(
+    learner: MetaLearner, images: Tensor, augmentation: Callable[[Tensor], Tensor] | None
+) -> Tensor:
     """uint8 [E, N, K, H, W, C], augmented and normalized for the backbone: float32 [E, N, K, C, H, W]."""
     pixels = images.flatten(0, 2)
     if augmentation is not None:
-        pixels = augment(pixels, augmentation)
+        pixels = augmentation(pixels)
     normalized = learner.embedding.normalize(pixels).contiguous(memory_format=torch.channels_last)
     return normalized.view(*images.shape[:3], *normalized.shape[1:])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,12 +21,9 @@ def classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
     """How many numbers a classifier of the training classes looks at.
 
     Raises:
-        EdgeAdaptError: the backbone fails on crops of the size that `classify` takes.
+        EdgeAdaptError: the backbone fails on crops of this size.
     """
-    images = config.preprocessing
-    if config.method == "classify" and config.augment and config.crop_size and not config.grayscale:
-        images = replace(images, height=config.crop_size, width=config.crop_size)
-    return classified(backbone, torch.zeros(1, feature_size(backbone, images))).shape[1]
+    return classified(backbone, torch.zeros(1, feature_size(backbone, config.trained_on))).shape[1]
 
 
 def pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -14,6 +15,7 @@ from torch import nn
 
 from edge_adapt import distributed
 from edge_adapt import tuning as tuning_module
+from edge_adapt.augmentation import augment
 from edge_adapt.building import build_learner
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
@@ -116,6 +118,7 @@ def train(
         ImageSampler(data, place),
         generator,
         classified_features(learner.embedding.backbone, config),
+        functools.partial(augment, generator=generator, size=config.crop_size) if config.augment else None,
         Teacher(teacher, place) if teacher else None,
     )
     objective = METHODS[config.method].objective(config, drawing)

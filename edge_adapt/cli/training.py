@@ -142,7 +142,7 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     type=_count,
     metavar="PIXELS",
     show_default="the image size",
-    help="Height and width of the crops that classify takes with --augment.",
+    help="Height and width of the crops that --augment makes of photos.",
 )
 @options.way(20, "Classes in a training episode.")
 @options.shot

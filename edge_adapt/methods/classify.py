@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.augmentation import augment
 from edge_adapt.backbones.layers import classified
 from edge_adapt.head import at_least_float32
 from edge_adapt.learner import MetaLearner
@@ -97,10 +96,10 @@ class Classification(nn.Module):
 
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """Smoothed cross-entropy in nats over `count` images (differentiable, scalar) and the share of right answers (scalar)."""
-        sampler, generator, _, teacher = self._data
-        images, labels = sampler.draw_images(count, generator)
-        if self._config.augment:
-            images = augment(images, generator, self._config.crop_size)
+        teacher = self._data.teacher
+        images, labels = self._data.sampler.draw_images(count, self._data.generator)
+        if self._data.augmentation:
+            images = self._data.augmentation(images)
         normalized = learner.embedding.normalize(images).contiguous(memory_format=torch.channels_last)
         backbone = learner.embedding.backbone
         logits = self.classifier(classified(backbone, backbone(normalized)))

@@ -54,8 +54,8 @@ class MoveTowardsAdapted(Episodic):
 
         The mean over `count` episodes.
         """
-        config, data = self._config, self._data
-        images = normalized_episodes(learner, self.draw(count), data.generator if config.augment else None)
+        config = self._config
+        images = normalized_episodes(learner, self.draw(count), self._data.augmentation)
         batches = _batches(images, config.n_shot)  # [E, S, N * n_shot, C, H, W]
         labels = labels_of(config.n_way, config.n_shot, images.device)
         loop, head = learner.all_layers()

@@ -206,7 +206,7 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
     ("options", "said"),
     [
         (["--batch-size", "8"], "batch_size is not for the method anil; leave it out."),
-        (["--crop-size", "8", "--augment"], "crop_size is not for the method anil; leave it out."),
+        (["--method", "head", "--crop-size", "8"], "crop_size is not for the method head; leave it out."),
         (["--method", "classify", "--meta-batch", "2"], "meta_batch is not for the method classify; leave it out."),
         (["--method", "classify", "--crop-size", "8"], "crop_size is of crops of RGB images with --augment"),
         (

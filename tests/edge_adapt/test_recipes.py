@@ -316,16 +316,6 @@ def test_weights_that_a_run_has_are_not_fetched_again(
     assert fetched == [True, False, False, False]
 
 
-def test_crops_that_the_backbone_cannot_take_are_refused_at_once(
-    training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
-) -> None:
-    red = replace(training_data, images=np.repeat(training_data.images, 3, axis=-1))
-    config = tiny_config(method="classify", grayscale=False, augment=True, crop_size=8, iterations=1)
-    with pytest.raises(EdgeAdaptError, match=r"Conv4 fails on images of \(8, 8, 3\).*choose another .*crop size"):
-        train(red, tmp_path / "run", config, device="cpu")
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.usefixtures("recipe")
 def test_a_recipe_and_a_run_of_one_stage_do_not_share_a_folder(
     training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
