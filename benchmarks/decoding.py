@@ -148,7 +148,7 @@ def accuracies(model: str, data: str, classes: list[str], enlarge: int | None) -
             bar.advance()
     full, reduced = (ImageDataset(data, np.stack(images), tuple(chosen), starts) for images in zip(*both, strict=True))
     rows = []
-    features = [embed_dataset(graphs, read) for read in (full, reduced)]
+    features = [embed_dataset(graphs, read, graphs.manifest.support_views) for read in (full, reduced)]
     for n_way, n_shot in COLUMNS:
         results = [
             evaluate_episodes(

@@ -47,7 +47,7 @@ def over_columns(
     query_files: str | None = None,
 ) -> list[Evaluation]:
     """A bundle's accuracy for each number of ways and shots."""
-    features = embed_dataset(graphs, data)
+    features = embed_dataset(graphs, data, graphs.manifest.support_views)
     return [
         evaluate_episodes(
             graphs,

@@ -94,7 +94,7 @@ def _latency(
 def accuracies(full: Path, reduced: Path, data: ImageDataset) -> Iterator[tuple[object, ...]]:
     """Rows: the accuracy after adaptation, over the same episodes."""
     models = [Graphs(Bundle.open(path), "cpu") for path in (full, reduced)]
-    features = [embed_dataset(model, data) for model in models]
+    features = [embed_dataset(model, data, model.manifest.support_views) for model in models]
     steps, n_way = models[0].manifest.default_steps, min(5, len(data.class_names))
     for n_shot in SHOTS:
         ours = [

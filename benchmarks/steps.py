@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,11 +26,12 @@ from onnx import numpy_helper
 
 from benchmarks.measuring import machine, table
 from edge_adapt.runtime.dataset import ImageDataset, load_dataset
-from edge_adapt.runtime.evaluation import EpisodeModel, HeadState, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.evaluation import EpisodeModel, Features, HeadState, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.sessions import Session, scalar
+from edge_adapt.runtime.views import View
 
 EPISODES, N_WAY, N_QUERY, SEED = 600, 5, 15, 0
 
@@ -56,9 +58,7 @@ class Source:
         return load_dataset(self.path, preprocessing, self.classes)
 
 
-def with_enough(
-    data: ImageDataset, features: NDArray[np.float32], source: Source, n_shot: int
-) -> tuple[ImageDataset, NDArray[np.float32]]:
+def with_enough(data: ImageDataset, features: Features, source: Source, n_shot: int) -> tuple[ImageDataset, Features]:
     """The classes that have so many files for the support set, and the features of their images."""
     names = [name.rpartition("/")[2] for name in data.files]
     fits = np.array([source.support is None or fnmatchcase(name, source.support) for name in names])
@@ -72,7 +72,7 @@ def with_enough(
         starts=np.cumsum([0, *(stop - start for start, stop in (spans[index] for index in kept))]),
         files=tuple(data.files[index] for index in members),
     )
-    return smaller, features[members]
+    return smaller, features.of(members)
 
 
 class FromZero:
@@ -108,12 +108,13 @@ def rows(
     models: dict[str, EpisodeModel],
     source: Source,
     data: ImageDataset,
+    views: Sequence[View],
     shots: list[int],
     steps: list[int],
     default: int,
 ) -> list[list[str]]:
     """A row for each start and number of shots: accuracy after so many steps, and what the default number gains on none."""
-    embedded = embed_dataset(next(iter(models.values())), data)
+    embedded = embed_dataset(next(iter(models.values())), data, views)
     found = []
     for n_shot in shots:
         fitting, features = with_enough(data, embedded, source, n_shot)
@@ -162,7 +163,7 @@ def main() -> None:
     found: list[list[str]] = []
     for source in arguments.data:
         data = source.load(graphs.manifest.preprocessing)
-        found += rows(models, source, data, arguments.shots, arguments.steps, default)
+        found += rows(models, source, data, graphs.manifest.support_views, arguments.shots, arguments.steps, default)
     print(table([*header, "95% CI", f"{default} steps over 0"], found))
 
 

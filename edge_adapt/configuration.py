@@ -13,6 +13,7 @@ from edge_adapt.methods.method import OPTIONS
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import MAX_STEPS
 from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.views import PHOTO_VIEWS, View
 
 MAX_BATCH = 100_000
 """Episodes (or images) in an outer step at most: more is a slip of the finger, and the first step would not end."""
@@ -122,6 +123,11 @@ class TrainingConfig:
     def inner_steps(self) -> int:
         """How many steps the inner loop takes."""
         return METHODS[self.method].default_steps if self.steps is None else self.steps
+
+    @property
+    def support_views(self) -> tuple[View, ...]:
+        """How a device looks at support images: as `augment` made the backbone see photos, which makes drawings others."""
+        return PHOTO_VIEWS if self.augment and not self.grayscale else ()
 
     @property
     def trained_on(self) -> Preprocessing:

@@ -77,6 +77,7 @@ def export_bundle(
         default_steps=config.inner_steps,
         trained_on=checkpoint.trained_on,
         license=license,
+        support_views=config.support_views,
     )
     write_checked_bundle(path, embed, learner.head.graphs(feature_size), description, model, sample, report, reduction)
 

@@ -41,7 +41,7 @@ def cached_features(
             return np.asarray(features)
     except (OSError, ValueError, EOFError):
         pass  # not there, or damaged: a file takes its name when it is whole, so this is rare
-    features = embed_dataset(model, data, progress)
+    features = embed_dataset(model, data, progress=progress).queries
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.frozen_features import digest_of
@@ -17,7 +16,7 @@ from edge_adapt.learner import MetaLearner
 from edge_adapt.run import Record, Snapshot
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
+from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.tuning import Tuning
 
@@ -41,7 +40,8 @@ LEAST_EPISODES, MOST_EPISODES = 200, 2000
 class Validation:
     """Validation classes, and the episodes of them: the same ones each time.
 
-    Whatever the inner loop adapts in meta-training, here it is the last layer, as on the device.
+    Whatever the inner loop adapts in meta-training, here it is the last layer, as on the device. Support images are looked at
+    once, for the sake of time: states of a run differ by the same with more views.
 
     Args:
         data: the validation classes.
@@ -58,7 +58,7 @@ class Validation:
         self._data, self._config, self._device = thinned, config, device
         self._n_way = min(config.n_way, len(data.class_names))
         self._n_query = max(1, min(N_QUERY, int(self._data.counts.min()) - config.n_shot))
-        self._weights, self._features = "", np.empty((0, 0), np.float32)
+        self._weights, self._features = "", Features(*[np.empty((0, 0), np.float32)] * 2)
         self.description = f"{len(data.class_names):,} classes, {self._n_way}-way {config.n_shot}-shot"
         classes = json.dumps([data.class_names, data.counts.tolist()])
         self.digest = hashlib.sha256(classes.encode()).hexdigest()
@@ -81,7 +81,7 @@ class Validation:
         learner.train()
         return result.accuracy
 
-    def _embedded(self, learner: MetaLearner, model: LearnerModel, tuning: Tuning) -> NDArray[np.float32]:
+    def _embedded(self, learner: MetaLearner, model: LearnerModel, tuning: Tuning) -> Features:
         """The features of all images, computed anew where the embedding has changed."""
         weights = digest_of(learner.embedding)
         if weights != self._weights:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.dataset import ImageDataset
     from edge_adapt.runtime.images import Preprocessing
     from edge_adapt.runtime.sessions import Provider
+    from edge_adapt.runtime.views import View
+
+
+class Opened(NamedTuple):
+    """Something to evaluate, the images that it takes, the steps that it takes where nothing else is said, and its views."""
+
+    model: EpisodeModel
+    preprocessing: Preprocessing
+    default_steps: int
+    support_views: tuple[View, ...]
 
 
 def is_run(model: str | os.PathLike[str]) -> bool:
@@ -34,8 +44,8 @@ def open_for_evaluation(
     backbone: nn.Module | None = None,
     provider: Provider = "auto",
     threads: int | None = None,
-) -> tuple[EpisodeModel, Preprocessing, int]:
-    """A bundle or a run as something to evaluate, with the preprocessing it needs and its default steps.
+) -> Opened:
+    """A bundle or a run as something to evaluate.
 
     Raises:
         EdgeAdaptError: neither bundle nor run, or `all_layers` for a bundle.
@@ -47,12 +57,13 @@ def open_for_evaluation(
             f"{os.fspath(model)} is a bundle, which adapts the last layer; --all-layers needs a training run."
         )
     graphs = load_model(model, provider, threads).graphs
-    return graphs, graphs.manifest.preprocessing, graphs.manifest.default_steps
+    manifest = graphs.manifest
+    return Opened(graphs, manifest.preprocessing, manifest.default_steps, manifest.support_views)
 
 
 def _open_run(
     run: str | os.PathLike[str], all_layers: bool, backbone: nn.Module | None, provider: Provider, threads: int | None
-) -> tuple[EpisodeModel, Preprocessing, int]:
+) -> Opened:
     # Before PyTorch is missed: on a device, a folder here is photos in the wrong place.
     if not (any(Path(run).glob("checkpoint.pt")) or any(Path(run).glob("*/checkpoint.pt"))):
         raise EdgeAdaptError(
@@ -76,8 +87,9 @@ def _open_run(
     place = choose_device(provider)
     if threads is not None:
         torch.set_num_threads(threads)
-    model = LearnerModel(learner.to(place), place, all_layers)
-    return model, checkpoint.config.preprocessing, checkpoint.config.inner_steps
+    model, config = LearnerModel(learner.to(place), place, all_layers), checkpoint.config
+    # An inner loop on all layers adapts to images, and the mean of two images is none.
+    return Opened(model, config.preprocessing, config.inner_steps, () if all_layers else config.support_views)
 
 
 def require_within_limits(model: EpisodeModel, n_way: int, n_shot: int) -> None:
@@ -147,27 +159,27 @@ def evaluate(
     Raises:
         EdgeAdaptError: the model or the data cannot be used for this.
     """
-    opened, preprocessing, default_steps = open_for_evaluation(
-        model, all_layers=all_layers, backbone=backbone, provider=provider, threads=threads
-    )
-    require_within_limits(opened, n_way, n_shot)
+    opened = open_for_evaluation(model, all_layers=all_layers, backbone=backbone, provider=provider, threads=threads)
+    preprocessing = opened.preprocessing
+    require_within_limits(opened.model, n_way, n_shot)
     if steps:
-        require_steps(opened, preprocessing, model)
+        require_steps(opened.model, preprocessing, model)
     expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
     if data.images.shape[1:] != expected:
         raise EdgeAdaptError(
             f"{data.source} was read as {data.images.shape[1:]} and {os.fspath(model)} takes {expected} (H, W, C)."
         )
     return evaluate_episodes(
-        opened,
+        opened.model,
         data,
         n_way=n_way,
         n_shot=n_shot,
         n_query=n_query,
         episodes=episodes,
-        steps=default_steps if steps is None else steps,
+        steps=opened.default_steps if steps is None else steps,
         seed=seed,
         support_files=support_files,
         query_files=query_files,
+        views=opened.support_views,
         progress=progress,
     )

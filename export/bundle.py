@@ -18,6 +18,7 @@ from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import EpisodeModel
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.views import View
 
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-3, "int8": 3e-2}
 """Processors differ in the order of their sums; a wrong graph differs by more than a thousandth. In 8 bits a last bit now and
@@ -35,6 +36,7 @@ class Description:
     trained_on: str = ""
     accuracy: tuple[Accuracy, ...] = ()
     license: str = ""
+    support_views: tuple[View, ...] = ()
 
 
 def write_checked_bundle(
@@ -78,10 +80,12 @@ def write_checked_bundle(
         license=description.license,
         golden=golden,
         graphs={},
+        support_views=description.support_views,
     )
     with tempfile.TemporaryDirectory() as folder:
         full = _opened(Path(folder) / "fp32.edge", manifest, graphs)
-        check_parity(full, torch_model, data, description.default_steps, description.default_steps > 0, report)
+        steps, views = description.default_steps, description.support_views
+        check_parity(full, torch_model, data, steps, steps > 0, report, views)
         if reduction.precision != "fp32":
             graphs = {**graphs, "embed.onnx": reduction.apply(graphs["embed.onnx"])}
             manifest = replace(manifest, precision=reduction.precision, golden=None)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import EpisodeModel, HeadState, evaluate_episodes
+from edge_adapt.runtime.views import View
 
 TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest magnitude of the tensor."""
@@ -47,6 +48,7 @@ def check_parity(
     default_steps: int,
     has_steps: bool,
     report: Callable[[Comparison], None],
+    views: Sequence[View] = (),
 ) -> None:
     """Compare a bundle with the PyTorch model that it was exported from, and report each comparison.
 
@@ -60,6 +62,7 @@ def check_parity(
         default_steps: steps of the accuracy comparison.
         has_steps: whether the method takes steps at all.
         report: is called with each comparison.
+        views: of support images, for the accuracy comparison.
 
     Raises:
         EdgeAdaptError: one of the comparisons failed.
@@ -87,7 +90,15 @@ def check_parity(
     n_query = max(1, min(15, int(data.counts.min()) - 1))
     results = [
         evaluate_episodes(
-            model, data, n_way=n_way, n_shot=1, n_query=n_query, episodes=EPISODES, steps=default_steps, seed=0
+            model,
+            data,
+            n_way=n_way,
+            n_shot=1,
+            n_query=n_query,
+            episodes=EPISODES,
+            steps=default_steps,
+            seed=0,
+            views=views,
         ).accuracy
         for model in (bundle, torch_model)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -14,7 +14,7 @@ from edge_adapt.export.parity import Comparison
 from edge_adapt.export.quantization import quantize, store_as_float16
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
+from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.manifest import PRECISIONS
 
@@ -105,9 +105,9 @@ def compare_precisions(
         EdgeAdaptError: the accuracy drops by more, or the features are others.
     """
     precision = reduced.manifest.precision
-    features = embed_dataset(full, data), embed_dataset(reduced, data)
+    features = [embed_dataset(graphs, data, graphs.manifest.support_views) for graphs in (full, reduced)]
     comparisons = [
-        _compare_features(precision, *features),
+        _compare_features(precision, features[0].queries, features[1].queries),
         *_compare_accuracy(full, reduced, data, features, allowed_drop),
         _compare_size(full, reduced),
         *(_compare_latency(full, reduced, data.images, batch, rounds) for batch, rounds in BATCHES.items()),
@@ -141,7 +141,7 @@ def _compare_accuracy(
     full: Graphs,
     reduced: Graphs,
     data: ImageDataset,
-    features: tuple[NDArray[np.float32], NDArray[np.float32]],
+    features: Sequence[Features],
     allowed_drop: float,
 ) -> Iterator[Row]:
     n_way, smallest = min(5, len(data.class_names)), int(data.counts.min())

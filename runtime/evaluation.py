@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
     from edge_adapt.runtime.dataset import ImageDataset
+    from edge_adapt.runtime.views import View
 
 HeadState: TypeAlias = "dict[str, NDArray[Any]]"
 """The named arrays that `adapt` gives and `predict` takes."""
@@ -64,16 +66,36 @@ class Evaluation:
     query_files: str | None = None
 
 
-def embed_dataset(model: EpisodeModel, data: ImageDataset, progress: bool = False) -> NDArray[np.float32]:
-    """The features of every image, float32 [I, D]: they do not depend on the episode, so each is embedded once."""
+class Features(NamedTuple):
+    """The features of every image of a data set, which do not depend on the episode; without views, both are the same array."""
+
+    queries: NDArray[np.float32]
+    """float32 [I, D], each image as it is."""
+    shots: NDArray[np.float32]
+    """float32 [I, D], each image as it is looked at in a support set."""
+
+    def of(self, images: NDArray[np.int64] | slice) -> Features:
+        """Those of some of the images."""
+        return Features(self.queries[images], self.shots[images])
+
+
+def embed_dataset(
+    model: EpisodeModel, data: ImageDataset, views: Sequence[View] = (), progress: bool = False
+) -> Features:
+    """Embed every image once, and once for each view of it that a support set takes."""
     from edge_adapt.runtime.progress import Progress
+    from edge_adapt.runtime.views import shot_features
 
     with Progress("embedding", len(data.images), "images", show=progress) as bar:
-        features = []
+        queries, shots = [], []
         for start in range(0, len(data.images), BATCH):
-            features.append(model.embed(data.images[start : start + BATCH]))
-            bar.advance(len(features[-1]))
-    return np.concatenate(features)
+            images = data.images[start : start + BATCH]
+            queries.append(model.embed(images))
+            if views:
+                shots.append(shot_features(model.embed, images, views, queries[-1]))
+            bar.advance(len(images))
+    together = np.concatenate(queries)
+    return Features(together, np.concatenate(shots) if views else together)
 
 
 def evaluate_episodes(
@@ -88,7 +110,8 @@ def evaluate_episodes(
     seed: int,
     support_files: str | None = None,
     query_files: str | None = None,
-    features: NDArray[np.float32] | None = None,
+    views: Sequence[View] = (),
+    features: Features | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Measure a model over random episodes, each query on its own (non-transductive).
@@ -98,6 +121,7 @@ def evaluate_episodes(
         data: what the episodes are drawn from.
         n_way, n_shot, n_query, episodes, seed, support_files, query_files: as `draw_episodes` takes them.
         steps: of the inner loop.
+        views: of support images beside as they are, as the manifest of a bundle lists them; `features` have them already.
         features: what `embed_dataset` gave for this model and data, to measure several things on it; None embeds here.
         progress: show a bar.
 
@@ -117,14 +141,16 @@ def evaluate_episodes(
         raise EdgeAdaptError(f"steps is {steps}; take {MAX_STEPS} or fewer.")
     drawn = draw_episodes(data, n_way, n_shot, n_query, episodes, seed, support_files, query_files)
     if features is None:
-        features = embed_dataset(model, data, progress)
-    elif len(features) != len(data.images):
-        raise EdgeAdaptError(f"{data.source}: there are {len(data.images)} images and features of {len(features)}.")
+        features = embed_dataset(model, data, views, progress)
+    elif len(features.queries) != len(data.images):
+        raise EdgeAdaptError(
+            f"{data.source}: there are {len(data.images)} images and features of {len(features.queries)}."
+        )
     accuracies = []
     with Progress("evaluating", episodes, "episodes", show=progress) as bar:
         for episode in drawn:
-            state, _ = model.adapt(features[episode.support], episode.support_labels, n_way, steps)
-            logits = model.predict(features[episode.query], state)
+            state, _ = model.adapt(features.shots[episode.support], episode.support_labels, n_way, steps)
+            logits = model.predict(features.queries[episode.query], state)
             accuracies.append(float((logits.argmax(axis=1) == episode.query_labels).mean()))
             bar.advance()
     spread = float(np.std(accuracies, ddof=1)) if episodes > 1 else 0.0

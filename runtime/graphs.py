@@ -5,7 +5,7 @@ This file knows no method by name. It decodes images, calls `embed`, `adapt` and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -19,6 +19,7 @@ from edge_adapt.runtime.evaluation import BATCH, HeadState
 from edge_adapt.runtime.images import ImageSource, load_image, preprocess
 from edge_adapt.runtime.parallel import cores, in_order
 from edge_adapt.runtime.sessions import Provider, Session, scalar
+from edge_adapt.runtime.views import View, shot_features
 
 if TYPE_CHECKING:
     from typing import Any
@@ -112,10 +113,21 @@ class Graphs:
         Raises:
             ImageError: the image cannot be read.
         """
+        return self._embed_image(source, name, ())
+
+    def embed_shot(self, source: ImageSource, name: str = "") -> EmbeddedImage:
+        """`embed_image` of an image to adapt to, which is looked at in all ways that the manifest lists.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        return self._embed_image(source, name, self.manifest.support_views)
+
+    def _embed_image(self, source: ImageSource, name: str, views: Sequence[View]) -> EmbeddedImage:
         preprocessing = self.manifest.preprocessing
         image = load_image(source, name, (preprocessing.width, preprocessing.height))
         pixels = preprocess(image.image, preprocessing)
-        return EmbeddedImage(image.name, image.sha256, self.embed(pixels[None])[0])
+        return EmbeddedImage(image.name, image.sha256, shot_features(self.embed, pixels[None], views)[0])
 
     def embed_each(self, embed: Callable[[Graphs, Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """The result of `embed` for each item, in order, on all threads: one decodes its image while another embeds.
@@ -124,7 +136,7 @@ class Graphs:
         to the last bit. On a CPU a batch would be no faster. A single item starts no thread.
 
         Args:
-            embed: calls `embed_image` of the graphs that it is given, which run on the thread that calls them.
+            embed: calls `embed_image` or `embed_shot` of the graphs that it is given, which run on the thread that calls them.
             items: what to embed, taken as it is needed.
 
         Raises:

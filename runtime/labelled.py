@@ -31,7 +31,7 @@ def embed_support(
     model.check(folder.classes)
     images: dict[str, list[EmbeddedImage]] = {label: [] for label in folder.classes}
     files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
-    embedded = model.graphs.embed_each(partial(_embed_file, path), (file for _, file in files))
+    embedded = model.graphs.embed_each(partial(_embed_shot, path), (file for _, file in files))
     with Progress(f"reading {path}", len(files), "images", show=progress) as bar:
         for (label, file), image in zip(files, embedded, strict=True):
             images[label].append(replace(image, name=file.name))
@@ -39,14 +39,14 @@ def embed_support(
     return images
 
 
-def _embed_file(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage:
-    return graphs.embed_image(file.read(), f"{path}/{file.name}")
+def _embed_shot(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage:
+    return graphs.embed_shot(file.read(), f"{path}/{file.name}")
 
 
 def _embed_or_fault(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage | str:
     """The embedded image, or the sentence that says why it cannot be read."""
     try:
-        return _embed_file(path, graphs, file)
+        return graphs.embed_image(file.read(), f"{path}/{file.name}")
     except (ImageError, DataError) as error:
         return str(error)
 

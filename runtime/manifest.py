@@ -13,13 +13,14 @@ import numpy as np
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.strict_json import LARGEST_INTEGER, Fields, dump_json, load_json, quoted
+from edge_adapt.runtime.views import LEAST_PART, MOST_VIEWS, View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The newest version; a manifest is written in the lowest that can hold it."""
 GRAPHS = ("embed.onnx", "adapt.onnx", "predict.onnx")
 TASKS = ("classification", "regression")
@@ -93,6 +94,8 @@ class Manifest:
     golden: Golden | None = None
     precision: str = "fp32"
     """One of PRECISIONS."""
+    support_views: tuple[View, ...] = ()
+    """How support images are looked at beside as they are."""
     graphs: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each graph in hexadecimal; `write_bundle` fills it in."""
 
@@ -100,9 +103,11 @@ class Manifest:
 def manifest_to_json(manifest: Manifest, path: str) -> bytes:
     """The bytes of `manifest.json`; `path` is the bundle's, for messages."""
     preprocessing, golden = manifest.preprocessing, manifest.golden
-    reduced = {} if manifest.precision == "fp32" else {"precision": manifest.precision}
+    version = 3 if manifest.support_views else 1 if manifest.precision == "fp32" else 2
+    precision = {} if version == 1 else {"precision": manifest.precision}
+    views = {} if version < 3 else {"support_views": [asdict(view) for view in manifest.support_views]}
     value = {
-        "format_version": 2 if reduced else 1,
+        "format_version": version,
         "task": manifest.task,
         "name": manifest.name,
         "method": manifest.method,
@@ -123,7 +128,8 @@ def manifest_to_json(manifest: Manifest, path: str) -> bytes:
         "license": manifest.license,
         "golden": None if golden is None else _golden_to_json(golden),
         "graphs": {name: manifest.graphs[name] for name in GRAPHS},
-        **reduced,
+        **precision,
+        **views,
     }
     return dump_json(value, f"{path}: manifest.json")
 
@@ -159,7 +165,8 @@ def manifest_from_json(data: bytes, path: str) -> Manifest:
         accuracy=tuple(_accuracy(Fields(item, f'{where} ("accuracy")')) for item in fields.items("accuracy")),
         license=fields.line("license", empty=True),
         golden=None if golden is None else _golden(golden, task, preprocessing, feature_size),
-        precision="fp32" if version == 1 else fields.choice("precision", PRECISIONS[1:]),
+        precision="fp32" if version == 1 else fields.choice("precision", PRECISIONS[version == 2 :]),
+        support_views=() if version < 3 else _support_views(fields),
         graphs={name: graphs.sha256(name) for name in GRAPHS},
     )
     graphs.done()
@@ -192,6 +199,17 @@ def _head_state(fields: Fields) -> tuple[str, ...]:
     if not names or len(set(names)) != len(names):
         fields.fail('has "head_state" that is empty or names a tensor twice')
     return tuple(names)
+
+
+def _support_views(fields: Fields) -> tuple[View, ...]:
+    views = []
+    for item in fields.items("support_views", MOST_VIEWS):
+        view = Fields(item, f'{fields.where} ("support_views")')
+        views.append(View(view.number("part", LEAST_PART, 1), view.boolean("mirrored")))
+        view.done()
+    if not views or View() in views:
+        fields.fail('has "support_views" that are none, or one that takes the image as it is')
+    return tuple(views)
 
 
 def _accuracy(fields: Fields) -> Accuracy:

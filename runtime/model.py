@@ -77,7 +77,7 @@ class MetaModel:
         return self.adapt_embedded(shots, steps)
 
     def adapt_embedded(self, images: Mapping[str, Sequence[EmbeddedImage]], steps: int | None = None) -> Classifier:
-        """`adapt` on images that are embedded already."""
+        """`adapt` on images that are embedded already, by `Graphs.embed_shot`."""
         self.check(images)
         labels = tuple(sorted(images))
         steps = self.manifest.default_steps if steps is None else operator.index(steps)
@@ -193,7 +193,7 @@ class Classifier:
 def _embed_shot(graphs: Graphs, labelled: tuple[str, ImageSource]) -> tuple[str, EmbeddedImage]:
     """A shot is named by its file alone: where it lay is nobody's business who gets the classifier."""
     label, source = labelled
-    image = graphs.embed_image(source)
+    image = graphs.embed_shot(source)
     return label, replace(image, name=Path(image.name).name)
 
 

@@ -88,6 +88,13 @@ class Fields:
             self.fail(f'has "{key}" that is not an integer from {least} to {most}')
         return value
 
+    def boolean(self, key: str) -> bool:
+        """True or false."""
+        value = self.take(key)
+        if type(value) is not bool:
+            self.fail(f'has "{key}" {quoted(value)}, which is neither true nor false')
+        return value
+
     def is_null(self, key: str) -> bool:
         """Whether `key` is null, which then counts as taken."""
         if self._left.get(key, key) is not None:

@@ -256,14 +256,17 @@ def test_data_of_the_benchmark_of_steps(photos: Path) -> None:
     pytest.importorskip("onnx")
     from benchmarks import steps
     from edge_adapt.runtime.dataset import load_dataset
+    from edge_adapt.runtime.evaluation import Features
 
     assert steps.Source.parse("a.zip,support=train_*,query=test_*,classes=c.txt") == steps.Source(
         "a.zip", ("c.txt",), "train_*", "test_*"
     )
     (photos / "dark" / "2.png").rename(photos / "dark" / "test_2.png")
     data = load_dataset(photos, Preprocessing(8, 8, 3))
-    features = np.arange(12, dtype=np.float32).reshape(6, 2)
+    features = Features(*np.arange(24, dtype=np.float32).reshape(2, 6, 2))
     fitting, of_them = steps.with_enough(data, features, steps.Source("", support="?.png"), 3)
     assert fitting.class_names == ("bright",)
     assert fitting.files == tuple(name for name in data.files if name.startswith("bright"))
-    np.testing.assert_array_equal(of_them, features[[name.startswith("bright") for name in data.files]])
+    bright = [name.startswith("bright") for name in data.files]
+    for ours, given in zip(of_them, features, strict=True):
+        np.testing.assert_array_equal(ours, given[bright])

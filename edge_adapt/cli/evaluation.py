@@ -92,23 +92,22 @@ def evaluate(
             _refuse_episodes(ctx, model)
             _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)
             return
-    opened, preprocessing, default_steps = open_for_evaluation(
-        model, all_layers=all_layers, provider=provider, threads=threads
-    )
-    require_within_limits(opened, n_way, n_shot)
+    opened = open_for_evaluation(model, all_layers=all_layers, provider=provider, threads=threads)
+    require_within_limits(opened.model, n_way, n_shot)
     if steps:
-        require_steps(opened, preprocessing, model)
+        require_steps(opened.model, opened.preprocessing, model)
     result = evaluate_episodes(
-        opened,
-        load_dataset(data, preprocessing, classes, rotations, progress=True, cache=cache, skip_bad=skip_bad),
+        opened.model,
+        load_dataset(data, opened.preprocessing, classes, rotations, progress=True, cache=cache, skip_bad=skip_bad),
         n_way=n_way,
         n_shot=n_shot,
         n_query=n_query,
         episodes=episodes,
-        steps=default_steps if steps is None else steps,
+        steps=opened.default_steps if steps is None else steps,
         seed=seed,
         support_files=support_files,
         query_files=query_files,
+        views=opened.support_views,
         progress=True,
     )
     if as_json:

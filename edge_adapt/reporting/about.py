@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.evaluation import EpisodeModel
     from edge_adapt.runtime.images import Preprocessing
     from edge_adapt.runtime.sessions import Provider
+    from edge_adapt.runtime.views import View
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class About:
         precision: of the weights.
         preprocessing: the images it takes.
         default_steps: of the inner loop.
+        support_views: how it looks at support images beside as they are.
         max_ways, max_support: its limits; None: none of its own.
         size: bytes of the bundle's file, and `entries`, of each part in it; 0 and empty for a run.
     """
@@ -44,6 +46,7 @@ class About:
     precision: str
     preprocessing: Preprocessing
     default_steps: int
+    support_views: tuple[View, ...] = ()
     max_ways: int | None = None
     max_support: int | None = None
     size: int = 0
@@ -91,6 +94,7 @@ def _about_bundle(graphs: Graphs) -> About:
         precision=manifest.precision,
         preprocessing=manifest.preprocessing,
         default_steps=manifest.default_steps,
+        support_views=manifest.support_views,
         max_ways=manifest.max_ways,
         max_support=manifest.max_support,
         size=bundle.path.stat().st_size,
@@ -109,7 +113,7 @@ def _runtime(graphs: Graphs, used: str) -> str:
 def _open_run(
     run: str | os.PathLike[str], provider: Provider, threads: int | None, backbone: nn.Module | None, used: str
 ) -> Opened:
-    model, preprocessing, steps = open_for_evaluation(run, provider=provider, threads=threads, backbone=backbone)
+    opened = open_for_evaluation(run, provider=provider, threads=threads, backbone=backbone)
     # PyTorch is there: the run is open.
     import torch
 
@@ -124,8 +128,9 @@ def _open_run(
         trained_on=checkpoint.trained_on,
         license="",
         precision="fp32",
-        preprocessing=preprocessing,
-        default_steps=steps,
+        preprocessing=opened.preprocessing,
+        default_steps=opened.default_steps,
+        support_views=opened.support_views,
     )
     place = used if device.type == "cpu" else device.type.upper()
-    return Opened(model, about, lambda: f"PyTorch {torch.__version__} (not a bundle), {place}")
+    return Opened(opened.model, about, lambda: f"PyTorch {torch.__version__} (not a bundle), {place}")

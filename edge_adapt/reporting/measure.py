@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_adapt.runtime.dataset import Episode, ImageDataset, draw_episodes
 from edge_adapt.runtime.errors import DataError
-from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
+from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, Features, evaluate_episodes
 from edge_adapt.runtime.model import MAX_WAYS
 from edge_adapt.verbs import takes_steps
 
@@ -31,7 +31,7 @@ class Subject:
     Attributes:
         model: what adapts and predicts.
         data: the images and their classes.
-        features: float32 [I, D], of every image.
+        features: of every image.
         default_steps: of the inner loop, where nothing else is said.
         episodes: to draw for a figure; `episodes_of` says how many it is for many classes.
         seed: of the drawing.
@@ -41,7 +41,7 @@ class Subject:
 
     model: EpisodeModel
     data: ImageDataset
-    features: NDArray[np.float32]
+    features: Features
     default_steps: int
     episodes: int
     seed: int
@@ -94,9 +94,9 @@ class Subject:
     def answers(self, n_way: int, n_shot: int, episodes: int) -> Iterator[Answers]:
         """So many episodes, the first of which `accuracy` averages over, with the answers to each."""
         for episode in self._draw(n_way, n_shot, episodes):
-            support = self.features[episode.support]
+            support = self.features.shots[episode.support]
             state, _ = self.model.adapt(support, episode.support_labels, n_way, self.default_steps)
-            logits = self.model.predict(self.features[episode.query], state).astype(np.float64)
+            logits = self.model.predict(self.features.queries[episode.query], state).astype(np.float64)
             exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
             yield Answers(episode, exponentials / exponentials.sum(axis=1, keepdims=True))
 
@@ -209,7 +209,7 @@ class StepsCurve:
 
 def step_counts(subject: Subject) -> list[int]:
     """Every number of STEPS and the model's own; none for a method without steps."""
-    some = subject.features[subject.data.starts[:2]]
+    some = subject.features.queries[subject.data.starts[:2]]
     return sorted({*STEPS, subject.default_steps}) if takes_steps(subject.model, some) else []
 
 

@@ -199,7 +199,7 @@ def shares_among(subject: Subject, classes: NDArray[np.int64], n_shot: int, epis
         tuple(data.files[image] for image in images) if data.files else (),
     )
     # Other episodes than those of the search, which found these classes the worst.
-    among = replace(subject, data=part, features=subject.features[images], seed=subject.seed + 1)
+    among = replace(subject, data=part, features=subject.features.of(images), seed=subject.seed + 1)
     counts = np.zeros((len(classes), len(classes)))
     for answer in among.answers(len(classes), n_shot, episodes):
         labels = answer.classes(part)

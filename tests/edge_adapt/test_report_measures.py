@@ -16,7 +16,7 @@ from edge_adapt.reporting import measure, mistakes
 from edge_adapt.reporting.measure import Answers, Subject
 from edge_adapt.reporting.timing import time_calls
 from edge_adapt.runtime.dataset import Episode, ImageDataset
-from edge_adapt.runtime.evaluation import HeadState, evaluate_episodes
+from edge_adapt.runtime.evaluation import HeadState, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.labelled import wilson_interval
 
 
@@ -61,7 +61,7 @@ def noisy(classes: int, per_class: int, spread: float = 6) -> ImageDataset:
 def subject_of(data: ImageDataset, **changes: Any) -> Subject:
     model = Nearest()
     values = {"default_steps": 3, "episodes": 30, "seed": 5, **changes}
-    return Subject(values.pop("model", model), data, model.embed(data.images), **values)
+    return Subject(values.pop("model", model), data, embed_dataset(model, data), **values)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))

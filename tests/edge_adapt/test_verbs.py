@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ import torch
 
 import edge_adapt
 from edge_adapt.configuration import TrainingConfig
+from edge_adapt.exporting import export_bundle
+from edge_adapt.runtime.bundle import Bundle
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation
+from edge_adapt.runtime.views import PHOTO_VIEWS, View
 from edge_adapt.training import train
 from edge_adapt.verbs import evaluate
 from tests.gratings import gratings
@@ -42,6 +46,35 @@ def test_a_run_and_its_bundle_are_as_good(trained_run: Path, exported_bundle: Pa
     assert in_bundle.steps == in_torch.steps == 3
     assert in_bundle == Evaluation(in_bundle.accuracy, in_bundle.ci95, 40, 4, 2, 5, 3, 3)
     assert evaluate(exported_bundle, new_classes, steps=0, provider="cpu", **OPTIONS).steps == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("augment", "grayscale", "views"), [(True, False, PHOTO_VIEWS), (False, False, ()), (True, True, ())]
+)
+def test_support_photos_are_looked_at_as_training_saw_them(
+    augment: bool,
+    grayscale: bool,
+    views: tuple[View, ...],
+    training_data: ImageDataset,
+    new_classes: ImageDataset,
+    tmp_path: Path,
+    tiny_config: Callable[..., TrainingConfig],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, new = (
+        dataset if grayscale else replace(dataset, images=np.repeat(dataset.images, 3, axis=-1))
+        for dataset in (training_data, new_classes)
+    )
+    config = tiny_config(augment=augment, grayscale=grayscale, iterations=3)
+    train(data, tmp_path / "run", config, device="cpu", piece=1, bf16=False)
+    export_bundle(tmp_path / "run", tmp_path / "a.edge")
+    assert Bundle.open(tmp_path / "a.edge").manifest.support_views == views
+    in_torch = evaluate(tmp_path / "run", new, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
+    in_bundle = evaluate(tmp_path / "a.edge", new, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
+    assert in_bundle.accuracy == pytest.approx(in_torch.accuracy, abs=0.002)
+    monkeypatch.setattr("edge_adapt.configuration.PHOTO_VIEWS", ())
+    without = evaluate(tmp_path / "run", new, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
+    assert (without == in_torch) == (not views)
 
 
 def test_all_layers_adapt_where_the_run_has_rates_for_them(

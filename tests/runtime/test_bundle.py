@@ -33,6 +33,7 @@ from edge_adapt.runtime.container import write_container
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.manifest import manifest_from_json, manifest_to_json
+from edge_adapt.runtime.views import View
 from tests import bundle_samples as samples
 
 GOLDEN_SHA256 = "93e9cd51117feeb43922f5e2d41b6ccfd2a1c98229c19349178de4fea5e61171"
@@ -135,6 +136,25 @@ def test_a_bundle_is_of_the_lowest_version_that_can_hold_it() -> None:
         manifest_from_json(json.dumps(in_full | {"precision": "fp16"}).encode(), "a.edge")
     with pytest.raises(BundleError, match='lacks "precision"'):
         manifest_from_json(json.dumps(in_full | {"format_version": 2}).encode(), "a.edge")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_views_of_support_images_are_of_version_3(precision: str) -> None:
+    sums = dict.fromkeys(GRAPHS, "0" * 64)
+    plain = samples.manifest(graphs=sums, precision=precision)
+    seen = dataclasses.replace(plain, support_views=(View(mirrored=True), View(0.8)))
+    written = json.loads(manifest_to_json(seen, "a.edge"))
+    views = [{"part": 1.0, "mirrored": True}, {"part": 0.8, "mirrored": False}]
+    expected = {"format_version": 3, "precision": precision, "support_views": views}
+    assert written == json.loads(manifest_to_json(plain, "a.edge")) | expected
+    assert manifest_from_json(json.dumps(written).encode(), "a.edge").support_views == seen.support_views
+    refused: tuple[object, ...] = (
+        *([], [{"part": 1, "mirrored": False}], [{"part": 0, "mirrored": True}], [{"part": 0.5, "mirrored": 1}]),
+        *([{"part": 0.5}], [{"part": 0.5, "mirrored": True, "turned": 90}], views * 8, {}, None),
+    )
+    for wrong in refused:
+        with pytest.raises(BundleError, match="support_views"):
+            manifest_from_json(json.dumps(written | {"support_views": wrong}).encode(), "a.edge")
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z./]{0,20}[a-z]", fullmatch=True), st.binary(max_size=50), max_size=5))

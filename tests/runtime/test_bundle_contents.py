@@ -28,9 +28,9 @@ ENTRIES = samples.read_zip(samples.GOLDEN_CLASSIFIER)
 
 
 def test_another_version_is_named_before_anything_else(file: Path) -> None:
-    manifest = json.dumps({"format_version": 3, "of": "the future"}).encode()
+    manifest = json.dumps({"format_version": 4, "of": "the future"}).encode()
     message = refusal_of(file, {"manifest.json": manifest, "quantum.onnx": b"?"})
-    assert message == " has format version 3, and this edge-adapt reads versions 1 to 2; update edge-adapt."
+    assert message == " has format version 4, and this edge-adapt reads versions 1 to 3; update edge-adapt."
 
 
 @pytest.mark.parametrize(

@@ -79,13 +79,14 @@ def test_every_image_is_embedded_once_in_batches(data: ImageDataset) -> None:
 def test_features_computed_before_measure_the_same(data: ImageDataset) -> None:
     oracle = Oracle((1, 5, 8))
     features = embed_dataset(oracle, data)
-    assert features.shape == (len(data.images), 1) and features.dtype == np.float32
+    assert features.queries.shape == (len(data.images), 1) and features.queries.dtype == np.float32
+    assert features.shots is features.queries
     oracle.embedded.clear()
     given = evaluate_episodes(oracle, data, **ARGUMENTS, features=features)
     assert not oracle.embedded
     assert given == evaluate_episodes(oracle, data, **ARGUMENTS)
     with pytest.raises(EdgeAdaptError, match="ten: there are 85 images and features of 84"):
-        evaluate_episodes(oracle, data, **ARGUMENTS, features=features[1:])
+        evaluate_episodes(oracle, data, **ARGUMENTS, features=features.of(slice(1, None)))
 
 
 @pytest.mark.parametrize("n_way", [2, 5])
