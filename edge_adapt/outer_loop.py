@@ -2,7 +2,7 @@
 
 Most methods minimize the query loss over episodes, `Episodic`. Where the inner loop adapts the last layer or nothing at all, all
 images of a piece of the meta-batch go through the backbone once, and the adaptations of its episodes are a few batched matrix
-products. An inner loop on all layers runs an episode at a time on a CPU, and all at once on a GPU.
+products. An inner loop on all layers runs an episode at a time on each core of a CPU, and all at once on a GPU.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from edge_adapt.episodes import ImageSampler, labels_of
 from edge_adapt.inner_loop import predict
 from edge_adapt.learner import MetaLearner
+from edge_adapt.side_by_side import pays, side_by_side
 
 if TYPE_CHECKING:
     from edge_adapt.configuration import TrainingConfig
@@ -137,25 +138,45 @@ def query_loss(
     Returns:
         The head's loss over the query sets (differentiable, scalar) and the share of right answers (scalar).
     """
-    episodes, n_way, per_class = images.shape[:3]
     normalized = normalized_episodes(learner, images, augmentation)
-    labels = labels_of(n_way, n_shot, images.device)
-    query_labels = labels_of(n_way, per_class - n_shot, images.device).expand(episodes, -1)
     if learner.inner_loop is None:
-        features = learner.embedding.features(normalized.flatten(0, 2)).view(episodes, n_way, per_class, -1)
-        support, query = features[:, :, :n_shot].flatten(1, 2), features[:, :, n_shot:].flatten(1, 2)
-        with torch.autocast(images.device.type, enabled=False):
-            state, _ = learner.adapt(support, labels.expand(episodes, -1), n_way, steps)
-            logits = learner.predict(query, state)
-            loss = learner.head.loss(logits, query_labels)
-    else:
-        support, query = normalized[:, :, :n_shot].flatten(1, 2), normalized[:, :, n_shot:].flatten(1, 2)
-        by_step = _logits_by_step(learner, support, query, labels, n_way, steps, weights is not None)
-        losses = torch.stack([learner.head.loss(logits, query_labels) for logits in by_step.unbind(1)])
-        loss = losses[-1] if weights is None else (losses * weights.to(losses)).sum()
-        logits = by_step[:, -1]
-    accuracy = (logits.detach().argmax(-1) == query_labels).float().mean()
-    return loss, accuracy
+        return _last_layer_loss(learner, normalized, n_shot, steps)
+
+    def loss(learner: MetaLearner, normalized: Tensor) -> tuple[Tensor, Tensor]:
+        return _all_layers_loss(learner, normalized, n_shot, steps, weights)
+
+    return side_by_side(loss, learner, normalized) if pays(learner, normalized) else loss(learner, normalized)
+
+
+def _last_layer_loss(learner: MetaLearner, images: Tensor, n_shot: int, steps: int) -> tuple[Tensor, Tensor]:
+    """As `query_loss`, of normalized images [E, N, n_shot + n_query, C, H, W]."""
+    episodes, n_way, per_class = images.shape[:3]
+    labels, query_labels = labels_of(n_way, n_shot, images.device), labels_of(n_way, per_class - n_shot, images.device)
+    features = learner.embedding.features(images.flatten(0, 2)).view(episodes, n_way, per_class, -1)
+    support, query = features[:, :, :n_shot].flatten(1, 2), features[:, :, n_shot:].flatten(1, 2)
+    with torch.autocast(images.device.type, enabled=False):
+        state, _ = learner.adapt(support, labels.expand(episodes, -1), n_way, steps)
+        logits = learner.predict(query, state)
+        loss = learner.head.loss(logits, query_labels.expand(episodes, -1))
+    return loss, _accuracy(logits, query_labels)
+
+
+def _all_layers_loss(
+    learner: MetaLearner, images: Tensor, n_shot: int, steps: int, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """As `query_loss`, of normalized images [E, N, n_shot + n_query, C, H, W]."""
+    episodes, n_way, per_class = images.shape[:3]
+    labels, query_labels = labels_of(n_way, n_shot, images.device), labels_of(n_way, per_class - n_shot, images.device)
+    support, query = images[:, :, :n_shot].flatten(1, 2), images[:, :, n_shot:].flatten(1, 2)
+    by_step = _logits_by_step(learner, support, query, labels, n_way, steps, weights is not None)
+    of_queries = query_labels.expand(episodes, -1)
+    losses = torch.stack([learner.head.loss(logits, of_queries) for logits in by_step.unbind(1)])
+    loss = losses[-1] if weights is None else (losses * weights.to(losses)).sum()
+    return loss, _accuracy(by_step[:, -1], query_labels)
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.detach().argmax(-1) == labels).float().mean()
 
 
 def normalized_episodes(

@@ -49,11 +49,13 @@ def test_a_run_and_its_bundle_are_as_good(trained_run: Path, exported_bundle: Pa
 
 
 @pytest.mark.parametrize(
-    ("augment", "grayscale", "views"), [(True, False, PHOTO_VIEWS), (False, False, ()), (True, True, ())]
+    ("augment", "grayscale", "centred", "views"),
+    [(True, False, True, PHOTO_VIEWS), (True, False, False, ()), (False, False, True, ()), (True, True, True, ())],
 )
 def test_support_photos_are_looked_at_as_training_saw_them(
     augment: bool,
     grayscale: bool,
+    centred: bool,
     views: tuple[View, ...],
     training_data: ImageDataset,
     new_classes: ImageDataset,
@@ -65,7 +67,7 @@ def test_support_photos_are_looked_at_as_training_saw_them(
         dataset if grayscale else replace(dataset, images=np.repeat(dataset.images, 3, axis=-1))
         for dataset in (training_data, new_classes)
     )
-    config = tiny_config(augment=augment, grayscale=grayscale, iterations=3)
+    config = tiny_config(augment=augment, grayscale=grayscale, centred=centred, iterations=3)
     train(data, tmp_path / "run", config, device="cpu", piece=1, bf16=False)
     export_bundle(tmp_path / "run", tmp_path / "a.edge")
     assert Bundle.open(tmp_path / "a.edge").manifest.support_views == views
