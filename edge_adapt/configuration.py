@@ -128,8 +128,8 @@ class TrainingConfig:
     def support_views(self) -> tuple[View, ...]:
         """How a device looks at support images beside as they are.
 
-        As `augment` made the backbone see photos, where features have length 1 and differ by direction alone: protonet on features
-        as they are lost a point by it, for their mean is shorter than each. Mirrored drawings are others.
+        As `augment` made the backbone see photos, where features have length 1 and differ by direction alone: protonet on
+        features as they are lost a point by it, for their mean is shorter than each. Mirrored drawings are others.
         """
         return PHOTO_VIEWS if self.augment and self.centred and not self.grayscale else ()
 

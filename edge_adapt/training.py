@@ -193,6 +193,8 @@ def train(
     if distributed.is_first():
         folder.mkdir(parents=True, exist_ok=True)
         save_sample(folder, validation or data)
+    if initial and measured and not previous and METHODS[config.method].keeps_best:
+        best = better(None, 0, measure(measured), learner)  # which a run that only gets worse goes back to
     stopping = out_of_patience(config.patience, records)
     fraction = distributed.of_first(lambda: _fraction(config, iteration, seconds_before))
     step = OuterStep(learner, objective, optimizer, generator, config.seed)

@@ -138,6 +138,25 @@ def test_the_best_state_exports_and_of_equals_the_later_one(
         assert [line["iteration"] for line in csv.DictReader(stream) if line["best"]] == [str(best)]
 
 
+@pytest.mark.parametrize(("accuracies", "best"), [((0.5, 0.4, 0.3), 0), ((0.5, 0.4, 0.6), 2)])
+def test_what_a_run_started_from_exports_where_it_only_got_worse(
+    accuracies: tuple[float, ...],
+    best: int,
+    start: Callable[..., Checkpoint],
+    script: Callable[[Sequence[float]], list[dict[str, Tensor]]],
+    tiny_config: Configure,
+) -> None:
+    first = start(tiny_config(iterations=1), "first", validation=None)
+    states = script(accuracies)
+    config = tiny_config(iterations=2)
+    end = start(config, initial=first)
+    assert_same_weights(states[0], first.learner)
+    assert_same_weights(end.exported.learner, states[best])
+    assert (end.exported.iteration, end.exported.validation) == (best, accuracies[best])
+    again = start(config, initial=first, resume=True)
+    assert again.exported.iteration == best and len(states) == 3
+
+
 def test_without_validation_the_end_exports(
     start: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
 ) -> None:
@@ -357,7 +376,7 @@ def test_a_stage_starts_from_the_best_of_the_one_before_and_patience_ends_a_stag
     )
     shared = {"grayscale": True, "centred": True, "n_way": 4, "n_query": 3, "steps": 2, "meta_batch": 2}
     monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", shared, stages))
-    states = script((*(0.1, 0.2, 0.3, 0.35), *(0.6, 0.7, 0.5, 0.4), *(0.8, 0.1)))
+    states = script((*(0.1, 0.2, 0.3, 0.35), *(0.2, 0.6, 0.7, 0.5, 0.4), *(0.8, 0.1)))
     options: dict[str, Any] = {"overrides": {"patience": 2}, "validation": new_classes, "device": "cpu", "bf16": False}
     end = train_recipe(training_data, tmp_path / "run", "tiny", **options)
     classified, episodes, head = (
@@ -371,7 +390,7 @@ def test_a_stage_starts_from_the_best_of_the_one_before_and_patience_ends_a_stag
             assert torch.equal(tensor, episodes.best.learner[name])
     assert head.config.patience is None and head.iteration == 2
     train_recipe(training_data, tmp_path / "run", "tiny", resume=True, **options)
-    assert len(states) == 10  # every stage is finished
+    assert len(states) == 11  # every stage is finished
 
 
 # Runs of another edge-adapt
