@@ -1,0 +1,87 @@
+"""Short runs: what stops them, what they have in common, and a backbone that takes no time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edge_adapt.configuration import TrainingConfig
+from edge_adapt.outer_loop import query_loss
+from edge_adapt.run import Checkpoint
+from edge_adapt.runtime.errors import EdgeAdaptError
+
+Configure = Callable[..., TrainingConfig]
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, pieces: int = 2, error: BaseException | None = None) -> None:
+    """Have the second piece of an outer step raise (Ctrl-C, if not told otherwise), once."""
+    calls = 0
+
+    def interrupted(*arguments: Any) -> tuple[Tensor, Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls == step * pieces:
+            raise error or KeyboardInterrupt
+        return query_loss(*arguments)
+
+    monkeypatch.setattr("edge_adapt.outer_loop.query_loss", interrupted)
+
+
+def assert_same_state(left: Any, right: Any) -> None:
+    """Nested state dicts, bit for bit."""
+    if isinstance(left, Tensor):
+        assert left.dtype == right.dtype and torch.equal(left, right)
+    elif isinstance(left, dict):
+        assert list(left) == list(right)
+        for key in left:
+            assert_same_state(left[key], right[key])
+    elif isinstance(left, list):
+        assert len(left) == len(right)
+        for a, b in zip(left, right, strict=True):
+            assert_same_state(a, b)
+    else:
+        assert left == right
+
+
+def assert_same_run(left: Checkpoint, right: Checkpoint) -> None:
+    """Weights, optimizer and figures, bit for bit; only the clock may differ."""
+    assert_same_state(dict(left.learner), dict(right.learner))
+    assert_same_state(dict(left.optimizer), dict(right.optimizer))
+    assert_same_state(vars(left.best) if left.best else None, vars(right.best) if right.best else None)
+    assert [dataclasses.replace(record, seconds=0) for record in left.records] == [
+        dataclasses.replace(record, seconds=0) for record in right.records
+    ]
+    assert (left.iteration, left.config, left.tuning, left.trained_on) == (
+        right.iteration,
+        right.config,
+        right.tuning,
+        right.trained_on,
+    )
+
+
+def refusal(start: Callable[[], object], kind: type[EdgeAdaptError] = EdgeAdaptError) -> str:
+    """The one sentence that a refusal says."""
+    with pytest.raises(kind) as caught:
+        start()
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith(".")
+    return message
+
+
+class Small(nn.Module):
+    """A backbone of one's own with a norm that does not depend on the batch."""
+
+    def __init__(self, dropout: float = 0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 8, 5, stride=3), nn.GroupNorm(2, 8), nn.Dropout(dropout), nn.SiLU(), nn.MaxPool2d(2)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden: Tensor = self.layers(images)
+        return hidden.flatten(1)
