@@ -23,6 +23,8 @@ with zipfile.ZipFile(bundle) as entries:
         onnxruntime.InferenceSession(entries.read(graph), providers=["CPUExecutionProvider"])
         for graph in ("embed.onnx", "adapt.onnx", "predict.onnx")
     )
+if manifest.get("support_views"):
+    raise SystemExit("This script looks at an image once, and the bundle asks for more; give one without views.")
 height, width, channels = (manifest["preprocessing"][side] for side in ("height", "width", "channels"))
 files = sorted(Path(photos).glob("*/*"))
 classes = sorted({file.parent.name for file in files})

@@ -166,7 +166,7 @@ def _draw(axes: Axes, run: ComparedRun, against: Axis, index: int, name: str) ->
     axes.plot(list(along.values()), accuracies, style, color=colour, marker="o", markersize=3, label=name)
     exported = run.checkpoint.exported
     if exported.validation is not None:
-        x, y = along[exported.iteration], 100 * exported.validation
+        x, y = along.get(exported.iteration, 0.0), 100 * exported.validation  # at 0: what the run started from
         axes.plot(x, y, "o", color=colour, fillstyle="none", markersize=10, label="_ring")
 
 

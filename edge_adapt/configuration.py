@@ -135,7 +135,7 @@ class TrainingConfig:
 
     @property
     def trained_on(self) -> Preprocessing:
-        """The pixels that the backbone sees in training."""
+        """The pixels that the backbone sees where it is trained."""
         images = self.preprocessing
         if not (self.augment and self.crop_size) or self.grayscale:
             return images

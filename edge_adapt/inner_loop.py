@@ -63,6 +63,7 @@ class InnerLoop(nn.Module):
     ) -> None:
         super().__init__()
         self._kind, self.first_order, self.recompute = rates, first_order, recompute
+        self.draws_numbers = False  # until it is seen to draw some: then its episodes keep their order
         # "." may not stand in a parameter's name.
         self.rates = nn.ParameterDict(
             {

@@ -2,7 +2,8 @@
 
 Most methods minimize the query loss over episodes, `Episodic`. Where the inner loop adapts the last layer or nothing at all, all
 images of a piece of the meta-batch go through the backbone once, and the adaptations of its episodes are a few batched matrix
-products. An inner loop on all layers runs an episode at a time on each core of a CPU, and all at once on a GPU.
+products. An inner loop on all layers runs an episode at a time on each core of a CPU (but for
+reptile's), and all at once on a GPU.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Recipe:
         """The configuration of each stage, by the name of its folder.
 
         Args:
-            overrides: settings of the user's own, for every stage.
+            overrides: settings of the user's own, for every stage; a crop size for those that crop.
             minutes: a budget for all of it, in place of the iterations of each stage.
             data: the training classes. Episodes of the recipe's own that they do not suffice for become smaller.
 
@@ -87,7 +87,10 @@ class Recipe:
         stages = {}
         for number, stage in enumerate(self.stages, start=1):
             budget = {} if minutes is None else {"iterations": None, "minutes": minutes * stage.share}
-            settings = {**self.settings, **stage.settings, **budget, **(overrides or {})}
+            own = dict(overrides or {})
+            if "crop_size" not in stage.settings:  # whole images, where the recipe does not crop to a size of its own
+                own.pop("crop_size", None)
+            settings = {**self.settings, **stage.settings, **budget, **own}
             if not METHODS[settings.get("method", TrainingConfig.method)].keeps_best:
                 settings.pop("patience", None)
             if stage.distil:

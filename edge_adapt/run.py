@@ -52,7 +52,7 @@ class Snapshot:
     """A learner after some outer step.
 
     Attributes:
-        iteration: outer steps done.
+        iteration: outer steps done; 0 of the state that a run started from.
         validation: its accuracy on the validation classes, a fraction; None where none was measured.
         learner: state dict of the `MetaLearner`.
     """

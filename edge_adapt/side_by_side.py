@@ -23,15 +23,15 @@ Loss = Callable[[MetaLearner, Tensor], tuple[Tensor, Tensor]]
 def pays(learner: MetaLearner, images: Tensor) -> bool:
     """Whether episodes can go side by side: there are several, and several threads, and a copy learns what the model would.
 
-    Not so where the backbone keeps statistics of its own, nor where something draws random numbers, as dropout does: those would
-    depend on which thread comes first.
+    Not so where the backbone keeps statistics of its own, nor where something has drawn random numbers, as dropout does: those
+    would depend on which thread comes first.
     """
     several = len(images) > 1 and torch.get_num_threads() > 1 and torch.is_grad_enabled()
     if images.device.type != "cpu" or not several:
         return False
     backbone = learner.embedding.backbone
-    draws = any(isinstance(module, torch.nn.modules.dropout._DropoutNd) for module in backbone.modules())
-    return not draws and next(backbone.buffers(), None) is None
+    loop, _ = learner.all_layers()
+    return not loop.draws_numbers and next(backbone.buffers(), None) is None
 
 
 def side_by_side(loss: Loss, learner: MetaLearner, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,7 +41,13 @@ def side_by_side(loss: Loss, learner: MetaLearner, images: Tensor) -> tuple[Tens
     one thread (or, where there are fewer episodes than threads, by as many as there are for it).
     """
     parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    before = torch.get_rng_state()
     mean, accuracy = _SideBySide.apply(loss, learner, images, *parameters)  # type: ignore[no-untyped-call]
+    if not torch.equal(before, torch.get_rng_state()):
+        loop, _ = learner.all_layers()
+        loop.draws_numbers = True  # from now on one after the other
+        torch.set_rng_state(before)
+        return loss(learner, images)
     return mean, accuracy
 
 

@@ -80,9 +80,16 @@ class Features(NamedTuple):
 
 
 def embed_dataset(
-    model: EpisodeModel, data: ImageDataset, views: Sequence[View] = (), progress: bool = False
+    model: EpisodeModel, data: ImageDataset, views: Sequence[View] = (), *, progress: bool = False
 ) -> Features:
-    """Embed every image once, and once for each view of it that a support set takes."""
+    """Embed every image once, and once for each view of it that a support set takes.
+
+    Args:
+        model: `embed` computes the features.
+        data: I images.
+        views: of support images beside as they are; with none, an image has the same features as a shot and as a query.
+        progress: show a bar.
+    """
     from edge_adapt.runtime.progress import Progress
     from edge_adapt.runtime.views import shot_features
 
@@ -141,7 +148,7 @@ def evaluate_episodes(
         raise EdgeAdaptError(f"steps is {steps}; take {MAX_STEPS} or fewer.")
     drawn = draw_episodes(data, n_way, n_shot, n_query, episodes, seed, support_files, query_files)
     if features is None:
-        features = embed_dataset(model, data, views, progress)
+        features = embed_dataset(model, data, views, progress=progress)
     elif len(features.queries) != len(data.images):
         raise EdgeAdaptError(
             f"{data.source}: there are {len(data.images)} images and features of {len(features.queries)}."

@@ -20,6 +20,8 @@ def leave_one_out(
 ) -> float | None:
     """The accuracy to expect: adapt without one shot, classify it, and so on through the support set.
 
+    A shot that is left out has the features that it has as a shot, in views where the model takes them.
+
     Returns:
         the share of right answers over `folds`, 0 to 1; None where there is no fold.
     """

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from edge_adapt.runtime.errors import EdgeAdaptError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -27,10 +29,17 @@ class View:
     Attributes:
         part: of height and width that is seen, around the centre, 0.1 to 1.
         mirrored: left and right swapped.
+
+    Raises:
+        EdgeAdaptError: a part outside 0.1 to 1.
     """
 
     part: float = 1.0
     mirrored: bool = False
+
+    def __post_init__(self) -> None:
+        if not LEAST_PART <= self.part <= 1:
+            raise EdgeAdaptError(f"A view of {self.part:g} of an image is not possible; take {LEAST_PART} to 1.")
 
     def __str__(self) -> str:
         part = "" if self.part == 1 else f"the central {self.part:.0%}"

@@ -54,7 +54,8 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     "--start-from",
     type=click.Path(),
     metavar="RUN",
-    help="Begin with the weights of this run, and with its backbone, image size, colours and centring unless told otherwise.",
+    help="Begin with the weights of this run, and with its backbone, image size, colours, centring and augmentation unless "
+    "told otherwise.",
 )
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(

@@ -81,7 +81,7 @@ def report(
     subject = Subject(
         opened.model,
         images,
-        embed_dataset(opened.model, images, opened.about.support_views, progress),
+        embed_dataset(opened.model, images, opened.about.support_views, progress=progress),
         opened.about.default_steps,
         episodes,
         seed,

@@ -42,7 +42,7 @@ def time_calls(what: str, call: Callable[[], object]) -> Timing:
 
 
 def time_model(subject: Subject, n_way: int, n_shot: int) -> tuple[Timing, ...]:
-    """The model's functions as a device calls them: one photo, a support set of 25, adapting to it, and asking once."""
+    """The model's functions as a device calls them: one photo, 25 of them (one look at each), adapting, and asking once."""
     model = subject.model
     some = np.resize(np.arange(len(subject.data.images)), 25)
     images = np.ascontiguousarray(subject.data.images[some])

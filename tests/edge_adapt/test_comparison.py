@@ -17,7 +17,7 @@ from PIL import Image, ImageColor
 pytest.importorskip("torch")
 
 from edge_adapt import comparison, curve
-from edge_adapt.comparison import COLOURS, MOST_DIRECT_LABELS, ComparedRun, picture, read_runs, table
+from edge_adapt.comparison import COLOURS, MOST_DIRECT_LABELS, Axis, ComparedRun, picture, read_runs, table
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.run import Checkpoint, Record, Snapshot, save_checkpoint
 from edge_adapt.tuning import Tuning
@@ -129,6 +129,14 @@ def test_the_picture_shows_a_curve_of_each_run_that_has_one(runs: list[Path], tm
     said = succeeded(command("compare", *runs, "-o", path, "--against", against))
     assert f"Curves: {path} (without 1 run that has no validation)" in said
     assert _curves_in(path.read_bytes()) == set(COLOURS[:3])
+
+
+@pytest.mark.parametrize("against", ["steps", "minutes"])
+def test_a_run_that_only_got_worse_than_its_start_is_drawn(against: Axis, tiny_config: Configure) -> None:
+    worse = checkpoint_of(tiny_config(), [0.3, 0.2], best=1)
+    assert worse.best is not None
+    started = replace(worse, best=replace(worse.best, iteration=0, validation=0.4))
+    assert _curves_in(picture([ComparedRun("run", started)], against)) == set(COLOURS[:1])
 
 
 def test_many_runs_are_told_apart_too(tiny_config: Configure) -> None:
