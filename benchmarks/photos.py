@@ -3,9 +3,8 @@
     python benchmarks/photos.py MODEL... [--mini-imagenet FOLDER --classes TEST_CLASSES.txt] [--grocery GROCERY.zip] [--record]
 
 Every image is embedded once, and once for each view that a bundle takes of support images, through the bundle and ONNX Runtime as
-on a device; the episodes then adapt and predict as
-`evaluate` does. GroceryStore's support sets come from its train photos and its queries from its test photos, since photos taken
-one after the other look alike.
+on a device; the episodes then adapt and predict as `evaluate` does. GroceryStore's support sets come from its train photos and
+its queries from its test photos, since photos taken one after the other look alike.
 """
 
 from __future__ import annotations

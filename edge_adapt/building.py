@@ -32,7 +32,7 @@ def build_learner(
             f"{config.method} adapts all layers and takes the features as they are; leave out centred."
         )
     size = feature_size(backbone, config.preprocessing)
-    of_crops = feature_size(backbone, config.trained_on)
+    of_crops = size if config.trained_on == config.preprocessing else feature_size(backbone, config.trained_on)
     if of_crops != size:
         raise EdgeAdaptError(
             f"the backbone gives {of_crops} features of crops of {config.crop_size} pixels and {size} of images of "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.views import View
 
 
-class Opened(NamedTuple):
+class Evaluable(NamedTuple):
     """Something to evaluate, the images that it takes, the steps that it takes where nothing else is said, and its views."""
 
     model: EpisodeModel
@@ -44,7 +44,7 @@ def open_for_evaluation(
     backbone: nn.Module | None = None,
     provider: Provider = "auto",
     threads: int | None = None,
-) -> Opened:
+) -> Evaluable:
     """A bundle or a run as something to evaluate.
 
     Raises:
@@ -58,12 +58,12 @@ def open_for_evaluation(
         )
     graphs = load_model(model, provider, threads).graphs
     manifest = graphs.manifest
-    return Opened(graphs, manifest.preprocessing, manifest.default_steps, manifest.support_views)
+    return Evaluable(graphs, manifest.preprocessing, manifest.default_steps, manifest.support_views)
 
 
 def _open_run(
     run: str | os.PathLike[str], all_layers: bool, backbone: nn.Module | None, provider: Provider, threads: int | None
-) -> Opened:
+) -> Evaluable:
     # Before PyTorch is missed: on a device, a folder here is photos in the wrong place.
     if not (any(Path(run).glob("checkpoint.pt")) or any(Path(run).glob("*/checkpoint.pt"))):
         raise EdgeAdaptError(
@@ -89,7 +89,7 @@ def _open_run(
         torch.set_num_threads(threads)
     model, config = LearnerModel(learner.to(place), place, all_layers), checkpoint.config
     # An inner loop on all layers adapts to images, and the mean of two images is none.
-    return Opened(model, config.preprocessing, config.inner_steps, () if all_layers else config.support_views)
+    return Evaluable(model, config.preprocessing, config.inner_steps, () if all_layers else config.support_views)
 
 
 def require_within_limits(model: EpisodeModel, n_way: int, n_shot: int) -> None:

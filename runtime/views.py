@@ -6,7 +6,7 @@ costs is several calls of `embed` while adapting, and nothing afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,11 @@ PHOTO_VIEWS = (View(mirrored=True), View(0.8), View(0.8, mirrored=True))
 """Of photos, for models that were trained on crops and mirror images of them. With these, `edge` of mini-ImageNet's 64 training
 classes has 1.2 and 0.4 points more of the validation classes right (5-way 1-shot and 5-shot); parts of 0.85, 0.75 and 0.65 gave
 1.2, 1.1 and 0.9, and 0.5, 0.3 and 0.2."""
+
+
+def described(views: Iterable[View]) -> str:
+    """How support images are looked at, in words."""
+    return "each image " + ", ".join(map(str, (View(), *views)))
 
 
 def look(images: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from edge_adapt.configuration import TrainingConfig
 from edge_adapt.outer_loop import query_loss
 from edge_adapt.run import Checkpoint
 from edge_adapt.runtime.errors import EdgeAdaptError
+from tests import image_files
 
 Configure = Callable[..., TrainingConfig]
 
@@ -66,11 +67,7 @@ def assert_same_run(left: Checkpoint, right: Checkpoint) -> None:
 
 def refusal(start: Callable[[], object], kind: type[EdgeAdaptError] = EdgeAdaptError) -> str:
     """The one sentence that a refusal says."""
-    with pytest.raises(kind) as caught:
-        start()
-    message = str(caught.value)
-    assert "\n" not in message and message.endswith(".")
-    return message
+    return image_files.refusal(start, kind)
 
 
 class Small(nn.Module):

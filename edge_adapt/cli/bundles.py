@@ -65,7 +65,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
 
 def _print_facts(facts: dict[str, Any]) -> None:
     from edge_adapt.runtime.model import MAX_WAYS
-    from edge_adapt.runtime.views import View
+    from edge_adapt.runtime.views import View, described
 
     pixels = facts["preprocessing"]
     lines = {
@@ -74,7 +74,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         "method": f"{facts['method']}, {facts['task']}, {options.plural(facts['default_steps'], 'step')} by default",
         "images": f"{pixels['height']} x {pixels['width']}, {'grey' if pixels['channels'] == 1 else 'RGB'}, "
         f"{pixels['crop']} crop, {pixels['resize']} resize",
-        "support": "each image " + ", ".join(str(View(**view)) for view in [{}, *facts["support_views"]]),
+        "support": described(View(**view) for view in facts["support_views"]),
         "features": facts["feature_size"],
         "precision": facts["precision"],
         "limits": f"{facts['max_ways'] or MAX_WAYS} classes, {facts['max_support'] or 'any number of'} support images",

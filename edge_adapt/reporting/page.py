@@ -16,7 +16,7 @@ from edge_adapt.reporting.svg import Axis, Column, Line, Point, plot
 from edge_adapt.reporting.timing import Timing
 from edge_adapt.runtime.evaluation import Evaluation
 from edge_adapt.runtime.labelled import wilson_interval
-from edge_adapt.runtime.views import View
+from edge_adapt.runtime.views import described
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """A browser then loads nothing, whatever a class may be called."""
@@ -82,7 +82,7 @@ def _model_and_data(report: Report) -> str:
     model = {
         "method": about.method,
         "images": f"{pixels.width} \N{MULTIPLICATION SIGN} {pixels.height}, {'grey' if pixels.channels == 1 else 'colour'}",
-        "support": "each image " + ", ".join(map(str, (View(), *about.support_views))),
+        "support": described(about.support_views),
         "precision": about.precision,
         "steps": str(about.default_steps),
         "trained on": about.trained_on or "not said",

@@ -28,7 +28,6 @@ from edge_adapt.outer_loop import query_loss
 from edge_adapt.recipes import RECIPES, Recipe, Stage, train_recipe
 from edge_adapt.run import Checkpoint, Record, Snapshot, load_checkpoint, load_learner
 from edge_adapt.runtime.dataset import ImageDataset
-from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import is_finished, stopped_early, train
@@ -36,6 +35,7 @@ from edge_adapt.tuning import Tuning
 from edge_adapt.validation import VALIDATIONS, Validation, out_of_patience
 from tests.clock import Clock
 from tests.gratings import gratings
+from tests.training_runs import refusal
 
 Configure = Callable[..., TrainingConfig]
 CPU = torch.device("cpu")
@@ -98,15 +98,6 @@ def assert_same_weights(left: Any, right: Any) -> None:
 
 def same_weights(left: Any, right: Any) -> bool:
     return all(torch.equal(left[name], right[name]) for name in left)
-
-
-def refusal(action: Callable[[], object]) -> str:
-    """The one sentence that a refusal says."""
-    with pytest.raises(EdgeAdaptError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message and message.endswith(".")
-    return message
 
 
 # The best state
