@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from edge_adapt.backbones import BACKBONES, Normalization
+from edge_adapt.backbones.layers import parts_of
 from edge_adapt.backbones.timm import PREFIX as TIMM
 from edge_adapt.backbones.timm import TimmBackbone
 from edge_adapt.configuration import TrainingConfig
@@ -39,6 +40,8 @@ def build_learner(
             f"{config.image_size}; choose a crop size nearer to the image size."
         )
     centring = Centring(size) if config.centred else None
+    if not centring:
+        size = parts_of(backbone, size)[0].size
     if getattr(backbone, "pixel_mean", None) is not None:  # pretrained weights know pixels normalized in one way
         mean, std = torch.tensor(backbone.pixel_mean), torch.tensor(backbone.pixel_std)
     inner_loop = method.inner_loop(config, backbone) if method.inner_loop else None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.backbones.layers import Part
+from edge_adapt.backbones.layers import Part, parts_of
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.head import Head, HeadState, at_least_float32
 from edge_adapt.inner_loop import InnerLoop, predict
@@ -120,9 +120,15 @@ class Embedding(nn.Module):
         return self.features(self.normalize(images))
 
     def features(self, normalized: Tensor) -> Tensor:
-        """Normalized images, float [B, C, H, W], to features [B, D], float32 under autocast too."""
+        """Normalized images, float [B, C, H, W], to features [B, D], float32 under autocast too.
+
+        Of a backbone that gives several kinds of features the first, unless `centring` brings them to one scale.
+        """
         features = at_least_float32(self.backbone(normalized))
-        return features if self.centring is None else self.centring(features)
+        if self.centring is None:
+            return features[:, : parts_of(self.backbone, features.shape[1])[0].size]
+        centred: Tensor = self.centring(features)
+        return centred
 
 
 class MetaLearner(nn.Module):

@@ -16,6 +16,9 @@ from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import BATCH
 
+CENTRING = "embedding.centring."
+"""What the names of its weights begin with."""
+
 
 def classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
     """How many numbers a classifier of the training classes looks at.
@@ -44,16 +47,25 @@ def pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
 
 
-def start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint, new_head: bool) -> None:
+def start_from(
+    learner: MetaLearner,
+    objective: Objective,
+    initial: Checkpoint,
+    new_head: bool,
+    data: ImageDataset,
+    device: torch.device,
+) -> None:
     """Take over the weights of another run, and those of its classifier where it has one for the same classes.
 
     A head that is learned anew takes the embedding alone: it is of another kind, or the other run did not train its own, or it
-    may have another number of steps.
+    may have another number of steps. It is learned anew, too, where features that were not centred are from now on.
     """
     state = dict(initial.exported.learner)
-    if new_head:
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-        state |= {f"head.{name}": tensor for name, tensor in learner.head.state_dict().items()}
+    newly_centred = learner.embedding.centring is not None and not initial.config.centred
+    own_parts = ("head.",) * (new_head or newly_centred) + (CENTRING,) * newly_centred
+    if own_parts:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(own_parts)}
+        state |= {name: tensor for name, tensor in learner.state_dict().items() if name.startswith(own_parts)}
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:
@@ -61,6 +73,8 @@ def start_from(learner: MetaLearner, objective: Objective, initial: Checkpoint, 
             f"the weights to start from are of the backbone {initial.config.backbone!r} with other settings; "
             "train with the same backbone, head, steps and image channels."
         ) from error
+    if newly_centred:
+        centre(learner, data, device)
     own = objective.state_dict()
     if own and {name: tensor.shape for name, tensor in own.items()} == {
         name: tensor.shape for name, tensor in initial.objective.items()

@@ -134,7 +134,7 @@ def train(
     elif initial:
         kinds = {METHODS[name].head for name in (config.method, initial.config.method)}
         new_head = config.method == "head" or initial.config.method == "classify" or len(kinds) > 1
-        start_from(learner, objective, initial, new_head)
+        start_from(learner, objective, initial, new_head, data, place)
     elif config.method != "classify":
         centre(learner, data, place)
     distributed.copy_from_first([*learner.state_dict().values(), *objective.state_dict().values()])

@@ -14,11 +14,13 @@ convolutions at export. `group` under an all-layer inner loop, where running sta
 
 
 class Part(NamedTuple):
-    """Features that lie side by side and are of one kind, in a backbone that gives several kinds.
+    """Features that lie side by side and are of one kind, in a backbone that gives several kinds, the last layer's first.
+
+    Together they are of use where `edge_adapt.learner.Centring` brings each to a scale of its own; else the first stands alone.
 
     Attributes:
         size: how many.
-        weight: of their differences from the mean, in length, beside those of the other parts; see `edge_adapt.learner.Centring`.
+        weight: of their differences from the mean, in length, beside those of the other parts.
     """
 
     size: int
@@ -26,9 +28,32 @@ class Part(NamedTuple):
 
 
 def parts_of(backbone: nn.Module, feature_size: int) -> tuple[Part, ...]:
-    """The parts of a backbone's D features: all one where it does not say."""
-    parts: tuple[Part, ...] = getattr(backbone, "parts", (Part(feature_size, 1.0),))
-    return parts
+    """The parts of a backbone's D features: all one where it does not say, or gives fewer for images as small as these."""
+    parts = getattr(backbone, "parts", ())
+    said = isinstance(parts, tuple) and all(isinstance(part, Part) for part in parts)
+    return parts if said and sum(part.size for part in parts) == feature_size else (Part(feature_size, 1.0),)
+
+
+def below(middle: Tensor, low: Tensor) -> list[Tensor]:
+    """What the layers below the last see, whatever the position: features that stand beside the last layer's.
+
+    The further a class is from those of training, the less the last layer's names fit it and the more its textures and colours
+    tell (Yosinski et al., "How transferable are features in deep neural networks?", NeurIPS 2014,
+    https://arxiv.org/abs/1411.1792).
+
+    Args:
+        middle: the map that the last layer looks at, [B, C, H, W].
+        low: a map below, [B, c, h, w].
+
+    Returns:
+        Of the middle one means and maxima, [B, C] each, of the low one the maxima, [B, c].
+    """
+    return [middle.mean((2, 3)), _maxima(middle), _maxima(low)]
+
+
+def _maxima(hidden: Tensor) -> Tensor:
+    # As a pooling layer: ONNX Runtime keeps its own layout through it, and 8 bits.
+    return functional.max_pool2d(hidden, hidden.shape[2:]).flatten(1)
 
 
 def classified(backbone: nn.Module, features: Tensor) -> Tensor:

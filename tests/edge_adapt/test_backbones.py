@@ -8,6 +8,7 @@ pytest.importorskip("torch")
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from edge_adapt.backbones import BACKBONES
 from edge_adapt.backbones.layers import Part, classified, parts_of
@@ -37,7 +38,7 @@ def test_edge_keeps_within_its_budget() -> None:
     assert sum(parameter.numel() for parameter in backbone.parameters()) <= 2_000_000
 
 
-@pytest.mark.parametrize(("name", "features"), [("conv4", 256), ("edge", 448), ("resnet12", 640)])
+@pytest.mark.parametrize(("name", "features"), [("conv4", 448), ("edge", 576), ("resnet12", 640)])
 @pytest.mark.parametrize("normalization", ["batch", "group"])
 def test_every_weight_has_a_part_in_the_features(name: str, features: int, normalization: str) -> None:
     torch.manual_seed(0)
@@ -67,21 +68,54 @@ def test_parts_are_the_features_of_edge_from_the_last_layer_down() -> None:
     seen: list[torch.Tensor] = []
     for layer in backbone.get_submodule("layers").children():
         layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    with torch.no_grad():
-        last, middle, first = backbone(torch.rand(2, 3, 84, 84)).split(
-            [part.size for part in parts_of(backbone, 448)], 1
-        )
+    last, *lower = features_in_parts(backbone, torch.rand(2, 3, 84, 84))
     assert torch.equal(last, seen[5].mean((2, 3)))
-    assert torch.equal(middle, seen[4].flatten(2).max(2).values)
-    assert torch.equal(first, seen[2].flatten(2).max(2).values)
+    assert_are_statistics(lower, middle=seen[4], low=seen[2])
+
+
+def test_parts_are_the_features_of_conv4_from_the_last_layer_down() -> None:
+    torch.manual_seed(0)
+    backbone = BACKBONES["conv4"](3, "batch").eval()
+    seen: list[torch.Tensor] = []
+    for layer in backbone.get_submodule("normalizations").children():
+        layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    last, *lower = features_in_parts(backbone, torch.rand(2, 3, 84, 84))
+    low, middle, top = (functional.relu(functional.max_pool2d(normalized, 2)) for normalized in seen[1:])
+    corners = [top[:, :, rows, columns].mean((2, 3)) for rows in HALVES_OF_FIVE for columns in HALVES_OF_FIVE]
+    assert torch.allclose(last, torch.stack(corners, 2).flatten(1), atol=1e-6)
+    assert_are_statistics(lower, middle, low)
+
+
+HALVES_OF_FIVE = (slice(0, 3), slice(2, 5))
+
+
+def features_in_parts(backbone: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    with torch.no_grad():
+        features: torch.Tensor = backbone(images)
+    return torch.split(features, [part.size for part in parts_of(backbone, features.shape[1])], 1)
+
+
+def assert_are_statistics(parts: list[torch.Tensor], middle: torch.Tensor, low: torch.Tensor) -> None:
+    means, maxima, low_maxima = parts
+    assert torch.allclose(means, middle.flatten(2).mean(2), atol=1e-6)
+    assert torch.equal(maxima, middle.flatten(2).amax(2))
+    assert torch.equal(low_maxima, low.flatten(2).amax(2))
+
+
+def test_features_of_drawings_are_the_last_position_of_conv4() -> None:
+    backbone = BACKBONES["conv4"](1, "batch").eval()
+    features = backbone(torch.rand(2, 1, 28, 28))
+    assert features.shape == (2, 64)
+    assert torch.equal(classified(backbone, features), features)
+    assert parts_of(backbone, 64) == (Part(64, 1.0),)
 
 
 def test_a_backbone_that_says_nothing_has_features_of_one_kind() -> None:
-    assert parts_of(BACKBONES["conv4"](3, "batch"), 256) == (Part(256, 1.0),)
+    assert parts_of(BACKBONES["resnet12"](3, "batch"), 640) == (Part(640, 1.0),)
 
 
 def test_classifiers_look_at_the_last_layer_of_edge() -> None:
-    features = torch.rand(2, 448)
+    features = torch.rand(2, 576)
     assert torch.equal(classified(BACKBONES["edge"](3, "batch"), features), features[:, :256])
 
 
@@ -93,8 +127,8 @@ def test_classifiers_look_at_the_means_over_the_positions_of_conv4() -> None:
     last.register_forward_hook(lambda module, inputs, output: maps.append(output))
     with torch.no_grad():
         seen = classified(backbone, backbone(torch.rand(2, 3, 84, 84)))
-    pooled = torch.nn.functional.relu(torch.nn.functional.max_pool2d(maps[0], 2))
-    assert torch.allclose(seen, torch.nn.functional.adaptive_avg_pool2d(pooled, 2).mean((2, 3)), atol=1e-6)
+    pooled = functional.relu(functional.max_pool2d(maps[0], 2))
+    assert torch.allclose(seen, functional.adaptive_avg_pool2d(pooled, 2).mean((2, 3)), atol=1e-6)
 
 
 def test_classifiers_look_at_all_features_of_a_backbone_that_says_nothing() -> None:
