@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -123,7 +124,7 @@ def require_steps(model: EpisodeModel, preprocessing: Preprocessing, name: str |
 
 def evaluate(
     model: str | os.PathLike[str],
-    data: ImageDataset,
+    data: ImageDataset | Callable[[Preprocessing], ImageDataset],
     *,
     n_way: int = 5,
     n_shot: int = 1,
@@ -143,7 +144,7 @@ def evaluate(
 
     Args:
         model: a bundle's path or name, or the folder of a training run.
-        data: from `load_dataset`, with the model's preprocessing.
+        data: from `load_dataset` with the model's preprocessing, or a function that loads it with what it is given.
         n_way, n_shot, n_query: of the episodes; a class with too few images gives fewer queries.
         episodes: how many to draw.
         steps: of the inner loop; None takes the model's own number.
@@ -164,6 +165,8 @@ def evaluate(
     require_within_limits(opened.model, n_way, n_shot)
     if steps:
         require_steps(opened.model, preprocessing, model)
+    if callable(data):
+        data = data(preprocessing)
     expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
     if data.images.shape[1:] != expected:
         raise EdgeAdaptError(

@@ -12,6 +12,8 @@ from click.core import ParameterSource
 from edge_adapt.cli import options
 
 if TYPE_CHECKING:
+    from edge_adapt.runtime.dataset import ImageDataset
+    from edge_adapt.runtime.images import Preprocessing
     from edge_adapt.runtime.labelled import ClassifierEvaluation
     from edge_adapt.runtime.model import Classifier
     from edge_adapt.runtime.sessions import Provider
@@ -81,33 +83,34 @@ def evaluate(
     wrote, DATA has a sub-folder for each of its classes, and the answer is how many of those images it gets right, and what
     it takes for what.
     """
+    from edge_adapt import verbs
     from edge_adapt.runtime.dataset import load_dataset
-    from edge_adapt.runtime.evaluation import evaluate_episodes
     from edge_adapt.runtime.model import Classifier, load
-    from edge_adapt.verbs import is_run, open_for_evaluation, require_steps, require_within_limits
 
-    if not is_run(model):
+    if not verbs.is_run(model):
         loaded = load(model, provider, threads)
         if isinstance(loaded, Classifier):
             _refuse_episodes(ctx, model)
             _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)
             return
-    opened = open_for_evaluation(model, all_layers=all_layers, provider=provider, threads=threads)
-    require_within_limits(opened.model, n_way, n_shot)
-    if steps:
-        require_steps(opened.model, opened.preprocessing, model)
-    result = evaluate_episodes(
-        opened.model,
-        load_dataset(data, opened.preprocessing, classes, rotations, progress=True, cache=cache, skip_bad=skip_bad),
+
+    def read(preprocessing: Preprocessing) -> ImageDataset:
+        return load_dataset(data, preprocessing, classes, rotations, progress=True, cache=cache, skip_bad=skip_bad)
+
+    result = verbs.evaluate(
+        model,
+        read,
         n_way=n_way,
         n_shot=n_shot,
         n_query=n_query,
         episodes=episodes,
-        steps=opened.default_steps if steps is None else steps,
+        steps=steps,
         seed=seed,
         support_files=support_files,
         query_files=query_files,
-        views=opened.support_views,
+        all_layers=all_layers,
+        provider=provider,
+        threads=threads,
         progress=True,
     )
     if as_json:
