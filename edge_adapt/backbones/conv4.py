@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.backbones.layers import Normalization, Part, below, normalization_of
+from edge_adapt.backbones.layers import Normalization, Part, maxima, normalization_of
 
 
 class Conv4(nn.Module):
@@ -18,8 +18,8 @@ class Conv4(nn.Module):
     Images of 28x28 leave one position, and 64 features. Of larger ones papers take all positions, 1600 numbers at 84x84; here
     these are averaged over four overlapping quarters, 256 features. After classification the nearest prototype then has 50.1 and
     66.3% right in place of 46.8 and 63.9 (mini-ImageNet's validation classes, 5-way 1-shot and 5-shot), and a device has a sixth
-    to keep. Beside them stands what the second and the third block see, 192 features, which took a later state from 54.5 and
-    72.5% to 55.6 and 73.7.
+    to keep. Beside them stands what the blocks below see, the means and maxima of the third and the maxima of the second, 192
+    features, which took a later state from 54.5 and 72.5% to 55.6 and 73.7.
 
     Args:
         channels: of the images, 1 or 3.
@@ -45,7 +45,7 @@ class Conv4(nn.Module):
         low, middle, last = maps[2:]
         if max(last.shape[2:]) == 1:
             return last.flatten(1)
-        return torch.cat([_quarters(last).flatten(1), *below(middle, low)], dim=1)
+        return torch.cat([_quarters(last).flatten(1), middle.mean((2, 3)), maxima(middle), maxima(low)], dim=1)
 
     def classified(self, features: Tensor) -> Tensor:
         """The mean over all positions, [B, 64].

@@ -6,25 +6,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.backbones.layers import Convolution, Normalization, Part, below
+from edge_adapt.backbones.layers import Convolution, Normalization, Part, maxima
 
 
 class Edge(nn.Module):
-    """Seven 3x3 convolutions and two residual additions between 84x84 pixels and 576 features.
+    """Seven 3x3 convolutions and two residual additions between 84x84 pixels and 448 features.
 
     Made for ONNX Runtime on small CPUs: nothing but 3x3 convolutions that take their normalization, ReLU and addition into
     themselves, in widths that are multiples of 16, and the first two with a stride of 2, because a large picture costs memory
     traffic before it costs arithmetic. Residual blocks after He et al., CVPR 2016, https://arxiv.org/abs/1512.03385.
 
-    The features are the last layer's, averaged over the picture, and beside them what the two residual blocks see.
+    The features are the last layer's, averaged over the picture, and beside them the maxima of what the two residual blocks see.
+    With the means of the second block too, as conv4 has them, nothing was gained after episodes: 0.2 points more on
+    mini-ImageNet's test classes for 64 training classes, and 0.2 to 0.5 less for the 255 of `photos`.
 
     Args:
         channels: of the images, 1 or 3.
         normalization: see `Normalization`.
     """
 
-    parts = (Part(256, 1.0), Part(128, 0.4), Part(128, 0.4), Part(64, 0.3))
-    """Of the features; the weights were chosen on mini-ImageNet's validation classes."""
+    parts = (Part(256, 1.0), Part(128, 0.5), Part(64, 0.3))
+    """Of the features. The weights of the second and third were chosen on mini-ImageNet's validation classes."""
 
     def __init__(self, channels: int, normalization: Normalization = "batch") -> None:
         super().__init__()
@@ -38,15 +40,14 @@ class Edge(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, 576]."""
+        """[B, C, H, W] to [B, 448]."""
         hidden = images
         blocks: list[Tensor] = []
         for layer in self.layers:
             hidden = layer(hidden)
             if isinstance(layer, _Residual):
-                blocks.append(hidden)
-        low, middle = blocks
-        return torch.cat([hidden.mean((2, 3)), *below(middle, low)], dim=1)
+                blocks.insert(0, maxima(hidden))
+        return torch.cat([hidden.mean((2, 3)), *blocks], dim=1)
 
     def classified(self, features: Tensor) -> Tensor:
         """The last layer's, [B, 256]. Looking at all of them cost 5 points on new classes after 6 epochs."""

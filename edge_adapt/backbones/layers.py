@@ -34,24 +34,13 @@ def parts_of(backbone: nn.Module, feature_size: int) -> tuple[Part, ...]:
     return parts if said and sum(part.size for part in parts) == feature_size else (Part(feature_size, 1.0),)
 
 
-def below(middle: Tensor, low: Tensor) -> list[Tensor]:
-    """What the layers below the last see, whatever the position: features that stand beside the last layer's.
+def maxima(hidden: Tensor) -> Tensor:
+    """What a map sees anywhere, [B, C, H, W] to [B, C].
 
-    The further a class is from those of training, the less the last layer's names fit it and the more its textures and colours
-    tell (Yosinski et al., "How transferable are features in deep neural networks?", NeurIPS 2014,
+    Of layers below the last: the further a class is from those of training, the less the last layer's names fit it and the more
+    its textures and colours tell (Yosinski et al., "How transferable are features in deep neural networks?", NeurIPS 2014,
     https://arxiv.org/abs/1411.1792).
-
-    Args:
-        middle: the map that the last layer looks at, [B, C, H, W].
-        low: a map below, [B, c, h, w].
-
-    Returns:
-        Of the middle one means and maxima, [B, C] each, of the low one the maxima, [B, c].
     """
-    return [middle.mean((2, 3)), _maxima(middle), _maxima(low)]
-
-
-def _maxima(hidden: Tensor) -> Tensor:
     # As a pooling layer: ONNX Runtime keeps its own layout through it, and 8 bits.
     return functional.max_pool2d(hidden, hidden.shape[2:]).flatten(1)
 
