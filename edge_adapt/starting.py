@@ -1,26 +1,144 @@
-"""What training starts from: statistics of the pixels, weights of another run, the centre of the features."""
+"""What training starts from: the untrained model or weights that are there already, statistics of the pixels and features."""
 
 from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge_adapt import distributed
+from edge_adapt import tuning as tuning_module
+from edge_adapt.augmentation import augment
 from edge_adapt.backbones.layers import classified, parts_of
-from edge_adapt.building import feature_size
+from edge_adapt.building import build_learner, feature_size
 from edge_adapt.configuration import TrainingConfig
+from edge_adapt.episodes import ImageSampler
 from edge_adapt.learner import MetaLearner
-from edge_adapt.outer_loop import Objective
-from edge_adapt.run import Checkpoint
+from edge_adapt.methods import METHODS
+from edge_adapt.outer_loop import Objective, TrainingData
+from edge_adapt.run import Checkpoint, misfit
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import BATCH
+from edge_adapt.teacher import Teacher
+from edge_adapt.tuning import Tuning
 
 CENTRING = "embedding.centring."
 """What the names of its weights begin with."""
 
 
-def classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
+@dataclass
+class Trainee:
+    """What an outer loop trains.
+
+    Attributes:
+        learner: the model.
+        objective: what is minimized, with parameters of its own where it has some.
+        optimizer: what minimizes it.
+        generator: what is drawn from, on the learner's device.
+        tuning: how the meta-batch is computed.
+    """
+
+    learner: MetaLearner
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    tuning: Tuning
+
+
+def begin(
+    data: ImageDataset,
+    config: TrainingConfig,
+    place: torch.device,
+    run: Path,
+    backbone: nn.Module | None,
+    previous: Checkpoint | None,
+    initial: Checkpoint | None,
+    teacher: Checkpoint | None,
+    piece: int | None,
+    bf16: bool | None,
+) -> Trainee:
+    """What `edge_adapt.training.train` trains, whose arguments these are, in all processes alike.
+
+    Args:
+        place: the device.
+        run: the folder, for messages.
+        previous: where an earlier stretch of the same run stopped.
+
+    Raises:
+        EdgeAdaptError: weights do not fit, or the piece divides no outer step.
+    """
+    if place.type == "cpu":
+        tuning_module.keep_freed_memory()
+    torch.manual_seed(config.seed)
+    fetching = config.pretrained and not (previous or initial)  # whose weights take the place of those fetched
+    learner = build_learner(replace(config, pretrained=fetching), *_pixel_statistics(data), backbone).to(place)
+    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = torch.Generator(place)
+    drawing = TrainingData(
+        ImageSampler(data, place),
+        generator,
+        _classified_features(learner.embedding.backbone, config),
+        functools.partial(augment, generator=generator, size=config.crop_size) if config.augment else None,
+        Teacher(teacher, place) if teacher else None,
+    )
+    objective = METHODS[config.method].objective(config, drawing)
+    optimizer = objective.optimizer(learner, config.learning_rate)
+    _require_piece(piece, objective.units, config)
+    if previous:
+        try:
+            learner.load_state_dict(dict(previous.learner))
+            objective.load_state_dict(previous.objective)
+            optimizer.load_state_dict(dict(previous.optimizer))
+        except (RuntimeError, ValueError) as error:
+            raise misfit(run, config, backbone) from error
+    elif initial:
+        kinds = {METHODS[name].head for name in (config.method, initial.config.method)}
+        new_head = config.method == "head" or initial.config.method == "classify" or len(kinds) > 1
+        _start_from(learner, objective, initial, new_head, data, place)
+    elif config.method != "classify":
+        centre(learner, data, place)
+    distributed.copy_from_first([*learner.state_dict().values(), *objective.state_dict().values()])
+    with distributed.first_alone():
+        objective.prepare(learner)
+    processes = distributed.processes()
+    if previous:
+        kept = Tuning(piece or previous.tuning.piece, previous.tuning.bf16 if bf16 is None else bf16)
+        tuning = tuning_module.shared(kept, objective.units, processes)
+    else:  # all measure at once, as they will compute
+        fastest = tuning_module.choose(learner, place, objective, piece, bf16, processes)
+        tuning = distributed.of_first(lambda: fastest)
+    return Trainee(learner, objective, optimizer, generator, tuning)
+
+
+def _require_piece(piece: int | None, units: int, config: TrainingConfig) -> None:
+    """Raise unless a piece that the user chose divides an outer step and leaves something to each process, and a batch of images
+    has pieces that share batch statistics."""
+    processes = distributed.processes()
+    largest = tuning_module.largest_piece(units, processes)
+    if config.method == "classify" and largest == 1:
+        fitting = math.ceil(units / (2 * processes)) * 2 * processes
+        raise EdgeAdaptError(
+            f"{units} images in a step leave single ones to {processes} processes, without batch statistics; choose a "
+            f"--batch-size that they can share, such as {fitting}."
+        )
+    if piece is None:
+        return
+    if units % piece:
+        raise EdgeAdaptError(f"a piece of {piece} does not divide the {units} of an outer step.")
+    if piece > largest:
+        raise EdgeAdaptError(
+            f"pieces of {piece} do not give each of the {processes} processes one of the {units} of an outer step; "
+            f"choose {largest} or less, or a larger --meta-batch."
+        )
+
+
+def _classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
     """How many numbers a classifier of the training classes looks at.
 
     Raises:
@@ -29,7 +147,7 @@ def classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
     return classified(backbone, torch.zeros(1, feature_size(backbone, config.trained_on))).shape[1]
 
 
-def pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
+def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel in 0..1, float32 [C] each, over up to ten thousand images."""
     sample = data.images[:: max(1, len(data.images) // 10_000)]
     total = np.zeros(sample.shape[-1])
@@ -47,7 +165,7 @@ def pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
 
 
-def start_from(
+def _start_from(
     learner: MetaLearner,
     objective: Objective,
     initial: Checkpoint,

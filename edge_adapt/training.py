@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import time
@@ -10,25 +9,19 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from edge_adapt import distributed
 from edge_adapt import tuning as tuning_module
-from edge_adapt.augmentation import augment
-from edge_adapt.building import build_learner
 from edge_adapt.configuration import TrainingConfig
-from edge_adapt.episodes import ImageSampler
 from edge_adapt.frozen_features import digest_of_state
 from edge_adapt.methods import METHODS
-from edge_adapt.outer_loop import TrainingData
 from edge_adapt.outer_step import OuterStep
-from edge_adapt.run import Checkpoint, Record, load_checkpoint, misfit, save_checkpoint, save_sample
+from edge_adapt.run import Checkpoint, Record, load_checkpoint, save_checkpoint, save_sample
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
-from edge_adapt.starting import centre, classified_features, pixel_statistics, start_from
-from edge_adapt.teacher import Teacher
+from edge_adapt.starting import Trainee, begin, centre
 from edge_adapt.tuning import Device, Tuning, choose_device
 from edge_adapt.validation import VALIDATIONS, Validation, better, out_of_patience, require_validation
 
@@ -107,135 +100,154 @@ def train(
             "the method head leaves the backbone as it is, and this one has learned nothing; give a run with --start-from, or "
             "take --pretrained."
         )
-    if place.type == "cpu":
-        tuning_module.keep_freed_memory()
-    torch.manual_seed(config.seed)
-    fetching = config.pretrained and not (previous or initial)  # whose weights take the place of those fetched
-    learner = build_learner(replace(config, pretrained=fetching), *pixel_statistics(data), backbone).to(place)
-    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator(place)
-    drawing = TrainingData(
-        ImageSampler(data, place),
-        generator,
-        classified_features(learner.embedding.backbone, config),
-        functools.partial(augment, generator=generator, size=config.crop_size) if config.augment else None,
-        Teacher(teacher, place) if teacher else None,
-    )
-    objective = METHODS[config.method].objective(config, drawing)
-    optimizer = objective.optimizer(learner, config.learning_rate)
-    _require_piece(piece, objective.units, config)
-    if previous:
-        try:
-            learner.load_state_dict(dict(previous.learner))
-            objective.load_state_dict(previous.objective)
-            optimizer.load_state_dict(dict(previous.optimizer))
-        except (RuntimeError, ValueError) as error:
-            raise misfit(folder, config, backbone) from error
-    elif initial:
-        kinds = {METHODS[name].head for name in (config.method, initial.config.method)}
-        new_head = config.method == "head" or initial.config.method == "classify" or len(kinds) > 1
-        start_from(learner, objective, initial, new_head, data, place)
-    elif config.method != "classify":
-        centre(learner, data, place)
-    distributed.copy_from_first([*learner.state_dict().values(), *objective.state_dict().values()])
-    with distributed.first_alone():
-        objective.prepare(learner)
-    processes = distributed.processes()
-    if previous:
-        kept = Tuning(piece or previous.tuning.piece, previous.tuning.bf16 if bf16 is None else bf16)
-        tuning = tuning_module.shared(kept, objective.units, processes)
-    else:  # all measure at once, as they will compute
-        fastest = tuning_module.choose(learner, place, objective, piece, bf16, processes)
-        tuning = distributed.of_first(lambda: fastest)
-    records = list(previous.records) if previous else []
-    window = list(previous.window) if previous else []
-    best = previous.best if previous else None
+    trainee = begin(data, config, place, folder, backbone, previous, initial, teacher, piece, bf16)
     noted = {name: digest or (previous.given.get(name, "") if previous else "") for name, digest in given.items()}
-    iteration = previous.iteration if previous else 0
-    seconds_before = previous.seconds if previous else 0.0
-    began = saved = time.monotonic()
-
-    def diverged(fault: str, step: int) -> EdgeAdaptError:
-        kept = "the last checkpoint is kept, " if (folder / "checkpoint.pt").exists() else ""
-        return EdgeAdaptError(f"{folder}: {fault} at outer step {step}; {kept}try a lower learning rate.")
-
-    def checkpoint() -> Checkpoint:
-        if not all(bool(parameter.isfinite().all()) for parameter in learner.parameters()):
-            raise diverged("a weight is not finite", iteration)
-        seconds = seconds_before + time.monotonic() - began
-        state = Checkpoint(
-            config,
-            trained_on,
-            tuning,
-            iteration,
-            seconds,
-            learner.state_dict(),
-            optimizer.state_dict(),
-            records,
-            window,
-            objective.state_dict(),
-            best,
-            measured.description if measured else "",
-            noted,
-        )
-        if distributed.is_first():
-            save_checkpoint(folder, state)
-        return state
-
-    def spent() -> float:
-        if config.iterations is not None:
-            return _fraction(config, iteration, 0)
-        return distributed.of_first(lambda: _fraction(config, iteration, seconds_before + time.monotonic() - began))
-
-    def measure(validation: Validation) -> float:
-        return distributed.of_first(lambda: validation.accuracy(learner, tuning))
-
+    stretch = _Stretch(folder, config, trainee, previous, measured, trained_on, noted)
     if distributed.is_first():
         folder.mkdir(parents=True, exist_ok=True)
         save_sample(folder, validation or data)
-    if initial and measured and not previous and METHODS[config.method].keeps_best:
-        best = better(None, 0, measure(measured), learner)  # which a run that only gets worse goes back to
-    stopping = out_of_patience(config.patience, records)
-    fraction = distributed.of_first(lambda: _fraction(config, iteration, seconds_before))
-    step = OuterStep(learner, objective, optimizer, generator, config.seed)
-    total = float(config.iterations or (config.minutes or 0) * 60)
-    unit = "steps" if config.iterations else ""
-    with Progress("meta-training", total, unit, show=progress and distributed.is_first(), done=total * fraction) as bar:
-        learner.train()
-        while fraction < 1 and not stopping:
-            for group in optimizer.param_groups:
-                group["lr"] = (
-                    config.learning_rate * min(1.0, (iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * fraction)) / 2
-                )
-            while (figures := step.compute(iteration, tuning, fraction)) is None:
-                tuning = _with_less_memory(tuning, objective.units, config, bar)
-            loss, accuracy = figures
-            if not math.isfinite(loss):
-                raise diverged(f"the loss is {loss}", iteration + 1)
-            optimizer.step()
-            iteration += 1
-            window.append((loss, accuracy))
-            before, fraction = fraction, spent()
-            bar.advance(total * (fraction - before), f"loss {loss:.3f}")
-            measuring = measured is not None and _due(VALIDATIONS, before, fraction)
-            if measuring or _due(RECORDS, before, fraction):
-                accuracy_now = measure(measured) if measured and measuring else None
-                means = [sum(column) / len(window) for column in zip(*window, strict=True)]
-                records.append(
-                    Record(iteration, seconds_before + time.monotonic() - began, means[0], means[1], accuracy_now)
-                )
-                window.clear()
-                if accuracy_now is not None and METHODS[config.method].keeps_best:
-                    best = better(best, iteration, accuracy_now, learner)
-                stopping = out_of_patience(config.patience, records)
-            if distributed.is_first() and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                checkpoint()
-                saved = time.monotonic()
+    if initial and not previous:
+        stretch.keep_start()
+    stretch.run(progress)
     if config.method == "classify":
-        centre(learner, data, place)
-        if measured and records and records[-1].iteration == iteration:  # only now are the features those that export
-            records[-1] = replace(records[-1], validation=measure(measured))
-    return checkpoint()
+        centre(trainee.learner, data, place)
+        stretch.measure_end()
+    return stretch.checkpoint()
+
+
+class _Stretch:
+    """A run from where it stands until its budget is spent; each process has one, and the first writes.
+
+    Args:
+        run: the folder.
+        config: what is trained.
+        trainee: as it stands.
+        previous: where an earlier stretch stopped.
+        measured: the validation classes, if there are any.
+        trained_on, given: see `Checkpoint`.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        config: TrainingConfig,
+        trainee: Trainee,
+        previous: Checkpoint | None,
+        measured: Validation | None,
+        trained_on: str,
+        given: Mapping[str, str],
+    ) -> None:
+        self._run, self._config, self._trainee, self._measured = run, config, trainee, measured
+        self._trained_on, self._given = trained_on, given
+        self._records = list(previous.records) if previous else []
+        self._window = list(previous.window) if previous else []
+        self._best = previous.best if previous else None
+        self._iteration = previous.iteration if previous else 0
+        self._before = previous.seconds if previous else 0.0
+        self._began = time.monotonic()
+
+    def keep_start(self) -> None:
+        """Measure what the run starts from, which it goes back to where it only gets worse."""
+        if self._measured and self._keeps_best:
+            self._best = better(None, 0, self._measure(self._measured), self._trainee.learner)
+
+    def measure_end(self) -> None:
+        """Measure again what has changed since the last record."""
+        if self._measured and self._records and self._records[-1].iteration == self._iteration:
+            self._records[-1] = replace(self._records[-1], validation=self._measure(self._measured))
+
+    def run(self, progress: bool) -> None:
+        """Outer steps until the budget is spent or patience is at an end."""
+        config, trainee = self._config, self._trainee
+        saved = self._began
+        stopping = out_of_patience(config.patience, self._records)
+        fraction = distributed.of_first(lambda: _fraction(config, self._iteration, self._before))
+        step = OuterStep(trainee.learner, trainee.objective, trainee.optimizer, trainee.generator, config.seed)
+        total = float(config.iterations or (config.minutes or 0) * 60)
+        unit = "steps" if config.iterations else ""
+        with Progress(
+            "meta-training", total, unit, show=progress and distributed.is_first(), done=total * fraction
+        ) as bar:
+            trainee.learner.train()
+            while fraction < 1 and not stopping:
+                loss = self._step(step, fraction, bar)
+                before, fraction = fraction, self._spent()
+                bar.advance(total * (fraction - before), f"loss {loss:.3f}")
+                measuring = self._measured is not None and _due(VALIDATIONS, before, fraction)
+                if measuring or _due(RECORDS, before, fraction):
+                    self._record(self._measured if measuring else None)
+                    stopping = out_of_patience(config.patience, self._records)
+                if distributed.is_first() and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self.checkpoint()
+                    saved = time.monotonic()
+
+    def checkpoint(self) -> Checkpoint:
+        """What there is now, which the first process writes."""
+        trainee = self._trainee
+        if not all(bool(parameter.isfinite().all()) for parameter in trainee.learner.parameters()):
+            raise self._diverged("a weight is not finite", self._iteration)
+        state = Checkpoint(
+            self._config,
+            self._trained_on,
+            trainee.tuning,
+            self._iteration,
+            self._seconds(),
+            trainee.learner.state_dict(),
+            trainee.optimizer.state_dict(),
+            self._records,
+            self._window,
+            trainee.objective.state_dict(),
+            self._best,
+            self._measured.description if self._measured else "",
+            self._given,
+        )
+        if distributed.is_first():
+            save_checkpoint(self._run, state)
+        return state
+
+    def _step(self, step: OuterStep, fraction: float, bar: Progress) -> float:
+        """One outer step at the rate of this part of the budget: its loss."""
+        config, trainee = self._config, self._trainee
+        rate = config.learning_rate * min(1.0, (self._iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * fraction)) / 2
+        for group in trainee.optimizer.param_groups:
+            group["lr"] = rate
+        while (figures := step.compute(self._iteration, trainee.tuning, fraction)) is None:
+            trainee.tuning = _with_less_memory(trainee.tuning, trainee.objective.units, config, bar)
+        loss, accuracy = figures
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss}", self._iteration + 1)
+        trainee.optimizer.step()
+        self._iteration += 1
+        self._window.append((loss, accuracy))
+        return loss
+
+    def _record(self, measured: Validation | None) -> None:
+        """A line of metrics.csv, with an accuracy on the validation classes where they are given."""
+        accuracy = self._measure(measured) if measured else None
+        loss, right = (sum(column) / len(self._window) for column in zip(*self._window, strict=True))
+        self._records.append(Record(self._iteration, self._seconds(), loss, right, accuracy))
+        self._window.clear()
+        if accuracy is not None and self._keeps_best:
+            self._best = better(self._best, self._iteration, accuracy, self._trainee.learner)
+
+    @property
+    def _keeps_best(self) -> bool:
+        return METHODS[self._config.method].keeps_best
+
+    def _measure(self, validation: Validation) -> float:
+        return distributed.of_first(lambda: validation.accuracy(self._trainee.learner, self._trainee.tuning))
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._began
+
+    def _spent(self) -> float:
+        if self._config.iterations is not None:
+            return _fraction(self._config, self._iteration, 0)
+        return distributed.of_first(lambda: _fraction(self._config, self._iteration, self._seconds()))
+
+    def _diverged(self, fault: str, step: int) -> EdgeAdaptError:
+        kept = "the last checkpoint is kept, " if (self._run / "checkpoint.pt").exists() else ""
+        return EdgeAdaptError(f"{self._run}: {fault} at outer step {step}; {kept}try a lower learning rate.")
 
 
 def is_finished(checkpoint: Checkpoint) -> bool:
@@ -310,28 +322,6 @@ def _require_pixels(config: TrainingConfig, data: ImageDataset) -> None:
         raise DataError(
             f"{data.source} was read as {data.images.shape[1:]} and the configuration takes {expected} (H, W, C); "
             "read it with config.preprocessing."
-        )
-
-
-def _require_piece(piece: int | None, units: int, config: TrainingConfig) -> None:
-    """Raise unless a piece that the user chose divides an outer step and leaves something to each process, and a batch of images
-    has pieces that share batch statistics."""
-    processes = distributed.processes()
-    largest = tuning_module.largest_piece(units, processes)
-    if config.method == "classify" and largest == 1:
-        fitting = math.ceil(units / (2 * processes)) * 2 * processes
-        raise EdgeAdaptError(
-            f"{units} images in a step leave single ones to {processes} processes, without batch statistics; choose a "
-            f"--batch-size that they can share, such as {fitting}."
-        )
-    if piece is None:
-        return
-    if units % piece:
-        raise EdgeAdaptError(f"a piece of {piece} does not divide the {units} of an outer step.")
-    if piece > largest:
-        raise EdgeAdaptError(
-            f"pieces of {piece} do not give each of the {processes} processes one of the {units} of an outer step; "
-            f"choose {largest} or less, or a larger --meta-batch."
         )
 
 
