@@ -338,7 +338,10 @@ def test_patience_needs_validation_classes(
 ) -> None:
     said, overrides = "there are no validation classes", {"patience": 2, "image_size": 28, "grayscale": True}
     assert said in refusal(lambda: start(tiny_config(patience=2), validation=None))
-    assert said in refusal(lambda: train_recipe(training_data, tmp_path / "run", "conv4", overrides=overrides))
+    assert said in refusal(lambda: train_recipe(training_data, tmp_path / "run", "edge", overrides=overrides))
+    assert "this recipe has none" in refusal(
+        lambda: train_recipe(training_data, tmp_path / "run", "conv4", overrides=overrides)
+    )
     assert not (tmp_path / "run").exists()
     assert "patience is 0" in refusal(lambda: tiny_config(patience=0))
 
