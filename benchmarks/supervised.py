@@ -33,7 +33,7 @@ from edge_adapt.outer_loop import Episodic, TrainingData
 from edge_adapt.runtime.dataset import ImageDataset
 
 CLASSES, PER_CLASS, SIZE = 64, 60, 84
-FEATURES = 448
+FEATURES = 320
 """Of conv4 on images of this size."""
 
 CONFIG = TrainingConfig(backbone="conv4", image_size=SIZE, n_way=5, n_shot=5, n_query=5, steps=5, meta_batch=4)

@@ -59,7 +59,7 @@ def test_a_backbone_trains_on_crops_and_is_measured_on_whole_images(
     ("method", "crop_size", "said"),
     [
         ("classify", 8, r"Conv4 fails on images of \(8, 8, 3\).*choose another .*crop size"),
-        ("anil", 40, "448 features of crops of 40 pixels and 64 of images of 28; choose a crop size nearer"),
+        ("anil", 40, "320 features of crops of 40 pixels and 64 of images of 28; choose a crop size nearer"),
     ],
 )
 def test_crops_that_do_not_suit_the_backbone_are_refused_at_once(

@@ -336,8 +336,8 @@ def test_autocast_leaves_the_head_in_float32(method: str, monkeypatch: pytest.Mo
     assert set(seen) == {(False, torch.float32)}
 
 
-@pytest.mark.parametrize(("size", "positions"), [(28, 1), (32, 2), (48, 2), (84, 2)])
-def test_conv4_is_four_blocks_of_convolution_normalization_relu_and_pooling(size: int, positions: int) -> None:
+@pytest.mark.parametrize(("size", "halves"), [(28, 1), (32, 2), (48, 2), (84, 2)])
+def test_conv4_is_four_blocks_of_convolution_normalization_relu_and_pooling(size: int, halves: int) -> None:
     torch.manual_seed(0)
     backbone = Conv4(3)
     images = torch.randn(5, 3, size, size)
@@ -346,8 +346,8 @@ def test_conv4_is_four_blocks_of_convolution_normalization_relu_and_pooling(size
     blocks: list[nn.Module] = []
     for convolution, normalization in zip(backbone.convolutions, backbone.normalizations, strict=True):
         blocks += [convolution, normalization, nn.ReLU(), nn.MaxPool2d(2)]
-    expected = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(positions), nn.Flatten())
-    count = 64 * positions**2
+    expected = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d((halves, 1)), nn.Flatten())
+    count = 64 * halves
     for mode in (True, False):
         last = backbone.train(mode)(images)[:, :count]
         torch.testing.assert_close(last, expected.train(mode)(images), rtol=1e-4, atol=1e-5)
