@@ -3,9 +3,9 @@
     python benchmarks/steps.py MODEL DATA... [--shots 1 5 20] [--steps 0 1 5 20 50]
 
 DATA is a folder or zip, and may go on with `,classes=FILE`, `,support=PATTERN` and `,query=PATTERN`, such as
-`photos.zip,support=train_*,query=test_*`. Every image is embedded once and in the
-model's views, and every column sees the same episodes, drawn from the classes that have the images. The start from zero is the
-bundle's own graph with its scale set to zero: same rates, same steps.
+`photos.zip,support=train_*,query=test_*`. Every image is embedded once and in the model's views, and every
+column sees the same episodes, drawn from the classes that have the images. The start from zero is the bundle's own graph with its
+scale set to zero: same rates, same steps.
 """
 
 from __future__ import annotations

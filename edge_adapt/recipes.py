@@ -2,7 +2,7 @@
 
 RUN/recipe.json      the stages with all their settings
 RUN/1-classify/      a run of its own for each stage; see `edge_adapt.run`
-RUN/2-episodes/
+RUN/2-distil/
 """
 
 from __future__ import annotations
