@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -47,6 +47,17 @@ def assert_same_state(left: Any, right: Any) -> None:
             assert_same_state(a, b)
     else:
         assert left == right
+
+
+def same_weights(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
+    """Whether two state dicts hold the same numbers, bit for bit."""
+    assert list(left) == list(right)
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+def assert_same_weights(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> None:
+    """State dicts, bit for bit."""
+    assert same_weights(left, right)
 
 
 def assert_same_run(left: Checkpoint, right: Checkpoint) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.learner import MetaLearner
     from edge_adapt.run import Checkpoint
     from edge_adapt.runtime.dataset import ImageDataset
+    from edge_adapt.tuning import Tuning
 
 
 @pytest.fixture
@@ -28,3 +32,35 @@ def brief(training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.Monke
         )
 
     return start
+
+
+@pytest.fixture
+def validated(brief: Callable[..., Checkpoint], new_classes: ImageDataset) -> Callable[..., Checkpoint]:
+    """`brief`, of a small backbone and with validation classes."""
+    import torch
+
+    from tests.training_runs import Small
+
+    def start(config: TrainingConfig, run: str = "run", **options: Any) -> Checkpoint:
+        torch.manual_seed(3)
+        return brief(config, run, **{"validation": new_classes, "backbone": Small(), **options})
+
+    return start
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[float]], list[dict[str, Tensor]]]:
+    """Have validations give these accuracies; the list that comes back fills with the states that were measured."""
+    from edge_adapt.validation import Validation
+
+    def play(accuracies: Sequence[float]) -> list[dict[str, Tensor]]:
+        states: list[dict[str, Tensor]] = []
+
+        def accuracy(self: Validation, learner: MetaLearner, tuning: Tuning) -> float:
+            states.append({name: tensor.clone() for name, tensor in learner.state_dict().items()})
+            return accuracies[len(states) - 1]
+
+        monkeypatch.setattr(Validation, "accuracy", accuracy)
+        return states
+
+    return play
