@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from edge_adapt.backbones import BACKBONES, Normalization
+from edge_adapt.backbones.joined import BETWEEN, Joined
 from edge_adapt.backbones.layers import parts_of
 from edge_adapt.backbones.timm import PREFIX as TIMM
 from edge_adapt.backbones.timm import TimmBackbone
@@ -22,7 +23,7 @@ def build_learner(
     """The untrained model of a configuration; `backbone` is needed where the configuration says "custom"."""
     method = METHODS[config.method]
     if backbone is None:
-        backbone = _backbone_by_name(config, "group" if method.inner_loop else "batch")
+        backbone = _backbone_by_name(config.backbone, config, "group" if method.inner_loop else "batch")
     if method.inner_loop and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in backbone.modules()):
         raise EdgeAdaptError(
             f"{config.method} adapts all layers, and under that the running statistics of BatchNorm fall to chance; "
@@ -48,16 +49,19 @@ def build_learner(
     return MetaLearner(Embedding(backbone, mean, std, centring), method.head(config, size), inner_loop)
 
 
-def _backbone_by_name(config: TrainingConfig, normalization: Normalization) -> nn.Module:
+def _backbone_by_name(name: str, config: TrainingConfig, normalization: Normalization) -> nn.Module:
     channels = config.preprocessing.channels
-    if config.backbone.startswith(TIMM):
-        return TimmBackbone(config.backbone.removeprefix(TIMM), channels, config.pretrained)
-    if config.backbone not in BACKBONES:
+    if BETWEEN in name:
+        members = [_backbone_by_name(member, config, normalization) for member in name.split(BETWEEN)]
+        return Joined(members, [feature_size(member, config.preprocessing) for member in members], channels)
+    if name.startswith(TIMM):
+        return TimmBackbone(name.removeprefix(TIMM), channels, config.pretrained)
+    if name not in BACKBONES:
         known = ", ".join(BACKBONES)
         raise EdgeAdaptError(
-            f"{config.backbone!r} is not a backbone known by name ({known}, {TIMM}NAME); pass the module itself as backbone."
+            f"{name!r} is not a backbone known by name ({known}, {TIMM}NAME); pass the module itself as backbone."
         )
-    return BACKBONES[config.backbone](channels, normalization)
+    return BACKBONES[name](channels, normalization)
 
 
 @torch.no_grad()

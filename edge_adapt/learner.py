@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.backbones.layers import Part, parts_of
+from edge_adapt.backbones.layers import Part, last_layers
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.head import Head, HeadState, at_least_float32
 from edge_adapt.inner_loop import InnerLoop, predict
@@ -126,7 +126,7 @@ class Embedding(nn.Module):
         """
         features = at_least_float32(self.backbone(normalized))
         if self.centring is None:
-            return features[:, : parts_of(self.backbone, features.shape[1])[0].size]
+            return last_layers(self.backbone, features)
         centred: Tensor = self.centring(features)
         return centred
 

@@ -34,6 +34,11 @@ def parts_of(backbone: nn.Module, feature_size: int) -> tuple[Part, ...]:
     return parts if said and sum(part.size for part in parts) == feature_size else (Part(feature_size, 1.0),)
 
 
+def last_layers(backbone: nn.Module, features: Tensor) -> Tensor:
+    """Of a backbone's features [B, D] the first part, which stands alone where nothing brings the parts to one scale."""
+    return features[:, : parts_of(backbone, features.shape[1])[0].size]
+
+
 def maxima(hidden: Tensor) -> Tensor:
     """What a map sees anywhere, [B, C, H, W] to [B, C].
 

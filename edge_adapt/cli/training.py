@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from edge_adapt.cli import options
-from edge_adapt.cli.training_plan import DEFAULT_MINUTES, N_QUERY, overrides_of
+from edge_adapt.cli.training_plan import DEFAULT_MINUTES, HEAD_ALONE, HEAD_ALONE_ITERATIONS, N_QUERY, overrides_of
 
 if TYPE_CHECKING:
     from edge_adapt.tuning import Device
@@ -46,10 +46,11 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
 )
 @click.option(
     "--start-from",
+    multiple=True,
     type=click.Path(),
     metavar="RUN",
     help="Begin with the weights of this run, and with its backbone, image size, colours, centring and augmentation unless "
-    "told otherwise.",
+    "told otherwise. Of several runs, the best first, the backbones stand side by side.",
 )
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
@@ -121,7 +122,7 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
 @click.option(
     "--centred/--not-centred",
     default=False,
-    show_default=True,
+    show_default="not-centred; head centred",
     help="Take their mean from the features and bring them to length 1.",
 )
 @click.option(
@@ -183,7 +184,7 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     "--learning-rate",
     type=click.FloatRange(min=0, min_open=True),
     default=0.002,
-    show_default=True,
+    show_default=f"0.002; head {HEAD_ALONE['learning_rate']}",
     metavar="RATE",
     help="Of the outer loop, at its peak.",
 )
@@ -192,7 +193,7 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     metavar="M",
-    show_default=f"{DEFAULT_MINUTES:.0f}, without --iterations",
+    show_default=f"{DEFAULT_MINUTES:.0f} without --iterations; head {HEAD_ALONE_ITERATIONS} iterations",
     help="Minutes to train for.",
 )
 @click.option(
@@ -211,7 +212,12 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     show_default="never",
     help="Stop when N validations in a row were no better than the best; a whole run has 20. Needs --val-classes.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in RUN, with its settings, from its last checkpoint.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in RUN, with its settings, from its last checkpoint; needs the same --val-classes, --teacher. Where "
+    "there is none, begin it.",
+)
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -220,7 +226,7 @@ def train(
     run: str | None,
     recipe: str | None,
     teacher: str | None,
-    start_from: str | None,
+    start_from: tuple[str, ...],
     show: bool,
     classes: tuple[str, ...],
     val_classes: tuple[str, ...],

@@ -14,6 +14,7 @@ from edge_adapt import distributed
 from edge_adapt.cli import options
 from edge_adapt.cli.training_plan import N_QUERY, plan_training
 from edge_adapt.configuration import TrainingConfig
+from edge_adapt.joining import join
 from edge_adapt.run import Checkpoint, last_stage, load_checkpoint
 from edge_adapt.runtime.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.errors import DataError
@@ -28,7 +29,7 @@ def train_in_process(
     chosen: Set[str],
     *,
     teacher: str | None,
-    start_from: str | None,
+    start_from: tuple[str, ...],
     classes: tuple[str, ...],
     val_classes: tuple[str, ...],
     cache: str | None,
@@ -41,7 +42,7 @@ def train_in_process(
     """Train as the options say; `arguments` are those of `edge_adapt.training.train`. Only the first process speaks."""
     if threads:
         torch.set_num_threads(threads)
-    initial = load_checkpoint(start_from) if start_from else None
+    initial = join([load_checkpoint(each) for each in start_from]) if start_from else None
     plan = distributed.of_first(lambda: plan_training(run, recipe, resume, settings, chosen, initial))
     if plan.recipe is None:
         arguments |= {"initial": initial, "piece": piece}
