@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import os
 import signal
 import threading
@@ -34,11 +33,9 @@ noticed by its connection, at once."""
 
 _POLL_SECONDS = 1e-4
 
-_times_joined = itertools.count()
-"""Each time has keys of its own in the store, where those of the time before would mislead."""
-
-_store: Any = None
-"""A `torch.distributed.Store` that torchrun holds, so that it outlives each of the processes."""
+_stores: list[Any] = []
+"""A `torch.distributed.Store` for each time joined, which has keys of its own there: those of the time before would mislead.
+Torchrun holds what is in it, so that it outlives each of the processes."""
 
 
 def rank() -> int:
@@ -65,7 +62,6 @@ def joined() -> Iterator[None]:
     Raises:
         EdgeAdaptError: the processes do not find each other, or another one ended.
     """
-    global _store
     if _is_joined() or not _is_launched():
         yield
         return
@@ -73,9 +69,11 @@ def joined() -> Iterator[None]:
     from torch.distributed.rendezvous import rendezvous
 
     try:
-        _store, number, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
+        held, number, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
+        # Torchrun keeps one store over its restarts, with what the processes before have left in it.
+        _stores.append(PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", held))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-        store = PrefixStore(f"group {next(_times_joined)}", _store)
+        store = PrefixStore(f"group {len(_stores)}", _stores[-1])
         dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=_PATIENCE)
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0].rstrip(". ")
@@ -94,9 +92,9 @@ def in_one_voice() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        if _store is not None:
+        if _stores:
             with contextlib.suppress(RuntimeError):  # torchrun itself is gone
-                if _store.add("ended", 1) > 1:
+                if _stores[-1].add("ended", 1) > 1:
                     raise SystemExit(1) from error
         raise
 

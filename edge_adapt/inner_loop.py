@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from edge_adapt.backbones.layers import last_layers
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.head import HeadState, at_least_float32
 
@@ -162,7 +163,12 @@ class InnerLoop(nn.Module):
 
         def pull_back(gradient: Tensor) -> HeadState:
             found = torch.autograd.grad(
-                features, list(inputs.values()), gradient, retain_graph=True, create_graph=differentiate
+                features,
+                list(inputs.values()),
+                gradient,
+                retain_graph=True,
+                create_graph=differentiate,
+                materialize_grads=True,  # of what the backbone has and does not use
             )
             return dict(zip(inputs, found, strict=True))
 
@@ -216,8 +222,8 @@ def predict(backbone: nn.Module, head: GradientHead, query: Tensor, parameters: 
 
 
 def features_of(backbone: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
-    """Features of a backbone with these parameters, float32 or more under autocast too."""
-    return at_least_float32(functional_call(backbone, dict(parameters), (images,)))
+    """Features of a backbone with these parameters, float32 or more under autocast too, as `Embedding` gives them uncentred."""
+    return last_layers(backbone, at_least_float32(functional_call(backbone, dict(parameters), (images,))))
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

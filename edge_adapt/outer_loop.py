@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from edge_adapt.teacher import Teacher
 
 
+MULTI_STEP_SHARE = 0.1
+"""The part of the training in which the query losses after earlier inner steps count."""
+
+
 class TrainingData(NamedTuple):
     """What an objective draws from.
 
@@ -108,7 +112,8 @@ class Episodic(WithoutState):
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """See `query_loss`."""
         config = self._config
-        weights = multi_step_weights(config.inner_steps, spent) if config.multi_step_loss else None
+        several = config.multi_step_loss and spent < MULTI_STEP_SHARE
+        weights = multi_step_weights(config.inner_steps, spent) if several else None
         return query_loss(
             learner, self.draw(count), config.n_shot, config.inner_steps, self._data.augmentation, weights
         )
@@ -197,7 +202,7 @@ def multi_step_weights(steps: int, spent: float) -> Tensor:
     Antoniou et al., "How to train your MAML", ICLR 2019, https://arxiv.org/abs/1810.09502, section 4: all steps weigh the same at
     first, and over the first tenth of the training the last one comes to count alone.
     """
-    earlier = max(0.0, 1 - 10 * spent) / steps
+    earlier = max(0.0, 1 - spent / MULTI_STEP_SHARE) / steps
     weights = torch.full((steps,), earlier)
     weights[-1] = 1 - earlier * (steps - 1)
     return weights

@@ -25,8 +25,9 @@ from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.runtime.progress import say
-from edge_adapt.training import differences, is_finished, require_data, train
+from edge_adapt.training import differences, is_finished, require_data, require_same_validation, train
 from edge_adapt.tuning import Device
+from edge_adapt.validation import digest_of_classes
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,7 @@ def train_recipe(
     for stage, (name, config) in zip(plan.stages, configurations.items(), strict=True):
         previous = distributed.of_first(functools.partial(_checkpoint_in, folder / name))
         if previous and is_finished(previous):
+            require_same_validation(folder / name, previous, digest_of_classes(validation))
             reached = previous
             continue
         reached = train(

@@ -28,8 +28,8 @@ from edge_adapt.runtime.evaluation import BATCH
 from edge_adapt.teacher import Teacher
 from edge_adapt.tuning import Tuning
 
-CENTRING = "embedding.centring."
-"""What the names of its weights begin with."""
+CENTRING, HEAD = "embedding.centring.", "head."
+"""What the names of their weights begin with."""
 
 
 @dataclass
@@ -98,9 +98,7 @@ def begin(
         except (RuntimeError, ValueError) as error:
             raise misfit(run, config, backbone) from error
     elif initial:
-        kinds = {METHODS[name].head for name in (config.method, initial.config.method)}
-        new_head = config.method == "head" or initial.config.method == "classify" or len(kinds) > 1
-        _start_from(learner, objective, initial, new_head, data, place)
+        _start_from(learner, objective, initial, config.method, data, place)
     elif config.method != "classify":
         centre(learner, data, place)
     distributed.copy_from_first([*learner.state_dict().values(), *objective.state_dict().values()])
@@ -169,24 +167,38 @@ def _start_from(
     learner: MetaLearner,
     objective: Objective,
     initial: Checkpoint,
-    new_head: bool,
+    method: str,
     data: ImageDataset,
     device: torch.device,
 ) -> None:
     """Take over the weights of another run, and those of its classifier where it has one for the same classes.
 
-    A head that is learned anew takes the embedding alone: it is of another kind, or the other run did not train its own, or it
-    may have another number of steps. It is learned anew, too, where features that were not centred are from now on.
+    A head that is learned anew takes the embedding alone: it is of another kind, or the other run did not train its own or has
+    none, or it may have another number of steps. It is learned anew, too, where features that were not centred are from now on.
+    Rates of an inner loop on all layers are those of its method.
     """
+    before = initial.config.method
+    new_head = method == "head" or before == "classify" or METHODS[method].head != METHODS[before].head
     state = dict(initial.exported.learner)
-    newly_centred = learner.embedding.centring is not None and not initial.config.centred
-    own_parts = ("head.",) * (new_head or newly_centred) + (CENTRING,) * newly_centred
+    centred, has_head = (any(name.startswith(start) for name in state) for start in (CENTRING, HEAD))
+    newly_centred = learner.embedding.centring is not None and not centred
+    own_parts = (
+        (HEAD,) * (new_head or newly_centred or not has_head)
+        + (CENTRING,) * newly_centred
+        + ("inner_loop.",) * (method != before)
+    )
     if own_parts:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(own_parts)}
         state |= {name: tensor for name, tensor in learner.state_dict().items() if name.startswith(own_parts)}
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:
+        if bool(METHODS[method].inner_loop) != bool(METHODS[before].inner_loop):
+            all_layers, other = (method, before) if METHODS[method].inner_loop else (before, method)
+            raise EdgeAdaptError(
+                f"{method} cannot start from a run of {before}: {all_layers} adapts all layers, of a backbone with GroupNorm, "
+                f"and {other} trains one with BatchNorm."
+            ) from error
         raise EdgeAdaptError(
             f"the weights to start from are of the backbone {initial.config.backbone!r} with other settings; "
             "train with the same backbone, head, steps and image channels."

@@ -23,7 +23,14 @@ from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.starting import Trainee, begin, centre
 from edge_adapt.tuning import Device, Tuning, choose_device
-from edge_adapt.validation import VALIDATIONS, Validation, better, out_of_patience, require_validation
+from edge_adapt.validation import (
+    VALIDATIONS,
+    Validation,
+    better,
+    digest_of_classes,
+    out_of_patience,
+    require_validation,
+)
 
 WARM_UP = 100
 """Outer steps over which the learning rate rises to its peak."""
@@ -92,7 +99,7 @@ def train(
     given = {
         "teacher": digest_of_state({**teacher.learner, **teacher.objective}) if teacher else "",
         "initial": digest_of_state(initial.exported.learner) if initial else "",
-        "validation": measured.digest if measured else "",
+        "validation": digest_of_classes(validation),
     }
     previous = distributed.of_first(lambda: _previous(folder, config, resume, given))
     if config.method == "head" and backbone is None and not (config.pretrained or initial or previous):
@@ -106,8 +113,10 @@ def train(
     if distributed.is_first():
         folder.mkdir(parents=True, exist_ok=True)
         save_sample(folder, validation or data)
-    if initial and not previous:
-        stretch.keep_start()
+    if not previous:
+        if initial:
+            stretch.keep_start()
+        stretch.checkpoint()  # so that what is resumed is this run, whenever it is stopped
     stretch.run(progress)
     if config.method == "classify":
         centre(trainee.learner, data, place)
@@ -143,8 +152,8 @@ class _Stretch:
         self._window = list(previous.window) if previous else []
         self._best = previous.best if previous else None
         self._iteration = previous.iteration if previous else 0
-        self._before = previous.seconds if previous else 0.0
-        self._began = time.monotonic()
+        self._seconds = previous.seconds if previous else 0.0
+        self._began = time.monotonic() - self._seconds
 
     def keep_start(self) -> None:
         """Measure what the run starts from, which it goes back to where it only gets worse."""
@@ -159,9 +168,9 @@ class _Stretch:
     def run(self, progress: bool) -> None:
         """Outer steps until the budget is spent or patience is at an end."""
         config, trainee = self._config, self._trainee
-        saved = self._began
+        saved = time.monotonic()
         stopping = out_of_patience(config.patience, self._records)
-        fraction = distributed.of_first(lambda: _fraction(config, self._iteration, self._before))
+        fraction = distributed.of_first(lambda: _fraction(config, self._iteration, self._seconds))
         step = OuterStep(trainee.learner, trainee.objective, trainee.optimizer, trainee.generator, config.seed)
         total = float(config.iterations or (config.minutes or 0) * 60)
         unit = "steps" if config.iterations else ""
@@ -177,7 +186,8 @@ class _Stretch:
                 if measuring or _due(RECORDS, before, fraction):
                     self._record(self._measured if measuring else None)
                     stopping = out_of_patience(config.patience, self._records)
-                if distributed.is_first() and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                going_on = fraction < 1 and not stopping  # or the caller writes the end, when all of it is done
+                if going_on and distributed.is_first() and time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.checkpoint()
                     saved = time.monotonic()
 
@@ -191,7 +201,7 @@ class _Stretch:
             self._trained_on,
             trainee.tuning,
             self._iteration,
-            self._seconds(),
+            self._seconds,
             trainee.learner.state_dict(),
             trainee.optimizer.state_dict(),
             self._records,
@@ -225,7 +235,7 @@ class _Stretch:
         """A line of metrics.csv, with an accuracy on the validation classes where they are given."""
         accuracy = self._measure(measured) if measured else None
         loss, right = (sum(column) / len(self._window) for column in zip(*self._window, strict=True))
-        self._records.append(Record(self._iteration, self._seconds(), loss, right, accuracy))
+        self._records.append(Record(self._iteration, self._seconds, loss, right, accuracy))
         self._window.clear()
         if accuracy is not None and self._keeps_best:
             self._best = better(self._best, self._iteration, accuracy, self._trainee.learner)
@@ -237,17 +247,17 @@ class _Stretch:
     def _measure(self, validation: Validation) -> float:
         return distributed.of_first(lambda: validation.accuracy(self._trainee.learner, self._trainee.tuning))
 
-    def _seconds(self) -> float:
-        return self._before + time.monotonic() - self._began
-
     def _spent(self) -> float:
+        """The part of the budget that is behind, with the step that was just taken."""
+        self._seconds = time.monotonic() - self._began
         if self._config.iterations is not None:
             return _fraction(self._config, self._iteration, 0)
-        return distributed.of_first(lambda: _fraction(self._config, self._iteration, self._seconds()))
+        return distributed.of_first(lambda: _fraction(self._config, self._iteration, self._seconds))
 
     def _diverged(self, fault: str, step: int) -> EdgeAdaptError:
-        kept = "the last checkpoint is kept, " if (self._run / "checkpoint.pt").exists() else ""
-        return EdgeAdaptError(f"{self._run}: {fault} at outer step {step}; {kept}try a lower learning rate.")
+        return EdgeAdaptError(
+            f"{self._run}: {fault} at outer step {step}; the last checkpoint is kept, try a lower learning rate."
+        )
 
 
 def is_finished(checkpoint: Checkpoint) -> bool:
@@ -272,7 +282,7 @@ def _previous(run: Path, config: TrainingConfig, resume: bool, given: Mapping[st
     if not resume:
         raise EdgeAdaptError(f"{run} holds a run already; go on with --resume or write to another folder.")
     previous = load_checkpoint(run)
-    if previous.config != config:
+    if replace(previous.config, recompute=config.recompute) != config:  # which saves memory, and changes nothing else
         raise EdgeAdaptError(
             f"{run} was trained with other settings ({differences(previous.config, config)}); resume with the same, or write to "
             "another folder."
@@ -287,12 +297,17 @@ def _previous(run: Path, config: TrainingConfig, resume: bool, given: Mapping[st
         )
     if given["initial"] and then["initial"] != given["initial"]:
         raise EdgeAdaptError(f"{run} did not start from these weights; resume without --start-from.")
-    if previous.validated_on and (not given["validation"] or then["validation"] != given["validation"]):
-        raise EdgeAdaptError(
-            f"{run} was measured on other validation classes ({previous.validated_on}); resume with the same, by which "
-            "its best state is chosen."
-        )
+    require_same_validation(run, previous, given["validation"])
     return previous
+
+
+def require_same_validation(run: Path, previous: Checkpoint, digest: str) -> None:
+    """Raise where a run was measured on other validation classes than those of this digest, empty for none."""
+    if previous.validated_on and (not digest or previous.given.get("validation", digest) != digest):
+        raise EdgeAdaptError(
+            f"{run} was measured on {'other ' if digest else ''}validation classes ({previous.validated_on}), by which its best "
+            "state is chosen; resume with the same --val-classes."
+        )
 
 
 def differences(then: TrainingConfig, now: TrainingConfig) -> str:

@@ -50,7 +50,6 @@ class Validation:
 
     Attributes:
         description: what is measured, in words.
-        digest: SHA-256 of the names of the classes and of how many images each has, hexadecimal.
     """
 
     def __init__(self, data: ImageDataset, config: TrainingConfig, device: torch.device) -> None:
@@ -60,8 +59,6 @@ class Validation:
         self._n_query = max(1, min(N_QUERY, int(self._data.counts.min()) - config.n_shot))
         self._weights, self._features = "", Features(*[np.empty((0, 0), np.float32)] * 2)
         self.description = f"{len(data.class_names):,} classes, {self._n_way}-way {config.n_shot}-shot"
-        classes = json.dumps([data.class_names, data.counts.tolist()])
-        self.digest = hashlib.sha256(classes.encode()).hexdigest()
 
     def accuracy(self, learner: MetaLearner, tuning: Tuning) -> float:
         """The share of right answers, with running statistics."""
@@ -88,6 +85,13 @@ class Validation:
             with tuning.autocast(self._device):
                 self._weights, self._features = weights, embed_dataset(model, self._data)
         return self._features
+
+
+def digest_of_classes(data: ImageDataset | None) -> str:
+    """SHA-256 of the names of the classes and of how many images each has, hexadecimal; empty for none."""
+    if data is None:
+        return ""
+    return hashlib.sha256(json.dumps([data.class_names, data.counts.tolist()]).encode()).hexdigest()
 
 
 def require_validation(config: TrainingConfig, validation: ImageDataset | None) -> None:

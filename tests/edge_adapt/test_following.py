@@ -157,9 +157,9 @@ def test_a_run_is_resumed_with_the_same_validation_classes(
     validated: Callable[..., Checkpoint], tiny_config: Configure, training_data: ImageDataset
 ) -> None:
     validated(tiny_config(iterations=1))
-    for other in (None, training_data):
+    for other, found in ((None, "on validation classes"), (training_data, "on other validation classes")):
         message = refusal(lambda other=other: validated(tiny_config(iterations=1), resume=True, validation=other))  # type: ignore[misc]
-        assert "other validation classes (8 classes, 5-way 1-shot)" in message
+        assert f"{found} (8 classes, 5-way 1-shot)" in message
 
 
 def test_a_snapshot_of_the_best_is_not_the_learner_itself() -> None:

@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from edge_adapt.methods.reptile import INNER_RATE
 from edge_adapt.run import Checkpoint, load_learner
 from tests.training_runs import Configure, Small, assert_same_weights, refusal
 
@@ -70,3 +71,19 @@ def test_settings_that_differ_are_named(validated: Callable[..., Checkpoint], ti
     validated(tiny_config(iterations=1))
     message = refusal(lambda: validated(tiny_config(iterations=1, method="fomaml", seed=4), resume=True))
     assert "(method anil, not fomaml, seed 0, not 4)" in message
+
+
+@pytest.mark.parametrize(("before", "method"), [("classify", "maml"), ("fomaml", "anil"), ("maml", "head")])
+def test_all_layers_and_the_last_do_not_start_from_each_other(
+    before: str, method: str, brief: Callable[..., Checkpoint], tiny_config: Configure
+) -> None:
+    first = brief(tiny_config(method=before, iterations=1, steps=None, batch_size=8), "first", piece=None)
+    said = refusal(lambda: brief(tiny_config(method=method, iterations=1), initial=first))
+    assert said.startswith(f"{method} cannot start from a run of {before}: ") and "adapts all layers" in said
+
+
+def test_reptile_keeps_its_own_rates(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
+    first = brief(tiny_config(method="maml", iterations=1), "first")
+    start = brief(tiny_config(method="reptile", iterations=1, learning_rate=1e-9), initial=first)
+    rates = {name: rate for name, rate in start.learner.items() if name.startswith("inner_loop.rates.")}
+    assert rates and all(rate.exp().item() == pytest.approx(INNER_RATE) for rate in rates.values())

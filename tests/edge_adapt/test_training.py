@@ -252,7 +252,7 @@ save, saved = torch.save, 0
 def save_and_be_killed(payload, stream):
     global saved
     saved += 1
-    if saved == 4:
+    if saved == 5:  # the first is the start
         stream.write(b"half a checkpoint")
         stream.flush()
         os.kill(os.getpid(), signal.SIGKILL)
