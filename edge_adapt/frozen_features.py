@@ -46,7 +46,8 @@ def cached_features(
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgeAdaptError(
-            f"{directory} cannot be made to hold the features of {data.source} ({reason(error)}); choose another place."
+            f"{directory} cannot be made to hold the features of {data.source} ({reason(error)}); choose another place with "
+            "--cache."
         ) from error
     write_atomically(path, lambda stream: np.save(stream, features))
     return features

@@ -9,6 +9,7 @@ reptile's), and all at once on a GPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -37,6 +38,8 @@ class TrainingData(NamedTuple):
         classified: how many numbers a classifier of the training classes looks at.
         augmentation: changes images a little, as `edge_adapt.augmentation.augment` does; None leaves them alone.
         teacher: to distil, for `classify`.
+        cache: the folder for the features that `head` learns from; None takes the default.
+        progress: show a bar where they are computed.
     """
 
     sampler: ImageSampler
@@ -44,6 +47,8 @@ class TrainingData(NamedTuple):
     classified: int
     augmentation: Callable[[Tensor], Tensor] | None = None
     teacher: Teacher | None = None
+    cache: Path | None = None
+    progress: bool = False
 
 
 class Objective(Protocol):

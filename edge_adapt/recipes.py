@@ -7,6 +7,7 @@ RUN/2-distil/
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -19,13 +20,21 @@ from torch import nn
 
 from edge_adapt import distributed
 from edge_adapt.configuration import TrainingConfig
+from edge_adapt.frozen_features import digest_of_state
 from edge_adapt.methods import METHODS
 from edge_adapt.run import Checkpoint, load_checkpoint
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.runtime.progress import say
-from edge_adapt.training import differences, is_finished, require_data, require_same_validation, train
+from edge_adapt.training import (
+    differences,
+    is_finished,
+    require_data,
+    require_same_teacher,
+    require_same_validation,
+    train,
+)
 from edge_adapt.tuning import Device
 from edge_adapt.validation import digest_of_classes
 
@@ -210,13 +219,14 @@ def train_recipe(
     device: Device = "auto",
     resume: bool = False,
     bf16: bool | None = None,
+    cache: str | os.PathLike[str] | None = None,
     trained_on: str = "",
     progress: bool = False,
 ) -> Checkpoint:
     """Take the stages of a recipe one after the other, and leave them in the folder `run`.
 
     Args:
-        data, validation, backbone, device, bf16, trained_on, progress: as of `edge_adapt.training.train`.
+        data, validation, backbone, device, bf16, cache, trained_on, progress: as of `edge_adapt.training.train`.
         run: the folder to write.
         recipe: a name of `RECIPES`.
         overrides: settings of the user's own, for every stage; patience for those stages that keep their best state.
@@ -236,6 +246,8 @@ def train_recipe(
     plan = find_recipe(recipe).taught() if teacher else find_recipe(recipe)
     folder = Path(run)
     described = plan.describe(recipe, overrides, minutes, data)
+    if teacher:
+        described["teacher"] = digest_of_state({**teacher.learner, **teacher.objective})
     configurations = plan.configurations(overrides, minutes, data)
     for config in configurations.values():
         require_data(config, data, validation)
@@ -262,6 +274,7 @@ def train_recipe(
             teacher=teacher or reached if stage.distil else None,
             resume=resume,
             bf16=bf16,
+            cache=cache,
             trained_on=trained_on,
             progress=progress,
         )
@@ -307,7 +320,10 @@ def _claim(run: Path, described: Mapping[str, Any], resume: bool) -> None:
     if path.exists():
         if not resume:
             raise EdgeAdaptError(f"{run} holds a run already; go on with --resume or write to another folder.")
-        if path.read_text(encoding="utf-8") != text:
+        written = path.read_text(encoding="utf-8")
+        with contextlib.suppress(ValueError):  # a damaged file is one of other settings
+            require_same_teacher(run, json.loads(written).get("teacher", ""), described.get("teacher", ""))
+        if written != text:
             raise EdgeAdaptError(
                 f"{run} was trained by another recipe or with other settings (see recipe.json); resume with the same, or write "
                 "to another folder."

@@ -79,8 +79,8 @@ class Checkpoint:
         objective: state dict of what is trained beside the learner, such as the classifier of `classify`.
         best: the learner where the validation accuracy was best; None without validation, or for a method that does not keep it.
         validated_on: what the validation accuracies are of, in words.
-        given: digests of what the run was given beside its settings and training classes, by the names of the arguments of
-            `edge_adapt.training.train`, `teacher`, `initial` and `validation`; empty for none.
+        given: digests of what the run was given beside its settings, by the names of the arguments of
+            `edge_adapt.training.train`, `teacher`, `initial` and `validation`, and of the names of its `classes`; empty for none.
     """
 
     config: TrainingConfig

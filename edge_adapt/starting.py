@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def begin(
     teacher: Checkpoint | None,
     piece: int | None,
     bf16: bool | None,
+    cache: str | os.PathLike[str] | None,
+    progress: bool,
 ) -> Trainee:
     """What `edge_adapt.training.train` trains, whose arguments these are, in all processes alike.
 
@@ -86,6 +89,8 @@ def begin(
         _classified_features(learner.embedding.backbone, config),
         functools.partial(augment, generator=generator, size=config.crop_size) if config.augment else None,
         Teacher(teacher, place) if teacher else None,
+        Path(cache) if cache else None,
+        progress and distributed.is_first(),
     )
     objective = METHODS[config.method].objective(config, drawing)
     optimizer = objective.optimizer(learner, config.learning_rate)

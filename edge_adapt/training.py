@@ -55,6 +55,7 @@ def train(
     resume: bool = False,
     piece: int | None = None,
     bf16: bool | None = None,
+    cache: str | os.PathLike[str] | None = None,
     trained_on: str = "",
     progress: bool = False,
 ) -> Checkpoint:
@@ -79,6 +80,7 @@ def train(
             GPU, and on a CPU measures what is fastest.
         bf16: run the backbone under bfloat16 autocast or not; None takes what a run that is resumed had, bfloat16 on a GPU that
             has it in hardware, and on a CPU measures what is faster.
+        cache: the folder for the features that `head` learns from; None takes the default of `load_dataset`.
         trained_on: the data in words, for the bundle.
         progress: show a bar.
 
@@ -95,11 +97,17 @@ def train(
         raise EdgeAdaptError("a training budget is either iterations or minutes; give exactly one of the two.")
     if teacher and config.method != "classify":
         raise EdgeAdaptError(f"a teacher is for the method classify, and this is {config.method}; leave it out.")
+    class_names = digest_of_classes(data, counts=False)
+    if teacher and teacher.given.get("classes", class_names) != class_names:
+        raise EdgeAdaptError(
+            f"the teacher learned other classes ({teacher.trained_on or 'without a name'}); distil one that learned the same."
+        )
     measured = Validation(validation, config, place) if validation is not None else None
     given = {
         "teacher": digest_of_state({**teacher.learner, **teacher.objective}) if teacher else "",
         "initial": digest_of_state(initial.exported.learner) if initial else "",
         "validation": digest_of_classes(validation),
+        "classes": class_names,
     }
     previous = distributed.of_first(lambda: _previous(folder, config, resume, given))
     if config.method == "head" and backbone is None and not (config.pretrained or initial or previous):
@@ -107,7 +115,7 @@ def train(
             "the method head leaves the backbone as it is, and this one has learned nothing; give a run with --start-from, or "
             "take --pretrained."
         )
-    trainee = begin(data, config, place, folder, backbone, previous, initial, teacher, piece, bf16)
+    trainee = begin(data, config, place, folder, backbone, previous, initial, teacher, piece, bf16, cache, progress)
     noted = {name: digest or (previous.given.get(name, "") if previous else "") for name, digest in given.items()}
     stretch = _Stretch(folder, config, trainee, previous, measured, trained_on, noted)
     if distributed.is_first():
@@ -288,17 +296,21 @@ def _previous(run: Path, config: TrainingConfig, resume: bool, given: Mapping[st
             "another folder."
         )
     then = {**given, **previous.given}  # a run of an earlier edge-adapt noted nothing
-    if then["teacher"] != given["teacher"]:
-        raise EdgeAdaptError(
-            f"{run} was trained with a teacher, and this is {'another' if given['teacher'] else 'none'}; resume with the same "
-            "--teacher."
-            if then["teacher"]
-            else f"{run} was trained without a teacher; resume without --teacher."
-        )
+    require_same_teacher(run, then["teacher"], given["teacher"])
     if given["initial"] and then["initial"] != given["initial"]:
         raise EdgeAdaptError(f"{run} did not start from these weights; resume without --start-from.")
     require_same_validation(run, previous, given["validation"])
     return previous
+
+
+def require_same_teacher(run: Path, then: str, given: str) -> None:
+    """Raise where a run was trained with another teacher than that of this digest, empty for none."""
+    if then != given:
+        raise EdgeAdaptError(
+            f"{run} was trained with a teacher, and this is {'another' if given else 'none'}; resume with the same --teacher."
+            if then
+            else f"{run} was trained without a teacher; resume without --teacher."
+        )
 
 
 def require_same_validation(run: Path, previous: Checkpoint, digest: str) -> None:

@@ -87,11 +87,11 @@ class Validation:
         return self._features
 
 
-def digest_of_classes(data: ImageDataset | None) -> str:
+def digest_of_classes(data: ImageDataset | None, counts: bool = True) -> str:
     """SHA-256 of the names of the classes and of how many images each has, hexadecimal; empty for none."""
     if data is None:
         return ""
-    return hashlib.sha256(json.dumps([data.class_names, data.counts.tolist()]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([data.class_names, data.counts.tolist() if counts else []]).encode()).hexdigest()
 
 
 def require_validation(config: TrainingConfig, validation: ImageDataset | None) -> None:

@@ -67,6 +67,7 @@ def train_in_process(
             resume=resume,
             trained_on=trained_on,
             teacher=load_checkpoint(teacher) if teacher else None,
+            cache=cache,
             progress=True,
             **arguments,
         )

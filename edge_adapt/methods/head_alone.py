@@ -151,18 +151,18 @@ class HeadAlone(WithoutState):
     def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
         self.units = config.meta_batch
         self.pieces: tuple[int, ...] = (config.meta_batch,)
-        self._data, self._steps, self._generator = data.sampler.dataset, config.inner_steps, data.generator
+        self._data, self._steps = data, config.inner_steps
 
     def prepare(self, learner: MetaLearner) -> None:
         """Compute the features, or find them in the cache."""
-        self._features = _frozen_features(learner, self._data, self._generator.device)
+        self._features = _frozen_features(learner, self._data)
 
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """See `head_loss`."""
         head = _gradient_head(learner)
         parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
         with _one_thread():
-            loss, accuracy = head_loss(head, self._features, count, self._steps, self._generator)
+            loss, accuracy = head_loss(head, self._features, count, self._steps, self._data.generator)
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         # The loop goes backward with all threads; what it finds has the value and the gradient, and no more to compute.
         found = loss.detach()
@@ -193,10 +193,11 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _frozen_features(learner: MetaLearner, data: ImageDataset, device: torch.device) -> FrozenFeatures:
-    was_training = learner.training
+def _frozen_features(learner: MetaLearner, drawing: TrainingData) -> FrozenFeatures:
+    was_training, data, device = learner.training, drawing.sampler.dataset, drawing.generator.device
     model = LearnerModel(learner.eval(), device)
-    features = cached_features(model, digest_of(learner.embedding), data, default_cache())
+    cache = drawing.cache or default_cache()
+    features = cached_features(model, digest_of(learner.embedding), data, cache, drawing.progress)
     learner.train(was_training)
     return FrozenFeatures(torch.from_numpy(features).to(device), torch.from_numpy(data.starts).to(device), data.source)
 

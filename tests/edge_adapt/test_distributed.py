@@ -31,10 +31,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def torchrun(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Two processes of a module."""
+def torchrun(*command: str | Path, restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    """Two processes of a module, started again where one ends before its time."""
     root = Path(__file__).parents[2]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        f"--max-restarts={restarts}",
+        "-m",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [*launcher, *map(str, command)], cwd=root, env=environment, capture_output=True, text=True, check=False
@@ -132,6 +141,13 @@ def test_a_killed_process_ends_the_run_with_one_sentence_and_one_process_goes_on
     assert resumed.iteration == whole.iteration == 6
     for name, expected in whole.learner.items():
         torch.testing.assert_close(resumed.learner[name], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_torchrun_may_start_the_processes_again(launch: Launch, tmp_path: Path) -> None:
+    ended = torchrun("tests.restarted_process", launch.folder / "images", tmp_path / "run", restarts=1)
+    assert ended.returncode == 0, ended.stderr
+    assert load_checkpoint(tmp_path / "run").iteration == 6
+    assert f"{tmp_path / 'run'}: 6 outer steps" in ended.stdout
 
 
 def test_what_both_processes_refuse_is_said_once(launch: Launch) -> None:

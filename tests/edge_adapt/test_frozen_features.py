@@ -76,7 +76,8 @@ def test_features_of_other_shapes_are_replaced(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        EdgeAdaptError, match=r"file/cache cannot be made to hold the features of gratings .*another place\.$"
+        EdgeAdaptError,
+        match=r"file/cache cannot be made to hold the features of gratings .*another place with --cache\.$",
     ):
         features(tmp_path / "file" / "cache")
 

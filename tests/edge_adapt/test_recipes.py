@@ -304,8 +304,12 @@ def test_what_cannot_teach_is_refused(
     red = replace(training_data, images=np.repeat(training_data.images, 3, axis=-1))
     with pytest.raises(EdgeAdaptError, match="the teacher takes RGB images and these are grey"):
         classify("grey", training_data, teacher=classify("red", red, grayscale=False))
-    with pytest.raises(EdgeAdaptError, match="the teacher knows 8 classes and there are 16 to learn"):
+    with pytest.raises(EdgeAdaptError, match=r"the teacher learned other classes \(without a name\); distil one"):
         classify("b", training_data, teacher=teacher)
+    with pytest.raises(EdgeAdaptError, match="the teacher knows 8 classes and there are 16 to learn"):
+        classify("b", training_data, teacher=replace(teacher, given={}))  # of a run that noted no classes
+    fewer = replace(new_classes, images=new_classes.images[1:], starts=np.maximum(new_classes.starts - 1, 0))
+    assert classify("the same classes", fewer, teacher=teacher).iteration == 1
     with pytest.raises(EdgeAdaptError, match="a teacher is for the method classify, and this is anil"):
         train(training_data, tmp_path / "c", tiny_config(), device="cpu", teacher=teacher)
 
@@ -318,7 +322,7 @@ def test_a_teacher_from_outside_takes_the_place_of_one_of_the_recipes_own(
     teacher = train(training_data, tmp_path / "teacher", config, device="cpu", piece=32, bf16=False)
     start(training_data, tmp_path / "run", teacher=teacher)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["1-distil", "recipe.json"]
-    with pytest.raises(EdgeAdaptError, match="by another recipe or with other settings"):
+    with pytest.raises(EdgeAdaptError, match="was trained with a teacher, and this is none; resume with the same"):
         start(training_data, tmp_path / "run", resume=True)
 
 

@@ -61,3 +61,22 @@ def test_a_stage_that_follows_needs_the_validation_classes_of_those_before(
     said = refusal(lambda: go(training_data, tmp_path))
     assert str(tmp_path / "1-classify") in said and said.endswith("resume with the same --val-classes.")
     assert go(training_data, tmp_path, validation=new_classes).validated_on
+
+
+def test_a_teacher_from_outside_is_needed_again(training_data: ImageDataset, tmp_path: Path) -> None:
+    go(training_data, tmp_path / "first")
+    teacher = load_checkpoint(tmp_path / "first" / "1-classify")
+    go(training_data, tmp_path / "taught", teacher=teacher)
+    go(training_data, tmp_path / "taught", teacher=teacher)
+    said = refusal(lambda: go(training_data, tmp_path / "taught"))
+    assert (
+        said == f"{tmp_path / 'taught'} was trained with a teacher, and this is none; resume with the same --teacher."
+    )
+    said = refusal(lambda: go(training_data, tmp_path / "first", teacher=teacher))
+    assert said.endswith("was trained without a teacher; resume without --teacher.")
+
+
+def test_features_lie_where_the_cache_is_to_be(training_data: ImageDataset, tmp_path: Path) -> None:
+    go(training_data, tmp_path / "run", cache=tmp_path / "here")
+    assert [path.suffix for path in (tmp_path / "here").iterdir()] == [".npy"]
+    assert not (tmp_path / "cache").exists()
