@@ -17,8 +17,10 @@ from edge_adapt.export.embed import embed_graph
 from edge_adapt.export.parity import Comparison
 from edge_adapt.export.precision import ALLOWED_DROP, MOST_CALIBRATION, Reduction
 from edge_adapt.run import load_learner, load_sample
-from edge_adapt.runtime.dataset import ImageDataset, open_classes
+from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
+from edge_adapt.runtime.files import require_output
+from edge_adapt.runtime.folders import list_images
 from edge_adapt.runtime.images import Preprocessing, load_image, preprocess
 from edge_adapt.torch_model import LearnerModel
 
@@ -46,16 +48,17 @@ def export_bundle(
         license: of the weights, an SPDX expression or a sentence.
         backbone: an instance of the module that was trained, if it was one of the user's own.
         precision: of the backbone: fp32; fp16, which stores its weights in half; or int8, which computes in 8 bits.
-        calibrate: images as the model will see them, to find the ranges of int8 with: a folder or zip of classes, a data set, or
-            images uint8 [I, H, W, C] of the model's size. By default those that the run kept of its training data.
+        calibrate: images as the model will see them, to find the ranges of int8 with: a folder or zip of images, a data set, or
+            images uint8 [I, H, W, C] of the model's size. By default those that the run kept.
         allow_drop: percentage points of accuracy after adaptation that a lower precision may cost.
         report: is called with each comparison of the gate.
 
     Raises:
         EdgeAdaptError: the run cannot be read, the backbone cannot be exported, the bundle disagrees with PyTorch, a lower
             precision costs too much accuracy, the images to calibrate with are too few or cannot be read, or the file cannot be
-            written.
+            written, or would replace what it is made from.
     """
+    require_output(path, run, *([calibrate] if isinstance(calibrate, (str, os.PathLike)) else []))
     if calibrate is not None and precision != "int8":
         raise EdgeAdaptError(
             f"images to calibrate with are for int8, and the precision is {precision}; leave them out."
@@ -88,11 +91,9 @@ def _calibration_images(
     """Up to `MOST_CALIBRATION` images, spread over what there is."""
     shape = (preprocessing.height, preprocessing.width, preprocessing.channels)
     if isinstance(source, (str, os.PathLike)):
-        files = [file for images in open_classes(source).classes.values() for file in images]
+        files = list_images(source)
         loaded = (
-            load_image(
-                files[index].read(), f"{source}/{files[index].name}", (preprocessing.width, preprocessing.height)
-            )
+            load_image(files[index].read(), files[index].name, (preprocessing.width, preprocessing.height))
             for index in _spread(len(files))
         )
         return np.stack([preprocess(image.image, preprocessing) for image in loaded])

@@ -29,7 +29,7 @@ from edge_adapt.building import build_learner
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.learner import MetaLearner
 from edge_adapt.runtime.dataset import ImageDataset
-from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.tuning import Tuning
 
@@ -207,19 +207,31 @@ def misfit(run: str | os.PathLike[str], config: TrainingConfig, backbone: nn.Mod
 
 
 SAMPLE_CLASSES, SAMPLE_IMAGES = 20, 20
+LEAST_CLASSES, LEAST_IMAGES = 2, 2
 
 
 def sample_of(data: ImageDataset) -> ImageDataset:
-    """Up to 20 images of up to 20 classes, spread over the data set."""
-    chosen = range(0, len(data.class_names), max(1, len(data.class_names) // SAMPLE_CLASSES))[:SAMPLE_CLASSES]
+    """Up to 20 images of up to 20 classes, spread over those of the data set that have the two images for an episode.
+
+    Raises:
+        DataError: fewer than two classes have.
+    """
+    eligible = np.flatnonzero(data.counts >= LEAST_IMAGES)
+    if len(eligible) < LEAST_CLASSES:
+        raise DataError(
+            f"{data.source}: {len(eligible)} of the {len(data.class_names)} classes have {LEAST_IMAGES} images or more, and a "
+            f"model is exported with episodes of {LEAST_CLASSES} such classes or more; add images."
+        )
+    chosen = eligible[:: max(1, len(eligible) // SAMPLE_CLASSES)][:SAMPLE_CLASSES]
     members = [data.images[data.starts[c] : data.starts[c + 1]][:SAMPLE_IMAGES] for c in chosen]
     starts = np.cumsum([0, *map(len, members)], dtype=np.int64)
     return ImageDataset(data.source, np.concatenate(members), tuple(data.class_names[c] for c in chosen), starts)
 
 
 def save_sample(run: Path, data: ImageDataset) -> None:
-    """Keep `sample_of` the data set."""
+    """Keep `sample_of` the data set, which raises DataError where no bundle could be made of the run."""
     sample = sample_of(data)
+    run.mkdir(parents=True, exist_ok=True)
     write_atomically(
         run / "sample.npz",
         lambda stream: np.savez_compressed(

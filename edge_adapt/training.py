@@ -119,7 +119,6 @@ def train(
     noted = {name: digest or (previous.given.get(name, "") if previous else "") for name, digest in given.items()}
     stretch = _Stretch(folder, config, trainee, previous, measured, trained_on, noted)
     if distributed.is_first():
-        folder.mkdir(parents=True, exist_ok=True)
         save_sample(folder, validation or data)
     if not previous:
         if initial:

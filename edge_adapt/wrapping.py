@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_adapt.export.bundle import Description, write_checked_bundle
 from edge_adapt.export.extractor import FLOATS, read_extractor
-from edge_adapt.export.parity import Comparison
+from edge_adapt.export.parity import Comparison, Origin
 from edge_adapt.export.wrapped import (
     NORMALIZATIONS,
     OriginalExtractor,
@@ -30,6 +30,7 @@ from edge_adapt.run import sample_of
 from edge_adapt.runtime.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.dataset_cache import default_cache
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.files import require_output
 from edge_adapt.runtime.sessions import Session
 from edge_adapt.torch_model import HeadModel
 
@@ -88,8 +89,10 @@ def wrap(
 
     Raises:
         DataError: too few classes or images.
-        EdgeAdaptError: the extractor cannot be used, or the bundle disagrees with it or cannot be written.
+        EdgeAdaptError: the extractor cannot be used, or the bundle disagrees with it, cannot be written, or would replace what
+            it is made from.
     """
+    require_output(path, extractor, images, *classes)
     read = read_extractor(extractor, output, image_size)
     if read.input_type in FLOATS:
         normalization = normalization or NORMALIZATIONS["imagenet"]
@@ -129,6 +132,7 @@ def wrap(
         HeadModel(learner, lambda pixels: _normalized(original(pixels) - mean)),
         sample_of(data),
         report,
+        origin=Origin(Path(extractor).name, read.half),
     )
 
 

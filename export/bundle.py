@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_adapt.export.head_graphs import HeadGraphs
-from edge_adapt.export.parity import Comparison, check_parity
+from edge_adapt.export.parity import HALF_TOLERANCE, Comparison, Origin, check_parity
 from edge_adapt.export.precision import Reduction, compare_precisions
 from edge_adapt.runtime.bundle import Accuracy, Bundle, Golden, Manifest, write_bundle
 from edge_adapt.runtime.dataset import ImageDataset
@@ -20,9 +20,10 @@ from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.views import View
 
-GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-3, "int8": 3e-2}
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-3, "int8": 3e-2, "half": HALF_TOLERANCE}
 """Processors differ in the order of their sums; a wrong graph differs by more than a thousandth. In 8 bits a last bit now and
-then decides which way a value is rounded, by a 255th of its range, and layers behind pass that on: see docs/quantization.md."""
+then decides which way a value is rounded, by a 255th of its range, and layers behind pass that on: see docs/quantization.md.
+"half" is of an extractor that computes in float16, which not every processor does; "fp16" only stores weights so."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def write_checked_bundle(
     data: ImageDataset,
     report: Callable[[Comparison], None],
     reduction: Reduction = Reduction(),  # noqa: B008  (frozen)
+    origin: Origin = Origin(),  # noqa: B008  (frozen)
 ) -> None:
     """Write a bundle if it agrees with PyTorch, in a lower precision if that agrees with the bundle in float32.
 
@@ -60,11 +62,12 @@ def write_checked_bundle(
         data: images to compare on.
         report: is called with each comparison of the gate.
         reduction: to a lower precision.
+        origin: where `torch_model` has its features from.
 
     Raises:
         EdgeAdaptError: the bundle disagrees with PyTorch, its lower precision costs too much, or it cannot be written.
     """
-    golden = make_golden(torch_model, description)
+    golden = make_golden(torch_model, description, "half" if origin.half else "fp32")
     graphs = {"embed.onnx": embed, "adapt.onnx": head.adapt, "predict.onnx": head.predict}
     manifest = Manifest(
         name=description.name,
@@ -85,7 +88,7 @@ def write_checked_bundle(
     with tempfile.TemporaryDirectory() as folder:
         full = _opened(Path(folder) / "fp32.edge", manifest, graphs)
         steps, views = description.default_steps, description.support_views
-        check_parity(full, torch_model, data, steps, steps > 0, report, views)
+        check_parity(full, torch_model, data, steps, steps > 0, report, views, origin)
         if reduction.precision != "fp32":
             graphs = {**graphs, "embed.onnx": reduction.apply(graphs["embed.onnx"])}
             manifest = replace(manifest, precision=reduction.precision, golden=None)

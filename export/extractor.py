@@ -34,6 +34,7 @@ class Extractor:
         channels_first: whether it takes [B, C, H, W], and not [B, H, W, C].
         batch: the size of batch that `original` insists on; None for any.
         preprocessing: the size and channels of the images.
+        half: whether it computes in float16, and not only stores weights so.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Extractor:
     channels_first: bool
     batch: int | None
     preprocessing: Preprocessing
+    half: bool
 
 
 def read_extractor(path: str | os.PathLike[str], output: str | None = None, image_size: int | None = None) -> Extractor:
@@ -72,7 +74,8 @@ def read_extractor(path: str | os.PathLike[str], output: str | None = None, imag
     converted = _convert(model, name)
     _free_batch(converted, image.name, batch)
     element = image.type.tensor_type.elem_type
-    return Extractor(name, original, converted, image.name, chosen, element, channels_first, batch, preprocessing)
+    half = _computes_in_half(converted)
+    return Extractor(name, original, converted, image.name, chosen, element, channels_first, batch, preprocessing, half)
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -236,6 +239,16 @@ def _free_batch(model: onnx.ModelProto, image: str, batch: int | None) -> None:
                 model.graph.initializer.append(numpy_helper.from_array(free, name))
                 node.input[1] = name
                 del node.attribute[:]  # allowzero, which would take 0 at its word
+
+
+def _computes_in_half(model: onnx.ModelProto) -> bool:
+    """Whether a tensor that is no constant is float16."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    constants = {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    return any(
+        value.type.tensor_type.elem_type == TensorProto.FLOAT16 and value.name not in constants
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    )
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:

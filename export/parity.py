@@ -16,6 +16,11 @@ from edge_adapt.runtime.views import View
 TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest magnitude of the tensor."""
 
+HALF_TOLERANCE = 3e-2
+"""Likewise, of features that an extractor computes in float16. That rounds to one part in 2048, and ONNX Runtime leaves roundings
+out where it joins operators. What the mean leaves of the features, once it is taken away, was 2 to 10 times smaller where it was
+measured, so that a single rounding made up to 5e-3. A graph that computes something else is off by tenths."""
+
 STEPS = (0, 1, 5, 50)
 
 SHOTS: tuple[tuple[int, ...], ...] = ((1, 1), (5,) * 5, (1, 20), (1, 3, 2, 7), (1,) * 50, (60, 90))
@@ -41,6 +46,19 @@ class Comparison:
         return f"{'ok ' if self.passed else 'NO '} {self.what}: {self.result}"
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the features come from that those of a bundle are compared with.
+
+    Attributes:
+        name: for reports and messages.
+        half: whether they are computed in float16.
+    """
+
+    name: str = "PyTorch"
+    half: bool = False
+
+
 def check_parity(
     bundle: EpisodeModel,
     torch_model: EpisodeModel,
@@ -49,6 +67,7 @@ def check_parity(
     has_steps: bool,
     report: Callable[[Comparison], None],
     views: Sequence[View] = (),
+    origin: Origin = Origin(),
 ) -> None:
     """Compare a bundle with the PyTorch model that it was exported from, and report each comparison.
 
@@ -63,21 +82,27 @@ def check_parity(
         has_steps: whether the method takes steps at all.
         report: is called with each comparison.
         views: of support images, for the accuracy comparison.
+        origin: where `torch_model` has its features from.
 
     Raises:
-        EdgeAdaptError: one of the comparisons failed.
+        EdgeAdaptError: one of the comparisons failed; names the first, and what the bundle disagrees with.
     """
-    comparisons: list[Comparison] = []
+    faults: list[str] = []
 
-    def add(comparison: Comparison) -> None:
-        comparisons.append(comparison)
+    def add(comparison: Comparison, other: str = "PyTorch") -> None:
         report(comparison)
+        if not comparison.passed:
+            faults.append(
+                f"the bundle disagrees with {other} and is not written: {comparison.what}: {comparison.result}."
+            )
 
     sample = data.images[:: max(1, len(data.images) // 64)][:64]
     ours, theirs = bundle.embed(sample), torch_model.embed(sample)
-    add(_compare(f"features of {len(sample)} images", ours, theirs))
+    tolerance = HALF_TOLERANCE if origin.half else TOLERANCE
+    beside = f"beside those of {origin.name}"
+    add(_compare(f"features of {len(sample)} images {beside}", ours, theirs, tolerance), origin.name)
     alone = np.concatenate([bundle.embed(image[None]) for image in sample])
-    add(_compare("features of the same images one at a time", alone, theirs))
+    add(_compare(f"features of the same images one at a time {beside}", alone, theirs, tolerance), origin.name)
     random = np.random.default_rng(0)
     for shots in SHOTS:
         labels = np.repeat(np.arange(len(shots)), shots)
@@ -102,15 +127,13 @@ def check_parity(
         ).accuracy
         for model in (bundle, torch_model)
     ]
-    # A query may lie on the boundary between two classes to within rounding; one in a thousand is far more than that.
-    close = abs(results[0] - results[1]) < 1e-3
-    accuracies = f"{100 * results[0]:.3f}% through the bundle, {100 * results[1]:.3f}% in PyTorch"
-    add(Comparison(f"accuracy over {EPISODES} episodes, {n_way}-way 1-shot", accuracies, close))
-    failed = [comparison for comparison in comparisons if not comparison.passed]
-    if failed:
-        raise EdgeAdaptError(
-            f"the bundle disagrees with PyTorch and is not written: {failed[0].what}: {failed[0].result}."
-        )
+    # A query may lie on the boundary between two classes to within rounding; one in a thousand, or one in a hundred with
+    # features in float16, is far more than that.
+    close = abs(results[0] - results[1]) < (1e-2 if origin.half else 1e-3)
+    accuracies = f"{100 * results[0]:.3f}% through the bundle, {100 * results[1]:.3f}% with {origin.name}"
+    add(Comparison(f"accuracy over {EPISODES} episodes, {n_way}-way 1-shot", accuracies, close), origin.name)
+    if faults:
+        raise EdgeAdaptError(faults[0])
 
 
 @dataclass(frozen=True)
@@ -168,9 +191,9 @@ def _compare_adaptation(
     return Comparison(described, result, np.isfinite(difference) and difference <= max(TOLERANCE, drift))
 
 
-def _compare(what: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Comparison:
+def _compare(what: str, ours: NDArray[np.float32], theirs: NDArray[np.float32], tolerance: float) -> Comparison:
     difference = relative_difference(ours, theirs)
-    return Comparison(what, f"relative difference {difference:.1e}", difference <= TOLERANCE)
+    return Comparison(what, f"relative difference {difference:.1e}", difference <= tolerance)
 
 
 def relative_difference(

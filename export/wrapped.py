@@ -13,6 +13,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from edge_adapt.export.extractor import Extractor
 from edge_adapt.export.model_proto import finish
+from edge_adapt.export.parity import HALF_TOLERANCE
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.sessions import Session
 
@@ -204,7 +205,8 @@ def check_features(extractor: Extractor, original: OriginalExtractor, embed: byt
     except BundleError:
         found = np.empty(0, np.float32)
     scale = max(float(np.abs(expected).max()), 1e-30)
-    if found.shape != expected.shape or np.abs(found - expected).max() > 1e-3 * scale:
+    allowed = HALF_TOLERANCE if extractor.half else 1e-3
+    if found.shape != expected.shape or np.abs(found - expected).max() > allowed * scale:
         raise _not_freed(extractor)
 
 

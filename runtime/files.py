@@ -46,6 +46,38 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         raise
 
 
+WRITTEN = (".edge", ".html")
+"""The kinds of file that commands write, and do not read where they lie among photos or in a run."""
+
+
+def require_output(output: str | os.PathLike[str], *sources: str | os.PathLike[str]) -> None:
+    """Refuse, before any work, a file that could not be written or would replace what it is made from.
+
+    Args:
+        output: the file to write.
+        sources: the files and folders to read; of a folder, nothing that lies in it may be replaced but an earlier bundle or
+            report. What is not there is passed over.
+
+    Raises:
+        EdgeAdaptError: its folder does not exist, it is no file, or it would be lost; names it and what to do.
+    """
+    target = Path(os.path.realpath(output))
+    try:
+        target.parent.stat()
+        with suppress(FileNotFoundError):
+            _require_file(target.stat().st_mode)
+    except OSError as error:
+        raise EdgeAdaptError(_why_not_saved(output, target, error)) from error
+    for source in sources if target.exists() else ():
+        with suppress(OSError):
+            places = [target] if target.suffix in WRITTEN else [target, *target.parents]
+            if any(place.samefile(source) for place in places):
+                role = "is" if target.samefile(source) else f"lies in {os.fspath(source)}, which is"
+                raise EdgeAdaptError(
+                    f"{os.fspath(output)} {role} to be read, and would be lost; write to another file."
+                )
+
+
 def _require_file(mode: int) -> None:
     """Raise OSError unless this is the mode of a file: root could replace /dev/null."""
     if stat.S_ISDIR(mode):

@@ -17,6 +17,7 @@ _CONVOLUTION = """
 """
 _TAILS = {
     "pool": "pooled = GlobalAveragePool (active) features = Flatten (pooled)",
+    "mean": "features = ReduceMean <keepdims = 0> (active, pixel_axes)",
     "map": "features = Identity (active)",
     "reshape": "pooled = GlobalAveragePool (active) features = Reshape <allowzero = 1> (pooled, flat)",
     "token": "tokens = Reshape (active, token_shape) all = Concat <axis = 1> (token, tokens) "
@@ -82,6 +83,7 @@ def extractor(
         "flat": np.array([first, FEATURES], np.int64),
         "token": np.zeros((first, 1, FEATURES), np.float32),
         "second_axis": np.array([1], np.int64),
+        "pixel_axes": np.array([2, 3], np.int64),
         "token_shape": np.array([0, 64, FEATURES], np.int64),
     }
     read = {name for node in model.graph.node for name in node.input}
@@ -110,11 +112,38 @@ def with_weights_as_inputs(path: Path) -> Path:
 
 
 def in_half_precision(path: Path) -> Path:
-    """Let the model in `path` compute in float16; returns `path`."""
+    """Let the model in `path` take, compute and give float16; returns `path`."""
     model = onnx.load(str(path))
     for tensor in model.graph.initializer:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def in_half_precision_inside(path: Path) -> Path:
+    """Let the model in `path` compute in float16, and take and give float32; returns `path`."""
+    model = onnx.load(str(in_half_precision(path)))
+    graph = model.graph
+    for names in (field for node in graph.node for field in (node.input, node.output)):
+        for index, name in enumerate(names):
+            if name in ("image", "features"):
+                names[index] = f"{name}_in_half"
+    graph.node.insert(0, helper.make_node("Cast", ["image"], ["image_in_half"], to=TensorProto.FLOAT16))
+    graph.node.append(helper.make_node("Cast", ["features_in_half"], ["features"], to=TensorProto.FLOAT))
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def with_weights_in_half(path: Path) -> Path:
+    """Store the kernel of the model in `path` as float16, and compute in float32; returns `path`."""
+    model = onnx.load(str(path))
+    kernel = next(tensor for tensor in model.graph.initializer if tensor.name == "kernel")
+    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel).astype(np.float16), "stored"))
+    model.graph.node.insert(0, helper.make_node("Cast", ["stored"], ["kernel"], to=TensorProto.FLOAT))
     path.write_bytes(model.SerializeToString())
     return path

@@ -31,7 +31,7 @@ from edge_adapt.cli import options
     "--calibrate",
     type=click.Path(),
     metavar="DATA",
-    show_default="training images that the run kept",
+    show_default="images of validation or training classes that the run kept",
     help="With int8: images as the model will see them, a folder or a zip, to find the ranges of values with.",
 )
 @click.option(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_adapt.reporting.about import open_model
@@ -15,7 +14,7 @@ from edge_adapt.reporting.page import page
 from edge_adapt.runtime.dataset import load_dataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import embed_dataset
-from edge_adapt.runtime.files import write_atomically
+from edge_adapt.runtime.files import require_output, write_atomically
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,12 +61,13 @@ def report(
         What the page shows.
 
     Raises:
-        EdgeAdaptError: the model or the data cannot be used for this, or the page cannot be written.
+        EdgeAdaptError: the model or the data cannot be used for this, or the page cannot be written, or would replace what it is
+            about.
     """
     for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
         if value < least:
             raise EdgeAdaptError(f"{name} is {value}; take {least} or more.")
-    _check_output(output, model, data)
+    require_output(output, model, data, *classes)
     opened = open_model(model, provider, threads, backbone)
     images = load_dataset(data, opened.about.preprocessing, classes, rotations, progress, cache, skip_bad)
     images.require(2, 0)
@@ -94,16 +94,3 @@ def report(
     text = page(result).encode("utf-8", "replace")  # a file name need not be valid Unicode
     write_atomically(output, lambda stream: stream.write(text))
     return result
-
-
-def _check_output(output: str | os.PathLike[str], *sources: str | os.PathLike[str]) -> None:
-    """Raise EdgeAdaptError for a page that could not be written, or would replace what it is about, before a minute's work."""
-    path = Path(output)
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        why = "it is a folder" if path.is_dir() else f"the folder {path.absolute().parent} does not exist"
-        raise EdgeAdaptError(f"{os.fspath(output)} cannot be written because {why}; give the name of a file.")
-    for source in map(Path, sources):
-        if path.exists() and source.exists() and source.samefile(path):
-            raise EdgeAdaptError(
-                f"{os.fspath(output)} is what the report is about and would be lost; write to another file."
-            )

@@ -323,6 +323,15 @@ def test_what_a_classifier_is_made_from_is_not_replaced_by_it(photos: Path, tmp_
     assert tree(tmp_path) == before
 
 
+def test_a_photo_is_not_replaced_by_the_classifier_but_an_earlier_classifier_is(photos: Path) -> None:
+    before = tree(photos)
+    said = complaint(command("adapt", photos, "-o", photos / "red" / "0.png", "--model", TINY))
+    assert "0.png is to be read, and would be lost" in said
+    assert tree(photos) == before
+    for steps in ("1", "2"):
+        succeeded(command("adapt", photos, "-o", photos / "mine.edge", "--model", TINY, "--steps", steps))
+
+
 def test_photos_where_a_run_or_a_bundle_is_needed(photos: Path) -> None:
     assert "give a bundle" in complaint(command("evaluate", photos, TINY))
 

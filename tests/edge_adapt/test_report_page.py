@@ -247,11 +247,15 @@ def test_a_page_that_cannot_be_written_is_named_before_any_work(tmp_path: Path, 
         assert "reading" not in result.stderr
 
 
-def test_the_model_is_not_overwritten(tmp_path: Path, photos: Path) -> None:
-    model = tmp_path / "model.edge"
+def test_what_a_report_is_about_is_not_overwritten(tmp_path: Path, photos: Path) -> None:
+    model, listing = tmp_path / "model.edge", tmp_path / "classes.txt"
     model.write_bytes(TINY.read_bytes())
-    assert "would be lost" in complaint(command_line.edge_adapt("report", model, photos, "-o", model))
-    assert model.read_bytes() == TINY.read_bytes()
+    listing.write_text("red\n")
+    before = command_line.tree(tmp_path), command_line.tree(photos)
+    for output in (model, listing, photos / "red" / "0.png"):
+        report = command_line.edge_adapt("report", model, photos, "--classes", listing, "-o", output)
+        assert "would be lost" in complaint(report)
+    assert (command_line.tree(tmp_path), command_line.tree(photos)) == before
 
 
 @pytest.mark.parametrize("change", [{"episodes": 0}, {"seed": -1}])

@@ -122,6 +122,16 @@ def test_the_sample_is_spread_over_many_classes(tmp_path: Path) -> None:
         assert np.array_equal(sample.images[index * 20 : index * 20 + 20], data.images[label * 23 : label * 23 + 20])
 
 
+def test_the_sample_leaves_out_classes_that_are_too_small_for_an_episode(tmp_path: Path) -> None:
+    counts = [1, 2, 0, 30, 1, 3]
+    starts = np.cumsum([0, *counts], dtype=np.int64)
+    data = ImageDataset("few", np.arange(37, dtype=np.uint8).reshape(-1, 1, 1, 1), tuple("abcdef"), starts)
+    run_module.save_sample(tmp_path, data)
+    sample = load_sample(tmp_path)
+    assert sample.class_names == ("b", "d", "f") and sample.counts.tolist() == [2, 20, 3]
+    assert sample.images.ravel().tolist() == [1, 2, *range(3, 23), 34, 35, 36]
+
+
 def test_an_outer_step_takes_the_mean_gradient_of_its_pieces_at_a_scheduled_rate(
     brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,18 @@ def test_data_that_does_not_fit_is_named(training_data: ImageDataset, tiny_confi
     assert not (tmp_path / "run").exists()
 
 
+def test_classes_that_no_bundle_could_be_made_with_are_named_before_training(
+    training_data: ImageDataset, tiny_config: Configure, tmp_path: Path
+) -> None:
+    starts = np.array([0, 1, 2, 12], np.int64)
+    few = dataclasses.replace(
+        training_data, images=training_data.images[:12], class_names=("a", "b", "c"), starts=starts
+    )
+    with pytest.raises(DataError, match=r"^gratings: 1 of the 3 classes have 2 images or more, .*; add images\.$"):
+        train(few, tmp_path / "run", tiny_config(method="classify", batch_size=4), device="cpu", piece=4)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_piece_must_divide_the_meta_batch(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
     assert "a piece of 3 does not divide the 2 of an outer step" in refusal(lambda: brief(tiny_config(), piece=3))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ pytest.importorskip("onnxruntime")
 
 import edge_adapt as package
 from edge_adapt import wrapping
+from edge_adapt.export.parity import Comparison
 from edge_adapt.methods.head_alone import meta_train_head
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.model import load_model
-from tests.command_line import complaint, edge_adapt, succeeded
-from tests.extractors import SIZE, extractor
+from tests.command_line import complaint, edge_adapt, succeeded, tree
+from tests.extractors import SIZE, extractor, in_half_precision, in_half_precision_inside
 from tests.gratings import gratings, write_images
 
 
@@ -69,6 +71,56 @@ def test_a_wrapped_extractor_adapts_and_classifies(tmp_path: Path, images: Path)
     assert mine.classify(shots["grating 03"][0]).label == "grating 03"
     found = mine.adapted.support_features
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.ones(8), rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", [in_half_precision, in_half_precision_inside])
+def test_an_extractor_in_float16_goes_the_whole_way(
+    tmp_path: Path, images: Path, change: Callable[[Path], Path]
+) -> None:
+    source = change(extractor(tmp_path / "half.onnx", tail="mean"))
+    comparisons: list[Comparison] = []
+    package.wrap(source, images, tmp_path / "m.edge", threads=1, report=comparisons.append)
+    assert "features of 48 images beside those of half.onnx: relative difference" in str(comparisons[0])
+    assert "self-check     passed" in succeeded(edge_adapt("info", tmp_path / "m.edge"))
+    model = load_model(tmp_path / "m.edge", "cpu", 1)
+    shots = {name: sorted((images / name).iterdir())[:4] for name in ("grating 00", "grating 03")}
+    assert model.adapt(shots).classify(shots["grating 03"][0]).label == "grating 03"
+
+
+def test_a_class_of_one_image_is_no_obstacle(tmp_path: Path, images: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(images, photos)
+    (photos / "a single one").mkdir()
+    shutil.copy(images / "grating 00" / "000.png", photos / "a single one")
+    source = extractor(tmp_path / "mobile.onnx")
+    package.wrap(source, photos, tmp_path / "m.edge", threads=1)
+    assert load_model(tmp_path / "m.edge").manifest.trained_on.endswith("7 classes, 49 images")
+
+
+def test_what_a_bundle_is_made_from_is_not_replaced_by_it(tmp_path: Path, images: Path) -> None:
+    source = extractor(tmp_path / "mobile.onnx")
+    archive = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", images))
+    photos, listing, link = tmp_path / "photos", tmp_path / "classes.txt", tmp_path / "link.edge"
+    shutil.copytree(images, photos)
+    listing.write_text("grating 00\n")
+    link.symlink_to(source)
+    before = tree(tmp_path)
+    for data, output in (
+        (archive, source),
+        (archive, link),
+        (archive, archive),
+        (archive, listing),
+        (photos, photos / "grating 00" / "000.png"),
+    ):
+        said = complaint(edge_adapt("wrap", source, "--images", data, "--classes", listing, "-o", output))
+        assert said.startswith(str(output)) and said.endswith("would be lost; write to another file.")
+    assert tree(tmp_path) == before
+
+
+def test_a_place_that_is_not_there_is_named_before_any_work(tmp_path: Path) -> None:
+    output = tmp_path / "nowhere" / "m.edge"
+    said = complaint(edge_adapt("wrap", tmp_path / "no.onnx", "--images", tmp_path / "no", "-o", output))
+    assert f"the folder {tmp_path / 'nowhere'} does not exist" in said
 
 
 def test_features_are_computed_once_whatever_is_learned_from_them(

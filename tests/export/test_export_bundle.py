@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_hea
 from edge_adapt.export.head_graphs import HeadGraphs
 from edge_adapt.export.parity import Comparison
 from edge_adapt.exporting import export_bundle
-from edge_adapt.run import load_learner
+from edge_adapt.run import load_learner, load_sample
 from edge_adapt.runtime.bundle import Accuracy, Bundle
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
@@ -32,6 +33,7 @@ from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.self_check import self_check
 from edge_adapt.torch_model import LearnerModel
 from edge_adapt.training import train
+from tests.command_line import tree
 from tests.reference import relative_difference
 
 Configure = Callable[..., TrainingConfig]
@@ -194,8 +196,34 @@ def test_a_module_of_ones_own_goes_the_whole_way(
     assert not (tmp_path / "again.edge").exists()
 
 
+def test_a_class_of_one_image_is_no_obstacle(
+    training_data: ImageDataset, tiny_config: Configure, tmp_path: Path
+) -> None:
+    keep = [0, *range(10, len(training_data.images))]
+    data = dataclasses.replace(
+        training_data, images=training_data.images[keep], starts=np.maximum(training_data.starts - 9, 0)
+    )
+    assert data.counts.tolist() == [1, *[10] * 15]
+    config = tiny_config(method="classify", iterations=2, batch_size=8)
+    train(data, tmp_path / "run", config, device="cpu", piece=8)
+    export_bundle(tmp_path / "run", tmp_path / "model.edge")
+    assert "grating 00" not in load_sample(tmp_path / "run").class_names
+
+
+def test_what_a_bundle_is_made_from_is_not_replaced_by_it(trained_run: Path, tmp_path: Path) -> None:
+    run, calibration = tmp_path / "run", tmp_path / "calibration.zip"
+    shutil.copytree(trained_run, run / "1-episodes")
+    calibration.touch()
+    (tmp_path / "link.edge").symlink_to(run / "1-episodes" / "checkpoint.pt")
+    before = tree(tmp_path)
+    for name in ("run/1-episodes/checkpoint.pt", "run/1-episodes/curve.png", "link.edge", "calibration.zip"):
+        with pytest.raises(EdgeAdaptError, match="would be lost; write to another file"):
+            export_bundle(run, tmp_path / name, precision="int8", calibrate=calibration)
+    assert tree(tmp_path) == before
+
+
 def test_a_run_that_is_not_there_or_a_place_that_is_not_are_named(trained_run: Path, tmp_path: Path) -> None:
     with pytest.raises(EdgeAdaptError, match=r"there is no checkpoint\.pt"):
         export_bundle(tmp_path, tmp_path / "model.edge")
     with pytest.raises(EdgeAdaptError, match="does not exist; create it first"):
-        export_bundle(trained_run, tmp_path / "nowhere" / "model.edge")
+        export_bundle(tmp_path, tmp_path / "nowhere" / "model.edge")  # before the run is looked at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,21 @@ def test_images_to_calibrate_with_that_cannot_serve(
     with pytest.raises(EdgeAdaptError, match="are for int8, and the precision is fp32"):
         export_bundle(trained_run, path, calibrate=new_classes)
     assert not path.exists()
+
+
+def test_images_to_calibrate_with_need_no_classes(trained_run: Path, new_classes: ImageDataset, tmp_path: Path) -> None:
+    photos = write_images(tmp_path / "photos", new_classes)
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for path in photos.rglob("*.png"):
+        path.rename(loose / f"{path.parent.name} {path.name}")
+    shutil.make_archive(str(tmp_path / "loose"), "zip", loose)
+    sources: tuple[ImageDataset | Path, ...] = (new_classes, loose, tmp_path / "loose.zip")
+    found = set()
+    for source in sources:
+        export_bundle(trained_run, tmp_path / "model.edge", precision="int8", calibrate=source)
+        found.add((tmp_path / "model.edge").read_bytes())
+    assert len(found) == 1
 
 
 def test_a_reduction_that_makes_no_sense() -> None:

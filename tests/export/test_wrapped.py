@@ -31,8 +31,10 @@ from tests.extractors import (
     SIZE,
     extractor,
     in_half_precision,
+    in_half_precision_inside,
     with_weights_as_inputs,
     with_weights_beside,
+    with_weights_in_half,
 )
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (5, SIZE, SIZE, 3)).astype(np.uint8)
@@ -101,6 +103,25 @@ def test_files_of_other_kinds(tmp_path: Path, change: Any, tolerance: float) -> 
     path = change(extractor(tmp_path / "extractor.onnx"))
     due = expected(path, IMAGES, *IMAGENET)
     np.testing.assert_allclose(features(wrapped(path), IMAGES), due, rtol=tolerance, atol=tolerance / 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "half"),
+    [
+        (in_half_precision, True),
+        (in_half_precision_inside, True),
+        (with_weights_in_half, False),
+        (with_weights_beside, False),
+    ],
+)
+@pytest.mark.parametrize("opset", [11, 18])
+def test_what_computes_in_float16_is_told_from_what_stores_weights_so(
+    tmp_path: Path, change: Any, half: bool, opset: int
+) -> None:
+    path = extractor(tmp_path / "extractor.onnx", opset=opset)
+    due = expected(path, IMAGES, *IMAGENET)
+    assert read_extractor(change(path)).half == half
+    np.testing.assert_allclose(features(wrapped(path), IMAGES), due, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize(

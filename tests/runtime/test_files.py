@@ -1,4 +1,4 @@
-"""write_atomically: the old file or the new one, nothing between and nothing left over."""
+"""write_atomically: the old file or the new one, nothing between and nothing left over. require_output: never what is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO, NoReturn
 import pytest
 
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.files import write_atomically
+from edge_adapt.runtime.files import require_output, write_atomically
 
 
 def failing(error: BaseException) -> Callable[..., NoReturn]:
@@ -133,3 +133,57 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     write_atomically(link, lambda stream: stream.write(b"new"))
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> tuple[Path, Path]:
+    """A file, and a folder with a file two folders down."""
+    archive, photos = tmp_path / "photos.zip", tmp_path / "photos"
+    archive.touch()
+    (photos / "cat").mkdir(parents=True)
+    (photos / "cat" / "1.jpg").touch()
+    return archive, photos
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+@pytest.mark.parametrize("name", ["photos.zip", "photos/../photos.zip", "photos/cat/1.jpg", "photos/cat/../cat/1.jpg"])
+@pytest.mark.parametrize("through", ["", "link"])
+def test_what_is_read_is_not_written_over(
+    tmp_path: Path, sources: tuple[Path, Path], name: str, through: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / name
+    if through:
+        (tmp_path / through).symlink_to(output)
+        output = tmp_path / through
+    (tmp_path / "same").symlink_to(sources[1])
+    monkeypatch.chdir(tmp_path)
+    for given in (sources, [source.name for source in sources], ["nowhere", "photos.zip", "same"]):
+        with pytest.raises(EdgeAdaptError, match=r" to be read, and would be lost; write to another file\.$") as raised:
+            require_output(output, *given)
+        assert str(raised.value).startswith(f"{output} ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_beside_what_is_read_there_is_room(tmp_path: Path, sources: tuple[Path, Path]) -> None:
+    for earlier in ("old.edge", "photos/old.edge", "photos/old.html"):
+        (tmp_path / earlier).touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "new.edge")
+    here, within = (
+        ("new.edge", "old.edge", "dangling"),
+        ("old.edge", "old.html", "new.edge", "cat/2.jpg", "../old.edge"),
+    )
+    for name in (*here, *(f"photos/{each}" for each in within)):
+        require_output(tmp_path / name, *sources, "nowhere", "a" * 300)
+    require_output(sources[0])
+    assert not (tmp_path / "new.edge").exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_as_it_would_be_in_the_end(
+    tmp_path: Path, sources: tuple[Path, Path]
+) -> None:
+    for output in (tmp_path / "nowhere" / "a.edge", tmp_path, sources[0] / "a.edge", tmp_path / ("a" * 300)):
+        with pytest.raises(EdgeAdaptError) as late:
+            write_atomically(output, failing(AssertionError()))
+        with pytest.raises(EdgeAdaptError) as early:
+            require_output(output)
+        assert str(early.value) == str(late.value)
