@@ -33,7 +33,7 @@ class TrainingData(NamedTuple):
     """What an objective draws from.
 
     Attributes:
-        sampler: the training images on the training device.
+        sampler: draws training images on the training device.
         generator: draws images, on the training device.
         classified: how many numbers a classifier of the training classes looks at.
         augmentation: changes images a little, as `edge_adapt.augmentation.augment` does; None leaves them alone.

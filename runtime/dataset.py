@@ -233,8 +233,7 @@ def draw_episodes(
             images that come from no files. Raised at once, not when the first episode is taken.
     """
     dataset.require(n_way, n_shot + 1 if support_files is None and query_files is None else 0)
-    for_support, for_query = _matching(dataset, support_files), _matching(dataset, query_files)
-    _require_files(dataset, n_shot, for_support, for_query)
+    for_support, for_query = _files_for(dataset, n_shot, support_files, query_files)
 
     def draw() -> Iterator[Episode]:
         random = np.random.default_rng(seed)
@@ -267,24 +266,34 @@ def _matching(dataset: ImageDataset, pattern: str | None) -> NDArray[np.bool_]:
     return np.array([fnmatchcase(name, pattern) for name in names], np.bool_)
 
 
-def _require_files(
-    dataset: ImageDataset, n_shot: int, for_support: NDArray[np.bool_], for_query: NDArray[np.bool_]
-) -> None:
-    """Raise DataError for the first class that may lack a support image or a query, whatever is drawn."""
+def _files_for(
+    dataset: ImageDataset, n_shot: int, support_files: str | None, query_files: str | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which images may be support and which may be queries, bool [I] each.
+
+    Raises:
+        DataError: the first class that may lack a support image or a query, whatever is drawn.
+    """
+    for_support, for_query = _matching(dataset, support_files), _matching(dataset, query_files)
     for name, start, stop in zip(dataset.class_names, dataset.starts[:-1], dataset.starts[1:], strict=True):
         support, query = for_support[start:stop], for_query[start:stop]
+        subject = f"{dataset.source}: class {name!r}"
         if support.sum() < n_shot:
+            few = "images" if support_files is None else "files that --support-files matches"
+            remedy = "add images" if support_files is None else "change the pattern"
             raise DataError(
-                f"{dataset.source}: class {name!r} has {support.sum()} files that --support-files matches where an episode takes "
-                f"{n_shot}; change the pattern or choose a smaller --shot."
+                f"{subject} has {support.sum()} {few} where an episode takes {n_shot}; {remedy} or choose a smaller --shot."
             )
         if not query.any():
             raise DataError(
-                f"{dataset.source}: class {name!r} has no file that --query-files matches; change the pattern or leave the "
-                "class out."
+                f"{subject} has no file that --query-files matches; change the pattern or leave the class out."
             )
         if query.sum() <= min(n_shot, (support & query).sum()):
-            raise DataError(
-                f"{dataset.source}: class {name!r} may have no query left, since --support-files matches the files that "
-                "--query-files matches; choose patterns that match different files."
-            )
+            if query_files is None:
+                reason = f"an episode learns from all {n_shot} of its images; add images or choose a smaller --shot."
+            elif support_files is None:
+                reason = "any file that --query-files matches may be support; give --support-files that match others."
+            else:
+                reason = "--support-files matches all that --query-files matches; choose patterns that match different files."
+            raise DataError(f"{subject} may have no query left, since {reason}")
+    return for_support, for_query

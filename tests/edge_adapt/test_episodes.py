@@ -11,7 +11,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from edge_adapt.episodes import ImageSampler, labels_of
+from edge_adapt import episodes
+from edge_adapt.episodes import ImageSampler, fits, labels_of
 from edge_adapt.runtime.dataset import ImageDataset
 
 
@@ -55,6 +56,32 @@ def test_every_image_is_drawn_and_those_of_a_class_equally_often() -> None:
         assert len(frequencies) == count
         # Five standard deviations of a binomial count, so that the fixed seed is not a lucky one.
         assert np.abs(frequencies - expected).max() < 5 * expected**0.5
+
+
+@pytest.mark.parametrize(("free", "room"), [(2000, True), (40, True), (39, False), (0, False)])
+def test_a_gpu_holds_images_of_half_of_its_free_memory_and_a_cpu_any(
+    monkeypatch: pytest.MonkeyPatch, free: int, room: bool
+) -> None:
+    data, gpu = numbered([7, 3]), torch.device("cuda", 1)  # 20 bytes
+    monkeypatch.setattr(torch.cuda, "mem_get_info", {gpu: (free, 80_000)}.get)
+    assert fits(data, gpu) == room
+    assert fits(data, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_images_that_stay_where_they_are_are_drawn_all_the_same(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    data = numbered([4, 9, 6, 5])
+    drawn = []
+    for room in (True, False):
+        monkeypatch.setattr(episodes, "fits", lambda *_, room=room: room)
+        sampler = ImageSampler(data, torch.device(device))
+        generator = torch.Generator(device).manual_seed(3)
+        drawn.append([sampler.draw_episodes(7, 3, 4, generator), *sampler.draw_images(50, generator)])
+    assert sampler.images.data_ptr() == data.images.ctypes.data  # no copy, of which a mapped data set may be too large
+    for held, sent in zip(*drawn, strict=True):
+        assert sent.device.type == device and torch.equal(held, sent)
 
 
 def test_labels_follow_the_layout_of_an_episode() -> None:

@@ -225,10 +225,33 @@ def test_patterns_that_leave_a_class_too_little_are_named_at_once() -> None:
     assert "class 'class 1' has 1 files that --support-files matches where an episode takes 2" in message
     message = refusal(lambda: draw_episodes(data, 2, 1, 1, 1, 0, "train_*", "test_*"))
     assert "class 'class 2' has no file that --query-files matches" in message
-    message = refusal(lambda: draw_episodes(data, 2, 1, 1, 1, 0, None, "test_*"))
-    assert (
-        "class 'class 0' may have no query left" in message and "choose patterns that match different files" in message
-    )
+    message = refusal(lambda: draw_episodes(data, 2, 1, 1, 1, 0, "*", "test_*"))
+    assert "class 'class 0' may have no query left, since --support-files matches all that --query-files" in message
     message = refusal(lambda: draw_episodes(data, 4, 1, 1, 1, 0, "train_*", "test_*"))
     assert "4 ways need as many classes" in message
     assert "come from no files" in refusal(lambda: draw_episodes(counted([3, 3]), 2, 1, 1, 1, 0, "train_*"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(NAMES, min_size=1, max_size=6), PATTERNS, PATTERNS, st.integers(1, 7))
+def test_a_refusal_blames_no_pattern_that_was_not_given(
+    names: list[str], support_files: str | None, query_files: str | None, n_shot: int
+) -> None:
+    data = named(names, ["train_1.jpg", "test_1.jpg"] * 9)
+    try:
+        draw_episodes(data, 2, n_shot, 1, 1, 0, support_files, query_files)
+    except DataError as error:
+        found, remedy = str(error).split("; ")
+        assert support_files is not None or "--support-files" not in found
+        assert query_files is not None or "--query-files" not in str(error)
+        assert support_files or query_files or "pattern" not in remedy
+
+
+def test_a_class_that_is_too_small_is_said_to_lack_images() -> None:
+    data = named(["train_1", "test_1", "test_2"], ["train_1", "test_1", "test_2", "test_3"])
+    message = refusal(lambda: draw_episodes(data, 2, 4, 1, 1, 0, None, "test_*"))
+    assert "class 'class 0' has 3 images where an episode takes 4; add images or choose a smaller --shot." in message
+    message = refusal(lambda: draw_episodes(data, 2, 3, 1, 1, 0, "*", None))
+    assert "class 'class 0' may have no query left, since an episode learns from all 3 of its images" in message
+    message = refusal(lambda: draw_episodes(data, 2, 2, 1, 1, 0, None, "test_*"))
+    assert "may be support; give --support-files that match others." in message

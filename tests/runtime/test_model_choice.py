@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 import edge_adapt
 from edge_adapt import samples
@@ -20,6 +20,7 @@ from edge_adapt.runtime import model as model_module
 from edge_adapt.runtime import model_choice
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.folders import open_folder
+from edge_adapt.runtime.images import LoadedImage, load_image
 from edge_adapt.runtime.model_choice import is_line_drawing, suggest_model
 from tests.command_line import complaint, succeeded, write_photos
 from tests.command_line import edge_adapt as command
@@ -93,6 +94,22 @@ def test_a_scan_with_a_cast_is_a_drawing(index: int, red: float, blue: float, du
     assert is_line_drawing(scan(Image.open(DRAWN[index]), (red, 0.95, blue), dusk, seed))
 
 
+@given(index=st.integers(0, 179), light=st.floats(0.35, 0.5), dusk=st.floats(0, 0.25), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_a_drawing_on_paper_photographed_too_dark_is_one(index: int, light: float, dusk: float, seed: int) -> None:
+    assert is_line_drawing(scan(Image.open(DRAWN[index]), (light, light, light), dusk, seed))
+
+
+@given(width=st.integers(22, 30), tone=st.integers(0, 40), size=st.integers(60, 600))
+@settings(max_examples=25, deadline=None)
+def test_a_thick_mark_is_a_drawing_unless_it_is_mottled(width: int, tone: int, size: int) -> None:
+    mark = Image.new("L", (300, 300), 250)
+    ImageDraw.Draw(mark).line([(50, 40), (130, 250), (250, 60), (260, 260)], tone, width)
+    assert is_line_drawing(mark.resize((size, size), Image.Resampling.BICUBIC))
+    gleam = Image.linear_gradient("L").resize((300, 300)).point(lambda level: level * 0.6)
+    assert not is_line_drawing(ImageChops.lighter(mark, gleam))
+
+
 @given(
     hue=st.sampled_from([(0.9, 0.2, 0.1), (0.1, 0.5, 0.2), (0.2, 0.3, 0.9), (0.8, 0.7, 0.1), (0.5, 0.5, 0.5)]),
     paper=st.floats(0.6, 1),
@@ -127,32 +144,48 @@ def test_any_class_of_the_sample_drawings_gets_their_model(bundled: Callable[...
         assert suggest_model(files) == "characters"
 
 
-def test_most_votes_count_and_what_cannot_be_read_has_none(bundled: Callable[..., None]) -> None:
+@given(st.lists(st.booleans(), max_size=15))
+def test_drawings_need_more_than_two_votes_of_three(votes: list[bool]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_choice, "model_names", lambda: ["characters", "photos"])
+        patch.setattr(model_choice, "is_line_drawing", lambda image: image.getpixel((0, 0)) == 1)
+        images = [Image.new("L", (1, 1), vote) for vote in votes]
+        assert (suggest_model(images) == "characters") == (3 * sum(votes) > 2 * len(votes))
+
+
+def test_what_cannot_be_read_has_no_vote(bundled: Callable[..., None]) -> None:
     bundled("characters", "photos")
     drawing, photo = DRAWN[0], shaded_ball((0.9, 0.1, 0.1))
-    assert suggest_model([drawing, photo, drawing]) == "characters"
-    assert suggest_model([photo, drawing, photo]) == "photos"
     assert suggest_model([b"no image", drawing, SAMPLES / "nowhere.png"]) == "characters"
     assert suggest_model([drawing, photo]) == suggest_model([b"no image"]) == suggest_model([]) == "photos"
     assert edge_adapt.load(edge_adapt.suggest_model([drawing])).manifest.name == "tiny"
 
 
-def test_of_many_images_three_are_read_and_jpegs_at_reduced_scale(
-    bundled: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("count", [1, 4, 15, 16, 500])
+def test_of_many_images_fifteen_are_read_spread_out_and_jpegs_at_reduced_scale(
+    bundled: Callable[..., None], monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     bundled("characters", "photos")
     stream = io.BytesIO()
     Image.new("RGB", (4000, 3000), (200, 30, 30)).save(stream, "JPEG")
-    decoded: list[tuple[int, int]] = []
+    images = [stream.getvalue() + b"\0" * index for index in range(count)]
+    read: list[int] = []
+
+    def load(data: bytes, size: tuple[int, int]) -> LoadedImage:
+        read.append(images.index(data))
+        return load_image(data, size=size)
 
     def judge(image: Image.Image) -> bool:
-        decoded.append(image.size)
+        assert max(image.size) <= 1000
         return False
 
+    monkeypatch.setattr(model_choice, "load_image", load)
     monkeypatch.setattr(model_choice, "is_line_drawing", judge)
-    assert suggest_model([stream.getvalue()] * 500) == "photos"
-    assert len(decoded) == 3
-    assert max(map(max, decoded)) <= 1000
+    assert suggest_model(images) == "photos"
+    assert len(read) == min(count, 15)
+    assert {0, count - 1} <= set(read)
+    steps = np.diff(read)
+    assert count == 1 or steps.max() - steps.min() <= 1
 
 
 @pytest.mark.parametrize("only", ["characters", "photos"])
