@@ -191,7 +191,8 @@ def _conv4(iterations: int) -> Recipe:
 
 
 RECIPES: dict[str, Recipe] = {"photos": _edge(24_000), "edge": _edge(18_000), "conv4": _conv4(12_000)}
-"""By the name that `--recipe` takes. `photos` made the first half of the model of that name; the others are for some ten thousand images."""
+"""By the name that `--recipe` takes. `photos` made the first half of the model of that name; the others are for some ten thousand
+images."""
 
 
 def find_recipe(name: str) -> Recipe:
