@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import signal
 import threading
@@ -33,9 +34,11 @@ noticed by its connection, at once."""
 
 _POLL_SECONDS = 1e-4
 
+_times_joined = itertools.count()
+"""Each time has keys of its own in the store, where those of the time before would mislead."""
+
 _stores: list[Any] = []
-"""A `torch.distributed.Store` for each time joined, which has keys of its own there: those of the time before would mislead.
-Torchrun holds what is in it, so that it outlives each of the processes."""
+"""The `torch.distributed.Store` while joined. Torchrun holds what is in it, so that it outlives each of the processes."""
 
 
 def rank() -> int:
@@ -71,17 +74,21 @@ def joined() -> Iterator[None]:
     try:
         held, number, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
         # Torchrun keeps one store over its restarts, with what the processes before have left in it.
-        _stores.append(PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", held))
+        own = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", held)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-        store = PrefixStore(f"group {len(_stores)}", _stores[-1])
+        store = PrefixStore(f"group {next(_times_joined)}", own)
         dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=_PATIENCE)
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0].rstrip(". ")
         raise EdgeAdaptError(
             f"the processes of this training do not find each other ({reason}); start them again with torchrun."
         ) from error
-    with _raising_on_sigterm():
-        yield
+    _stores.append(own)
+    try:
+        with _raising_on_sigterm():
+            yield
+    finally:
+        _stores.pop()
     # Not after an error: NCCL would wait for what the process that is gone was to send.
     dist.destroy_process_group()
 

@@ -78,7 +78,8 @@ def test_what_is_not_wanted_any_more_is_not_begun() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="an interrupt is sent otherwise there")
 def test_an_interrupt_ends_it() -> None:
     script = (
-        "import time; from edge_adapt.runtime.parallel import in_order\n"
+        "import signal, time; from edge_adapt.runtime.parallel import in_order\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a job in the background ignores
         "for _ in in_order(lambda _: time.sleep(0.02), range(10**6), 3): print('running', flush=True)"
     )
     process = subprocess.Popen(
