@@ -41,7 +41,7 @@ def join(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
                 "known by name."
             )
     states = [checkpoint.exported.learner for checkpoint in checkpoints]
-    mean, std = (states[0][name] for name in (_MEAN, _STD))
+    mean, std = states[0][_MEAN], states[0][_STD]
     joined: dict[str, Tensor] = {_MEAN: mean, _STD: std}
     for number, state in enumerate(states):
         joined |= {

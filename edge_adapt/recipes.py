@@ -20,13 +20,13 @@ from torch import nn
 
 from edge_adapt import distributed
 from edge_adapt.configuration import TrainingConfig
-from edge_adapt.frozen_features import digest_of_state
 from edge_adapt.methods import METHODS
 from edge_adapt.run import Checkpoint, load_checkpoint
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.runtime.progress import say
+from edge_adapt.teacher import digest_of_teacher
 from edge_adapt.training import (
     differences,
     is_finished,
@@ -248,7 +248,7 @@ def train_recipe(
     folder = Path(run)
     described = plan.describe(recipe, overrides, minutes, data)
     if teacher:
-        described["teacher"] = digest_of_state({**teacher.learner, **teacher.objective})
+        described["teacher"] = digest_of_teacher(teacher)
     configurations = plan.configurations(overrides, minutes, data)
     for config in configurations.values():
         require_data(config, data, validation)

@@ -9,9 +9,15 @@ from torch import Tensor, nn
 
 from edge_adapt.backbones.layers import classified
 from edge_adapt.building import build_learner
+from edge_adapt.frozen_features import digest_of_state
 from edge_adapt.methods.classify import CosineClassifier
 from edge_adapt.run import Checkpoint, misfit
 from edge_adapt.runtime.errors import EdgeAdaptError
+
+
+def digest_of_teacher(checkpoint: Checkpoint | None) -> str:
+    """SHA-256 of what a teacher has learned, hexadecimal; empty for none."""
+    return digest_of_state({**checkpoint.learner, **checkpoint.objective}) if checkpoint else ""
 
 
 class Teacher(nn.Module):

@@ -22,6 +22,7 @@ from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.starting import Trainee, begin, centre
+from edge_adapt.teacher import digest_of_teacher
 from edge_adapt.tuning import Device, Tuning, choose_device
 from edge_adapt.validation import (
     VALIDATIONS,
@@ -104,7 +105,7 @@ def train(
         )
     measured = Validation(validation, config, place) if validation is not None else None
     given = {
-        "teacher": digest_of_state({**teacher.learner, **teacher.objective}) if teacher else "",
+        "teacher": digest_of_teacher(teacher),
         "initial": digest_of_state(initial.exported.learner) if initial else "",
         "validation": digest_of_classes(validation),
         "classes": class_names,

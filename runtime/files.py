@@ -68,9 +68,9 @@ def require_output(output: str | os.PathLike[str], *sources: str | os.PathLike[s
             _require_file(target.stat().st_mode)
     except OSError as error:
         raise EdgeAdaptError(_why_not_saved(output, target, error)) from error
+    places = [target] if target.suffix in WRITTEN else [target, *target.parents]
     for source in sources if target.exists() else ():
         with suppress(OSError):
-            places = [target] if target.suffix in WRITTEN else [target, *target.parents]
             if any(place.samefile(source) for place in places):
                 role = "is" if target.samefile(source) else f"lies in {os.fspath(source)}, which is"
                 raise EdgeAdaptError(

@@ -51,7 +51,6 @@ def adapt(
     else.
     """
     from edge_adapt.runtime.files import require_output
-    from edge_adapt.runtime.folders import open_folder
     from edge_adapt.runtime.labelled import embed_support
     from edge_adapt.runtime.leave_one_out import folds
     from edge_adapt.runtime.model import load_model
@@ -60,9 +59,7 @@ def adapt(
     meta_model = load_model(model or _suggested(photos), provider, threads)
     if steps:
         require_steps(meta_model.graphs, meta_model.manifest.preprocessing, meta_model.manifest.name)
-    # The photos and not their folder, in which an earlier classifier may lie.
-    files = {file.stored_in for of_label in open_folder(photos).classes.values() for file in of_label}
-    require_output(output, meta_model.graphs.bundle.path, *files)
+    require_output(output, meta_model.graphs.bundle.path, photos)
     images = embed_support(meta_model, photos, progress=True)
     total = sum(map(len, images.values()))
     click.echo(f"{options.plural(len(images), 'class', 'classes')}, {options.plural(total, 'image')}:")

@@ -326,7 +326,7 @@ def test_what_a_classifier_is_made_from_is_not_replaced_by_it(photos: Path, tmp_
 def test_a_photo_is_not_replaced_by_the_classifier_but_an_earlier_classifier_is(photos: Path) -> None:
     before = tree(photos)
     said = complaint(command("adapt", photos, "-o", photos / "red" / "0.png", "--model", TINY))
-    assert "0.png is to be read, and would be lost" in said
+    assert f"0.png lies in {photos}, which is to be read, and would be lost" in said
     assert tree(photos) == before
     for steps in ("1", "2"):
         succeeded(command("adapt", photos, "-o", photos / "mine.edge", "--model", TINY, "--steps", steps))
