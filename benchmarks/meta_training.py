@@ -64,7 +64,7 @@ def as_trained(learner: MetaLearner, objective: Objective, generator: torch.Gene
 
 
 def ours(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Step, str]:
-    """Our outer step, and how its meta-batch is cut."""
+    """Our outer step as in a run of an hour, and how its meta-batch is computed."""
     if device.type == "cpu":
         tuning_module.keep_freed_memory()
     embedding = Embedding(Conv4(1), torch.tensor([0.5]), torch.tensor([0.3]))
@@ -74,10 +74,9 @@ def ours(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Ste
 
     config = TrainingConfig(n_way=N_WAY, n_shot=N_SHOT, n_query=n_query, steps=STEPS, meta_batch=META_BATCH)
     objective = Episodic(config, TrainingData(sampler, generator, 0))
-    tuning = tuning_module.choose(learner, device, objective)
-    return as_trained(
-        learner, objective, generator, tuning
-    ), f"{tuning.piece} episodes at once, {'bfloat16' if tuning.bf16 else 'float32'}"
+    tuning = tuning_module.choose(learner, device, objective, lasts=lambda step: 3600.0)
+    how = [f"{tuning.piece} episodes at once", "bfloat16" if tuning.bf16 else "float32", *["compiled"] * tuning.fused]
+    return as_trained(learner, objective, generator, tuning), ", ".join(how)
 
 
 def with_higher(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Step, str]:

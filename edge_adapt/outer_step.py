@@ -92,7 +92,7 @@ class OuterStep:
 
     def _add_gradients(self, tuning: Tuning, spent: float, share: float) -> Tensor:
         """Those of a newly drawn piece, times its share in the step; its loss and accuracy likewise [2]."""
-        with tuning.autocast(self._generator.device):
+        with tuning.applied(self._generator.device):
             loss, accuracy = self._objective.loss(self._learner, tuning.piece, spent)
         (loss * share).backward()  # type: ignore[no-untyped-call]
         return torch.stack([loss.detach(), accuracy.to(loss)]) * share

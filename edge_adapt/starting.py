@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from edge_adapt import distributed
 from edge_adapt import tuning as tuning_module
 from edge_adapt.augmentation import augment
+from edge_adapt.backbones.fused import can_fuse
 from edge_adapt.backbones.layers import classified, parts_of
 from edge_adapt.building import build_learner, feature_size
 from edge_adapt.configuration import TrainingConfig
@@ -111,12 +112,19 @@ def begin(
         objective.prepare(learner)
     processes = distributed.processes()
     if previous:
-        kept = Tuning(piece or previous.tuning.piece, previous.tuning.bf16 if bf16 is None else bf16)
+        before = previous.tuning
+        kept = Tuning(piece or before.piece, before.bf16 if bf16 is None else bf16, before.fused and can_fuse())
         tuning = tuning_module.shared(kept, objective.units, processes)
     else:  # all measure at once, as they will compute
-        fastest = tuning_module.choose(learner, place, objective, piece, bf16, processes)
+        fastest = tuning_module.choose(
+            learner, place, objective, piece, bf16, processes, functools.partial(_seconds_of_run, config)
+        )
         tuning = distributed.of_first(lambda: fastest)
     return Trainee(learner, objective, optimizer, generator, tuning)
+
+
+def _seconds_of_run(config: TrainingConfig, seconds_per_step: float) -> float:
+    return 60 * config.minutes if config.minutes else (config.iterations or 0) * seconds_per_step
 
 
 def _require_piece(piece: int | None, units: int, config: TrainingConfig) -> None:

@@ -82,7 +82,7 @@ class Validation:
         """The features of all images, computed anew where the embedding has changed."""
         weights = digest_of(learner.embedding)
         if weights != self._weights:
-            with tuning.autocast(self._device):
+            with tuning.applied(self._device):
                 self._weights, self._features = weights, embed_dataset(model, self._data)
         return self._features
 

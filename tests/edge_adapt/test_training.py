@@ -88,7 +88,7 @@ def test_a_run_leaves_its_configuration_figures_curve_and_sample(
     ]
     described = json.loads((trained_run / "run.json").read_text())
     assert TrainingConfig(**described["config"]) == tiny_config()
-    assert described["tuning"] == {"piece": 1, "bf16": False}
+    assert described["tuning"] == {"piece": 1, "bf16": False, "fused": False}
     assert described["trained_on"] == "drawn gratings"
     with (trained_run / "metrics.csv").open(newline="") as stream:
         lines = list(csv.DictReader(stream))
@@ -309,6 +309,16 @@ def test_a_run_goes_on_with_the_piece_and_the_precision_that_are_given(
     brief(config, piece=2, bf16=False)
     assert brief(config, resume=True, piece=1, bf16=True).tuning == Tuning(1, bf16=True)
     assert brief(config, resume=True, piece=None, bf16=None).tuning == Tuning(1, bf16=True)
+
+
+def test_a_compiled_run_goes_on_where_nothing_compiles(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_adapt.starting.tuning_module.choose", lambda *_: Tuning(1, False, fused=True))
+    assert brief(tiny_config(iterations=1), piece=None, bf16=None).tuning.fused
+    for compiles in (True, False):
+        monkeypatch.setattr("edge_adapt.starting.can_fuse", lambda compiles=compiles: compiles)
+        assert brief(tiny_config(iterations=1), resume=True, piece=None, bf16=None).tuning.fused == compiles
 
 
 def test_resume_without_a_run_begins_one(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
