@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from edge_adapt import distributed
 from edge_adapt import tuning as tuning_module
 from edge_adapt.augmentation import augment
-from edge_adapt.backbones.fused import can_fuse
 from edge_adapt.backbones.layers import classified, parts_of
 from edge_adapt.building import build_learner, feature_size
+from edge_adapt.compiling import fused_where_faster
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.learner import MetaLearner
@@ -113,18 +113,13 @@ def begin(
     processes = distributed.processes()
     if previous:
         before = previous.tuning
-        kept = Tuning(piece or before.piece, before.bf16 if bf16 is None else bf16, before.fused and can_fuse())
+        kept = replace(before, piece=piece or before.piece, bf16=before.bf16 if bf16 is None else bf16)
         tuning = tuning_module.shared(kept, objective.units, processes)
     else:  # all measure at once, as they will compute
-        fastest = tuning_module.choose(
-            learner, place, objective, piece, bf16, processes, functools.partial(_seconds_of_run, config)
-        )
+        fastest = tuning_module.choose(learner, place, objective, piece, bf16, processes)
         tuning = distributed.of_first(lambda: fastest)
+        tuning = fused_where_faster(tuning, learner, place, objective, config)
     return Trainee(learner, objective, optimizer, generator, tuning)
-
-
-def _seconds_of_run(config: TrainingConfig, seconds_per_step: float) -> float:
-    return 60 * config.minutes if config.minutes else (config.iterations or 0) * seconds_per_step
 
 
 def _require_piece(piece: int | None, units: int, config: TrainingConfig) -> None:

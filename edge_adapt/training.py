@@ -13,6 +13,7 @@ from torch import nn
 
 from edge_adapt import distributed
 from edge_adapt import tuning as tuning_module
+from edge_adapt.compiling import still_fused
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.frozen_features import digest_of_state
 from edge_adapt.methods import METHODS
@@ -117,6 +118,8 @@ def train(
             "take --pretrained."
         )
     trainee = begin(data, config, place, folder, backbone, previous, initial, teacher, piece, bf16, cache, progress)
+    if previous and trainee.tuning.fused and not is_finished(previous):
+        trainee.tuning = still_fused(trainee.tuning, trainee.learner, place, trainee.objective)
     noted = {name: digest or (previous.given.get(name, "") if previous else "") for name, digest in given.items()}
     stretch = _Stretch(folder, config, trainee, previous, measured, trained_on, noted)
     if distributed.is_first():

@@ -8,15 +8,13 @@ import ctypes
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
 
-from edge_adapt.backbones import Conv4
-from edge_adapt.backbones.fused import can_fuse, fusing
+from edge_adapt.backbones.fused import fusing
 from edge_adapt.learner import MetaLearner
 from edge_adapt.runtime.errors import EdgeAdaptError
 
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
     from edge_adapt.outer_loop import Objective
 
 _ROUNDS = 4
-
-_WORTH_COMPILING = 600.0
-"""Seconds of training; compiling takes up to half a minute."""
 
 _TOO_LITTLE_MEMORY = (
     "can't allocate memory",
@@ -69,7 +64,7 @@ class Tuning:
         piece: episodes (of `classify`: images) that go forward and backward together, and that share batch statistics. On a CPU
             the activations of a piece should fit into the cache; a piece too large costs a factor of two or more.
         bf16: whether the backbone runs under bfloat16 autocast.
-        fused: whether its blocks are computed as one, in loops that are compiled; see `edge_adapt.backbones.fused`.
+        fused: whether its blocks are computed as one, in loops that are compiled; see `edge_adapt.compiling`.
     """
 
     piece: int
@@ -90,14 +85,12 @@ def choose(
     piece: int | None = None,
     bf16: bool | None = None,
     processes: int = 1,
-    lasts: Callable[[float], float] = lambda step: 0.0,
 ) -> Tuning:
     """What makes the fastest outer step.
 
     On a GPU nothing is measured: it takes all at once, in bfloat16 where it has that in hardware. On a CPU, forward and backward
     are timed over pieces of several sizes in float32 and bfloat16, in turn, round after round, so that a moment at which the
-    machine is busy slows them all. Those that memory does not suffice for are out. For a run of ten minutes and more, blocks
-    that are compiled are timed then beside the fastest.
+    machine is busy slows them all. Those that memory does not suffice for are out.
 
     Args:
         learner: the model; a copy is timed, so that its running statistics stay as they are.
@@ -106,7 +99,6 @@ def choose(
         piece, bf16: what is decided already.
         processes: how many share the pieces of an outer step; each has a piece at least, where there are episodes (or images)
             enough.
-        lasts: gives the seconds of the run from those of an outer step.
     """
     units = objective.units
     if device.type == "cuda":
@@ -118,30 +110,33 @@ def choose(
     pieces = [piece] if piece else sizes
     precisions = (False, True) if bf16 is None else (bf16,)
     candidates = [Tuning(size, precision) for size in pieces for precision in precisions]
-    fusible = _has_blocks_to_fuse(learner)
-    if len(candidates) == 1 and not (fusible and lasts(0.0) >= _WORTH_COMPILING):
+    if len(candidates) == 1:
         return candidates[0]
-    trial = copy.deepcopy(learner)
-
-    def measured(tunings: Iterable[Tuning]) -> dict[Tuning, float]:
-        """Seconds of an outer step."""
-        return _seconds_per_step(trial, tunings, device, objective, processes)
-
-    seconds = measured(candidates)
+    seconds = seconds_per_step(learner, candidates, device, objective, processes)
     if not seconds:
         return smaller(candidates[0], units) or candidates[0]
-    fastest = min(seconds, key=seconds.__getitem__)
-    if fusible and lasts(seconds[fastest]) >= _WORTH_COMPILING and can_fuse():
-        fused = [replace(tuning, fused=True) for tuning in candidates if tuning.bf16 == fastest.bf16]
-        seconds = measured([fastest, *fused]) or seconds
     return min(seconds, key=seconds.__getitem__)
 
 
-def _has_blocks_to_fuse(learner: MetaLearner) -> bool:
-    return any(
-        isinstance(module, Conv4) and isinstance(module.normalizations[0], nn.BatchNorm2d)
-        for module in learner.modules()
-    )
+def seconds_per_step(
+    learner: MetaLearner, tunings: Iterable[Tuning], device: torch.device, objective: Objective, processes: int
+) -> dict[Tuning, float]:
+    """Of an outer step with each of those that may be the fastest: the best of several rounds.
+
+    Those that memory does not suffice for are left out, as are fused ones that do not compile, for whatever reason.
+    """
+    trial, seconds = copy.deepcopy(learner), dict.fromkeys(tunings, float("inf"))
+    for trial_round in range(_ROUNDS + 1):
+        for tuning in list(seconds):
+            spent = _seconds_per_unit(trial, tuning, device, objective)
+            if spent is None:
+                del seconds[tuning]
+            elif trial_round:  # the first builds kernels
+                seconds[tuning] = min(seconds[tuning], spent * busiest(objective.units, tuning.piece, processes))
+        if trial_round == 1 and seconds:
+            hopeless = 1.5 * min(seconds.values())
+            seconds = {tuning: spent for tuning, spent in seconds.items() if spent <= hopeless}
+    return seconds
 
 
 def smaller(tuning: Tuning, units: int) -> Tuning | None:
@@ -172,33 +167,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _TOO_LITTLE_MEMORY)
 
 
-def _seconds_per_step(
-    trial: MetaLearner, tunings: Iterable[Tuning], device: torch.device, objective: Objective, processes: int
-) -> dict[Tuning, float]:
-    """Of those that may be the fastest and that memory suffices for, the best of several rounds."""
-    seconds = dict.fromkeys(tunings, float("inf"))
-    for trial_round in range(_ROUNDS + 1):
-        for tuning in list(seconds):
-            spent = _seconds_per_unit(trial, tuning, device, objective)
-            if spent is None:
-                del seconds[tuning]
-            elif trial_round:  # the first builds kernels
-                seconds[tuning] = min(seconds[tuning], spent * busiest(objective.units, tuning.piece, processes))
-        if trial_round == 1 and seconds:
-            hopeless = 1.5 * min(seconds.values())
-            seconds = {tuning: spent for tuning, spent in seconds.items() if spent <= hopeless}
-    return seconds
-
-
 def _seconds_per_unit(learner: MetaLearner, tuning: Tuning, device: torch.device, objective: Objective) -> float | None:
-    """None where memory does not suffice."""
+    """None where memory does not suffice, or fused blocks do not compile."""
     began = time.perf_counter()
     try:
         with tuning.applied(device):
             loss, _ = objective.loss(learner, tuning.piece)
         loss.backward()  # type: ignore[no-untyped-call]
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+    except Exception as error:  # compilers that are missing, lack headers or fail raise many kinds
+        if isinstance(error, EdgeAdaptError) or not (tuning.fused or is_out_of_memory(error)):
             raise
         return None
     return (time.perf_counter() - began) / tuning.piece

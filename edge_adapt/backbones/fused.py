@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 _fusing = ContextVar("fusing", default=False)
@@ -33,31 +34,24 @@ def fusing(enabled: bool) -> Iterator[None]:
         _fusing.reset(token)
 
 
-@functools.cache
-def can_fuse() -> bool:
-    """Whether this machine compiles, found out by doing so (some seconds)."""
-    block, images = nn.BatchNorm2d(1), torch.zeros(1, 1, 2, 2, requires_grad=True)
-    try:
-        with fusing(True):
-            normalized_maxima(block, images).sum().backward()  # type: ignore[no-untyped-call]
-    except Exception:  # of a compiler that is missing, or lacks headers, or fails: of many kinds
-        return False
-    return True
-
-
 def normalized_maxima(normalization: nn.Module, maps: Tensor) -> Tensor:
     """Normalization, the maxima of 2x2 positions, and ReLU: [B, C, H, W] to [B, C, H // 2, W // 2].
 
     ReLU comes last, which gives the same numbers for a quarter of its work. Within `fusing`, what BatchNorm computes of a
-    piece in training on a CPU is fused where H and W are even; the numbers are the same but for rounding.
+    piece in training on a CPU is fused where H and W are even; the numbers are the same but for rounding, and for the gradient
+    of a weight of exactly zero, to which all positions are alike.
     """
     if (
         _fusing.get()
-        and isinstance(normalization, nn.BatchNorm2d)
+        and type(normalization) is nn.BatchNorm2d
         and normalization.training
+        and normalization.affine
+        and normalization.momentum is not None
         and maps.device.type == "cpu"
         and maps.shape[2] % 2 == maps.shape[3] % 2 == 0
     ):
+        if normalization.num_batches_tracked is not None:
+            normalization.num_batches_tracked.add_(1)
         pooled: Tensor = _NormalizedMaxima.apply(  # type: ignore[no-untyped-call]
             maps,
             normalization.weight,
@@ -96,6 +90,7 @@ class _NormalizedMaxima(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Of the maps, the weight and the bias."""
         maps, largest, position, weight, bias, mean, deviation = context.saved_tensors

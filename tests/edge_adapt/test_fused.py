@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_adapt.backbones import Conv4, fused
-from edge_adapt.backbones.fused import can_fuse, fusing, normalized_maxima
+from edge_adapt.backbones.fused import fusing, normalized_maxima
+from edge_adapt.tuning import Tuning
 
 
 @pytest.fixture
@@ -55,7 +59,7 @@ def passed(
     weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(7)).to(output)
     (output * weights).sum().backward()  # type: ignore[no-untyped-call]
     gradients = [maps.grad, normalization.weight.grad, normalization.bias.grad]
-    statistics = [normalization.running_mean, normalization.running_var]
+    statistics = [normalization.running_mean, normalization.running_var, normalization.num_batches_tracked]
     return [output.detach(), *(tensor.clone() for tensor in [*gradients, *statistics] if tensor is not None)]
 
 
@@ -114,8 +118,10 @@ class Block(nn.Module):
         (nn.GroupNorm(2, 8), (2, 8, 4, 4)),
         (nn.BatchNorm2d(8), (2, 8, 5, 4)),
         (nn.BatchNorm2d(8), (2, 8, 4, 5)),
+        (nn.BatchNorm2d(8, affine=False), (2, 8, 4, 4)),
+        (nn.BatchNorm2d(8, momentum=None), (2, 8, 4, 4)),
     ],
-    ids=["evaluation", "groups", "odd height", "odd width"],
+    ids=["evaluation", "groups", "odd height", "odd width", "no weights", "plain means of statistics"],
 )
 def test_what_is_not_fused_is_what_the_layers_give(
     normalization: nn.Module, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
@@ -142,20 +148,36 @@ def test_what_is_not_a_number_stays_so() -> None:
     assert as_one(nn.BatchNorm2d(3), maps)[:, 1].isnan().all()
 
 
-needs_a_compiler = pytest.mark.skipif("not can_fuse()", reason="nothing compiles here")
+@pytest.mark.usefixtures("uncompiled")
+def test_second_derivatives_are_refused() -> None:
+    maps = torch.randn(2, 3, 4, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(as_one(nn.BatchNorm2d(3), maps).square().sum(), maps, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()  # type: ignore[no-untyped-call]
 
 
-@needs_a_compiler
+@pytest.mark.skipif(
+    not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), reason="there is no C++ compiler"
+)
 @pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 0.1)])
-def test_a_backbone_compiled_learns_what_one_of_layers_does(bf16: bool, tolerance: float) -> None:
+def test_a_backbone_compiled_learns_what_one_of_layers_does(
+    bf16: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Up to rounding; to the bit what it gave before."""
     images = torch.randn(12, 1, 28, 28, generator=torch.Generator().manual_seed(3))
+    compiled, called = fused._compiled, Counter[str]()
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        called[function.__name__] += 1
+        return compiled(function)
+
+    monkeypatch.setattr(fused, "_compiled", counted)
 
     def learned(enabled: bool) -> list[Tensor]:
         torch.manual_seed(0)
         backbone = Conv4(1)
         backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), fusing(enabled):
+        with Tuning(1, bf16, fused=enabled).applied(torch.device("cpu")):
             features = backbone(images)
         features.float().square().mean().backward()
         return [
@@ -163,15 +185,10 @@ def test_a_backbone_compiled_learns_what_one_of_layers_does(bf16: bool, toleranc
             *(parameter.grad for parameter in backbone.parameters() if parameter.grad is not None),
         ]
 
-    compiled, again, plain = learned(True), learned(True), learned(False)
-    assert all(torch.equal(one, other) for one, other in zip(compiled, again, strict=True))
-    for ours, theirs in zip(compiled, plain, strict=True):
-        assert (ours - theirs).norm() <= tolerance * theirs.norm()
-
-
-def test_a_machine_without_a_compiler_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*arguments: Any) -> Any:
-        raise RuntimeError("no compiler")
-
-    monkeypatch.setattr(fused, "_compiled", lambda function: fails)
-    assert not can_fuse.__wrapped__()
+    plain = learned(False)
+    assert not called
+    ours, again = learned(True), learned(True)
+    assert called == {"_pool": 4, "_sums": 4, "_spread": 4}  # of 28x28 and 14x14, twice
+    assert all(torch.equal(one, other) for one, other in zip(ours, again, strict=True))
+    for one, other in zip(ours, plain, strict=True):
+        assert (one - other).norm() <= tolerance * other.norm()

@@ -311,16 +311,6 @@ def test_a_run_goes_on_with_the_piece_and_the_precision_that_are_given(
     assert brief(config, resume=True, piece=None, bf16=None).tuning == Tuning(1, bf16=True)
 
 
-def test_a_compiled_run_goes_on_where_nothing_compiles(
-    brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edge_adapt.starting.tuning_module.choose", lambda *_: Tuning(1, False, fused=True))
-    assert brief(tiny_config(iterations=1), piece=None, bf16=None).tuning.fused
-    for compiles in (True, False):
-        monkeypatch.setattr("edge_adapt.starting.can_fuse", lambda compiles=compiles: compiles)
-        assert brief(tiny_config(iterations=1), resume=True, piece=None, bf16=None).tuning.fused == compiles
-
-
 def test_resume_without_a_run_begins_one(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
     assert brief(tiny_config(iterations=1), resume=True).iteration == 1
 

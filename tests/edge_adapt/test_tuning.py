@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from edge_adapt import tuning
-from edge_adapt.backbones import Conv4
 from edge_adapt.gradient_head import GradientHead
 from edge_adapt.learner import Embedding, MetaLearner
 from edge_adapt.tuning import Tuning
@@ -182,44 +181,6 @@ def test_tuning_leaves_no_trace_on_the_learner() -> None:
     for name, tensor in learner.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert all(parameter.grad is None for parameter in learner.parameters())
-
-
-def learner_of_blocks(normalization: Literal["batch", "group"] = "batch") -> MetaLearner:
-    return MetaLearner(Embedding(Conv4(1, normalization), torch.zeros(1), torch.ones(1)), GradientHead())
-
-
-@pytest.mark.parametrize(
-    ("learner", "seconds_of_run", "compiles", "fused"),
-    [
-        (learner_of_blocks(), 3600.0, True, True),
-        (learner_of_blocks(), 60.0, True, False),
-        (learner_of_blocks(), 3600.0, False, False),
-        (learner_of_blocks("group"), 3600.0, True, False),
-        (learner_with_batch_norm(), 3600.0, True, False),
-    ],
-    ids=["a long run", "a short run", "no compiler", "another normalization", "another backbone"],
-)
-def test_long_runs_compile_the_blocks_that_can_be(
-    learner: MetaLearner, seconds_of_run: float, compiles: bool, fused: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: set[Tuning] = set()
-
-    def scripted(learner: MetaLearner, candidate: Tuning, *_: object) -> float:
-        tried.add(candidate)
-        return (1.0 if candidate.bf16 else 2.0) - 0.1 * candidate.fused
-
-    monkeypatch.setattr(tuning, "_seconds_per_unit", scripted)
-    monkeypatch.setattr(tuning, "can_fuse", lambda: compiles)
-    assert tuning.choose(learner, CPU, Noise(2), lasts=lambda step: seconds_of_run) == Tuning(1, True, fused)
-    assert {candidate for candidate in tried if candidate.fused} == (
-        {Tuning(1, True, True), Tuning(2, True, True)} if fused else set()
-    )
-
-
-def test_what_is_compiled_has_to_be_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "_seconds_per_unit", lambda learner, candidate, *_: 1.0 + candidate.fused)
-    monkeypatch.setattr(tuning, "can_fuse", lambda: True)
-    assert not tuning.choose(learner_of_blocks(), CPU, Noise(2), lasts=lambda step: 3600.0).fused
 
 
 def test_autocast_is_on_for_bf16_alone() -> None:

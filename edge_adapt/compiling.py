@@ -1,0 +1,94 @@
+"""Whether a training compiles the blocks of its backbone: where it is long, that is faster, and works in every process.
+
+The blocks are in `edge_adapt.backbones.fused`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from edge_adapt import distributed
+from edge_adapt.backbones import Conv4
+from edge_adapt.configuration import TrainingConfig
+from edge_adapt.learner import MetaLearner
+from edge_adapt.outer_loop import Objective
+from edge_adapt.runtime.dataset_cache import default_cache
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.progress import say
+from edge_adapt.tuning import Tuning, seconds_per_step
+
+_WORTH_COMPILING = 600.0
+"""Seconds of training; compiling takes up to a minute of a busy machine."""
+
+
+def fused_where_faster(
+    tuning: Tuning, learner: MetaLearner, device: torch.device, objective: Objective, config: TrainingConfig
+) -> Tuning:
+    """For a new run of ten minutes and more: its tuning, with the blocks fused where they compile in every process and an outer
+    step of the first is faster then.
+
+    Args:
+        tuning: what is chosen already, by the first process.
+        learner, device, objective: as for `edge_adapt.tuning.choose`.
+        config: what is trained, and for how long.
+    """
+    if not _has_blocks_to_fuse(learner, device, config):
+        return tuning
+    processes = distributed.processes()
+    if config.minutes is not None:
+        lasts = 60 * config.minutes
+    else:
+        measured = seconds_per_step(learner, [tuning], device, objective, processes)
+        lasts = (config.iterations or 0) * measured.get(tuning, 0.0)
+    if not distributed.of_first(lambda: lasts >= _WORTH_COMPILING):
+        return tuning
+    _prepare()
+    fused = replace(tuning, fused=True)
+    seconds = seconds_per_step(learner, [tuning, fused], device, objective, processes)
+    if not _in_all(fused in seconds):
+        return tuning
+    return distributed.of_first(lambda: min(seconds, key=seconds.__getitem__))
+
+
+def still_fused(tuning: Tuning, learner: MetaLearner, device: torch.device, objective: Objective) -> Tuning:
+    """For a run that goes on with fused blocks: its tuning, without them where they do not compile."""
+    _prepare()
+    if _in_all(
+        _may_compile() and bool(seconds_per_step(learner, [tuning], device, objective, distributed.processes()))
+    ):
+        return tuning
+    say("they do not compile here; going on without, more slowly", distributed.is_first())
+    return replace(tuning, fused=False)
+
+
+def _has_blocks_to_fuse(learner: MetaLearner, device: torch.device, config: TrainingConfig) -> bool:
+    if device.type != "cpu" or config.method == "head" or not _may_compile():
+        return False
+    return any(
+        isinstance(module, Conv4) and isinstance(module.normalizations[0], nn.BatchNorm2d)
+        for module in learner.modules()
+    )
+
+
+def _may_compile() -> bool:
+    """Unless the user said so to PyTorch, whose functions go on uncompiled then, and slowly."""
+    return os.environ.get("TORCH_COMPILE_DISABLE") != "1"
+
+
+def _prepare() -> None:
+    """Say why nothing moves for a while, and keep what is compiled from a folder that others can write to."""
+    say("compiling the blocks of conv4, up to a minute", distributed.is_first())
+    with contextlib.suppress(EdgeAdaptError):  # without a home folder PyTorch's choice has to do
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_cache() / "compiled"))
+
+
+def _in_all(works: bool) -> bool:
+    """Whether something works in all processes."""
+    failures = torch.tensor([float(not works)])
+    distributed.sum_over_processes([failures])
+    return not failures
