@@ -26,6 +26,16 @@ _WORTH_COMPILING = 600.0
 """Seconds of training; compiling takes up to a minute of a busy machine."""
 
 
+def keep_compiled() -> None:
+    """Let what is compiled lie in the user's own cache, not in a folder of /tmp that others may have made.
+
+    PyTorch settles that when its compiler, or an optimizer, is first used: where that was before, or the user names a folder, it
+    stays as it is.
+    """
+    with contextlib.suppress(EdgeAdaptError):  # without a home folder PyTorch's choice has to do
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_cache() / "compiled"))
+
+
 def fused_where_faster(
     tuning: Tuning, learner: MetaLearner, device: torch.device, objective: Objective, config: TrainingConfig
 ) -> Tuning:
@@ -47,7 +57,7 @@ def fused_where_faster(
         lasts = (config.iterations or 0) * measured.get(tuning, 0.0)
     if not distributed.of_first(lambda: lasts >= _WORTH_COMPILING):
         return tuning
-    _prepare()
+    _announce()
     fused = replace(tuning, fused=True)
     seconds = seconds_per_step(learner, [tuning, fused], device, objective, processes)
     if not _in_all(fused in seconds):
@@ -57,7 +67,7 @@ def fused_where_faster(
 
 def still_fused(tuning: Tuning, learner: MetaLearner, device: torch.device, objective: Objective) -> Tuning:
     """For a run that goes on with fused blocks: its tuning, without them where they do not compile."""
-    _prepare()
+    _announce()
     if _in_all(
         _may_compile() and bool(seconds_per_step(learner, [tuning], device, objective, distributed.processes()))
     ):
@@ -80,11 +90,9 @@ def _may_compile() -> bool:
     return os.environ.get("TORCH_COMPILE_DISABLE") != "1"
 
 
-def _prepare() -> None:
-    """Say why nothing moves for a while, and keep what is compiled from a folder that others can write to."""
+def _announce() -> None:
+    """Say why nothing moves for a while."""
     say("compiling the blocks of conv4, up to a minute", distributed.is_first())
-    with contextlib.suppress(EdgeAdaptError):  # without a home folder PyTorch's choice has to do
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_cache() / "compiled"))
 
 
 def _in_all(works: bool) -> bool:

@@ -17,7 +17,7 @@ from edge_adapt import tuning as tuning_module
 from edge_adapt.augmentation import augment
 from edge_adapt.backbones.layers import classified, parts_of
 from edge_adapt.building import build_learner, feature_size
-from edge_adapt.compiling import fused_where_faster
+from edge_adapt.compiling import fused_where_faster, keep_compiled
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.learner import MetaLearner
@@ -79,6 +79,7 @@ def begin(
     """
     if place.type == "cpu":
         tuning_module.keep_freed_memory()
+        keep_compiled()
     torch.manual_seed(config.seed)
     fetching = config.pretrained and not (previous or initial)  # whose weights take the place of those fetched
     learner = build_learner(replace(config, pretrained=fetching), *_pixel_statistics(data), backbone).to(place)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,14 +34,6 @@ LONG = TrainingConfig(minutes=10.0)
 
 def learner_of(backbone: nn.Module) -> MetaLearner:
     return MetaLearner(Embedding(backbone, torch.zeros(1), torch.ones(1)), GradientHead())
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-
-    return tmp_path
 
 
 @pytest.fixture
@@ -97,7 +91,7 @@ def test_what_is_not_faster_is_not_taken(
 def test_a_user_of_pytorch_turns_it_off(
     monkeypatch: pytest.MonkeyPatch, timed: Callable[[Mapping[bool, float | None]], set[Tuning]]
 ) -> None:
-    monkeypatch.setitem(os.environ, "TORCH_COMPILE_DISABLE", "1")
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
     tried = timed({False: 1.0, True: 0.5})
     assert not compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Noise(2), LONG).fused
     assert not compiling.still_fused(Tuning(2, True, True), learner_of(Conv4(1)), CPU, Noise(2)).fused
@@ -130,14 +124,31 @@ def test_the_end_of_another_process_is_no_fault_of_the_compiler(monkeypatch: pyt
         compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Pixels(2), LONG)
 
 
-def test_what_is_compiled_lies_in_the_users_own_cache_unless_told_otherwise(
-    cache: Path, timed: Callable[[Mapping[bool, float | None]], set[Tuning]]
-) -> None:
-    timed({False: 1.0, True: 0.5})
-    for wanted in (str(cache / "edge-adapt" / "compiled"), "elsewhere"):
-        compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Noise(2), LONG)
-        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == wanted
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = "elsewhere"
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_compiled_lies_in_the_users_own_cache_unless_told_otherwise(named: bool, tmp_path: Path) -> None:
+    """In a process of its own, since PyTorch settles it once."""
+    program = """
+import os, sys
+import numpy as np
+from edge_adapt.configuration import TrainingConfig
+from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.training import train
+
+images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1)).astype(np.uint8)
+data = ImageDataset("noise", images, ("one", "two"), np.array([0, 4, 8]))
+config = TrainingConfig(n_way=2, n_query=1, meta_batch=1, image_size=28, grayscale=True, iterations=1)
+train(data, sys.argv[1], config, device="cpu", piece=1, bf16=False)
+from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+print(cache_dir())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    if named:
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path / "elsewhere")
+    command = [sys.executable, "-c", program, str(tmp_path / "run")]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    assert found == str(tmp_path / ("elsewhere" if named else "edge-adapt/compiled"))
 
 
 @pytest.mark.parametrize("compiles", [True, False])
@@ -177,10 +188,10 @@ def test_training_tells_how_long_a_run_lasts(
 ) -> None:
     class AskedError(Exception): ...
 
-    def prepare() -> None:
+    def announced() -> None:
         raise AskedError
 
-    monkeypatch.setattr(compiling, "_prepare", prepare)
+    monkeypatch.setattr(compiling, "_announce", announced)
     brief(tiny_config(iterations=1))
     with pytest.raises(AskedError):
         brief(tiny_config(iterations=None, minutes=10.0), run="other")
