@@ -22,8 +22,8 @@ from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.progress import say
 from edge_adapt.tuning import Tuning, seconds_per_step
 
-_WORTH_COMPILING = 600.0
-"""Seconds of training; compiling takes up to a minute of a busy machine."""
+_LEAST_MINUTES, _LEAST_ITERATIONS = 10.0, 2000
+"""Of a run that compiling is worth its while for; it takes up to a minute of a busy machine."""
 
 
 def keep_compiled() -> None:
@@ -39,27 +39,19 @@ def keep_compiled() -> None:
 def fused_where_faster(
     tuning: Tuning, learner: MetaLearner, device: torch.device, objective: Objective, config: TrainingConfig
 ) -> Tuning:
-    """For a new run of ten minutes and more: its tuning, with the blocks fused where they compile in every process and an outer
-    step of the first is faster then.
+    """For a new run that is long: its tuning, with the blocks fused where they compile in every process and an outer step of the
+    first is faster then.
 
     Args:
         tuning: what is chosen already, by the first process.
         learner, device, objective: as for `edge_adapt.tuning.choose`.
         config: what is trained, and for how long.
     """
-    if not _has_blocks_to_fuse(learner, device, config):
-        return tuning
-    processes = distributed.processes()
-    if config.minutes is not None:
-        lasts = 60 * config.minutes
-    else:
-        measured = seconds_per_step(learner, [tuning], device, objective, processes)
-        lasts = (config.iterations or 0) * measured.get(tuning, 0.0)
-    if not distributed.of_first(lambda: lasts >= _WORTH_COMPILING):
+    if not (_is_long(config) and _has_blocks_to_fuse(learner, device, config)):
         return tuning
     _announce()
     fused = replace(tuning, fused=True)
-    seconds = seconds_per_step(learner, [tuning, fused], device, objective, processes)
+    seconds = seconds_per_step(learner, [tuning, fused], device, objective, distributed.processes())
     if not _in_all(fused in seconds):
         return tuning
     return distributed.of_first(lambda: min(seconds, key=seconds.__getitem__))
@@ -74,6 +66,10 @@ def still_fused(tuning: Tuning, learner: MetaLearner, device: torch.device, obje
         return tuning
     say("they do not compile here; going on without, more slowly", distributed.is_first())
     return replace(tuning, fused=False)
+
+
+def _is_long(config: TrainingConfig) -> bool:
+    return (config.minutes or 0) >= _LEAST_MINUTES or (config.iterations or 0) >= _LEAST_ITERATIONS
 
 
 def _has_blocks_to_fuse(learner: MetaLearner, device: torch.device, config: TrainingConfig) -> bool:
