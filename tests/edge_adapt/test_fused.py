@@ -159,10 +159,7 @@ def test_second_derivatives_are_refused() -> None:
 @pytest.mark.skipif(
     not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), reason="there is no C++ compiler"
 )
-@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 0.1)])
-def test_a_backbone_compiled_learns_what_one_of_layers_does(
-    bf16: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backbone_compiled_learns_what_one_of_layers_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to rounding; to the bit what it gave before."""
     images = torch.randn(12, 1, 28, 28, generator=torch.Generator().manual_seed(3))
     compiled, called = fused._compiled, Counter[str]()
@@ -177,7 +174,7 @@ def test_a_backbone_compiled_learns_what_one_of_layers_does(
         torch.manual_seed(0)
         backbone = Conv4(1)
         backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with Tuning(1, bf16, fused=enabled).applied(torch.device("cpu")):
+        with Tuning(1, bf16=False, fused=enabled).applied(torch.device("cpu")):
             features = backbone(images)
         features.float().square().mean().backward()
         return [
@@ -191,4 +188,4 @@ def test_a_backbone_compiled_learns_what_one_of_layers_does(
     assert called == {"_pool": 4, "_sums": 4, "_spread": 4}  # of 28x28 and 14x14, twice
     assert all(torch.equal(one, other) for one, other in zip(ours, again, strict=True))
     for one, other in zip(ours, plain, strict=True):
-        assert (one - other).norm() <= tolerance * other.norm()
+        assert (one - other).norm() <= 1e-4 * other.norm()
