@@ -20,7 +20,7 @@ from edge_adapt.outer_loop import Objective
 from edge_adapt.runtime.dataset_cache import default_cache
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.progress import say
-from edge_adapt.tuning import Tuning, seconds_per_step
+from edge_adapt.tuning import Tuning, pieces_to_try, seconds_per_step
 
 _LEAST_MINUTES, _LEAST_ITERATIONS = 10.0, 2000
 """Of a run that compiling is worth its while for; it takes up to a minute of a busy machine."""
@@ -37,7 +37,12 @@ def keep_compiled() -> None:
 
 
 def fused_where_faster(
-    tuning: Tuning, learner: MetaLearner, device: torch.device, objective: Objective, config: TrainingConfig
+    tuning: Tuning,
+    learner: MetaLearner,
+    device: torch.device,
+    objective: Objective,
+    config: TrainingConfig,
+    piece: int | None = None,
 ) -> Tuning:
     """For a new run that is long: its tuning, with the blocks fused where they compile in every process and an outer step of the
     first is faster then.
@@ -46,15 +51,17 @@ def fused_where_faster(
         tuning: what is chosen already, by the first process.
         learner, device, objective: as for `edge_adapt.tuning.choose`.
         config: what is trained, and for how long.
+        piece: what is decided already; None tries other sizes too, since fused blocks are fastest in larger pieces.
     """
     if not (_is_long(config) and _has_blocks_to_fuse(learner, device, config)):
         return tuning
     _announce()
-    fused = replace(tuning, fused=True)
-    seconds = seconds_per_step(learner, [tuning, fused], device, objective, distributed.processes())
-    if not _in_all(fused in seconds):
-        return tuning
-    return distributed.of_first(lambda: min(seconds, key=seconds.__getitem__))
+    processes = distributed.processes()
+    sizes = [piece] if piece else pieces_to_try(objective, processes)
+    fused = [replace(tuning, piece=size, fused=True) for size in sizes]
+    seconds = seconds_per_step(learner, [tuning, *fused], device, objective, processes)
+    fastest = distributed.of_first(lambda: min(seconds, key=seconds.__getitem__, default=tuning))
+    return fastest if _in_all(any(candidate.fused for candidate in seconds)) else tuning
 
 
 def still_fused(tuning: Tuning, learner: MetaLearner, device: torch.device, objective: Objective) -> Tuning:

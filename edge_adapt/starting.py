@@ -119,7 +119,7 @@ def begin(
     else:  # all measure at once, as they will compute
         fastest = tuning_module.choose(learner, place, objective, piece, bf16, processes)
         tuning = distributed.of_first(lambda: fastest)
-        tuning = fused_where_faster(tuning, learner, place, objective, config)
+        tuning = fused_where_faster(tuning, learner, place, objective, config, piece)
     return Trainee(learner, objective, optimizer, generator, tuning)
 
 

@@ -105,9 +105,7 @@ def choose(
         # Older GPUs emulate bfloat16, slowly.
         in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
         return Tuning(piece or largest_piece(units, processes), in_hardware if bf16 is None else bf16)
-    largest = largest_piece(units, processes)
-    sizes = [size for size in objective.pieces if size <= largest and units % size == 0] or [largest]
-    pieces = [piece] if piece else sizes
+    pieces = [piece] if piece else pieces_to_try(objective, processes)
     precisions = (False, True) if bf16 is None else (bf16,)
     candidates = [Tuning(size, precision) for size in pieces for precision in precisions]
     if len(candidates) == 1:
@@ -116,6 +114,12 @@ def choose(
     if not seconds:
         return smaller(candidates[0], units) or candidates[0]
     return min(seconds, key=seconds.__getitem__)
+
+
+def pieces_to_try(objective: Objective, processes: int) -> list[int]:
+    """Those that divide an outer step and leave one to each process, in rising order."""
+    largest = largest_piece(objective.units, processes)
+    return [size for size in objective.pieces if size <= largest and objective.units % size == 0] or [largest]
 
 
 def seconds_per_step(

@@ -74,7 +74,7 @@ def test_long_runs_try_the_blocks_that_can_be_fused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tried, chosen = timed({False: 1.0, True: 0.9}), Tuning(2, True)
-    found = compiling.fused_where_faster(chosen, learner_of(backbone), CPU, Noise(2), config)
+    found = compiling.fused_where_faster(chosen, learner_of(backbone), CPU, Noise(2), config, 2)
     assert found == Tuning(2, True, fused)
     assert any(candidate.fused for candidate in tried) == fused
     assert ("compiling" in capsys.readouterr().err) == fused
@@ -86,6 +86,18 @@ def test_what_is_not_faster_is_not_taken(
 ) -> None:
     timed({False: 1.0, True: seconds})
     assert not compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Noise(2), LONG).fused
+
+
+@pytest.mark.parametrize(("piece", "fastest"), [(None, 4), (2, 2)], ids=["other pieces too", "the piece that is given"])
+def test_fused_blocks_take_the_piece_that_is_fastest_for_them(
+    piece: int | None, fastest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spent(learner: MetaLearner, candidate: Tuning, *_: object) -> float:
+        return 1.0 - 0.1 * candidate.piece if candidate.fused else 1.0
+
+    monkeypatch.setattr(tuning, "_seconds_per_unit", spent)
+    found = compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Noise(4), LONG, piece)
+    assert found == Tuning(fastest, True, True)
 
 
 def test_a_user_of_pytorch_turns_it_off(
