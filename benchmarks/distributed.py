@@ -43,9 +43,7 @@ def work(device: torch.device) -> None:
     if device.type == "cpu":
         tuning_module.keep_freed_memory()
     device = distributed.place(device)
-    learner = MetaLearner(
-        Embedding(Conv4(1), torch.tensor([0.5]), torch.tensor([0.3])), GradientHead("prototype", STEPS)
-    )
+    learner = MetaLearner(Embedding(Conv4(1), torch.tensor([0.5]), torch.tensor([0.3])), GradientHead("prototype"))
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = TrainingConfig(n_way=N_WAY, n_shot=N_SHOT, n_query=N_QUERY, steps=STEPS, meta_batch=META_BATCH)
     generator = torch.Generator(device)

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--feature-size", type=int, default=512)
     arguments = parser.parse_args()
     drawn = features(arguments.images, arguments.feature_size)
-    head = GradientHead(steps=1)
+    head = GradientHead()
     began, began_processor = time.perf_counter(), time.process_time()
     meta_train_head(head, drawn)
     seconds, processor = time.perf_counter() - began, time.process_time() - began_processor

@@ -69,7 +69,7 @@ def ours(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Ste
     if device.type == "cpu":
         tuning_module.keep_freed_memory()
     embedding = Embedding(Conv4(1), torch.tensor([0.5]), torch.tensor([0.3]))
-    learner = MetaLearner(embedding, GradientHead("prototype", STEPS)).to(device)
+    learner = MetaLearner(embedding, GradientHead("prototype")).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(0)
 

@@ -51,7 +51,7 @@ def dataset() -> ImageDataset:
 def episodic(sampler: ImageSampler, device: torch.device) -> tuple[Step, tuning_module.Tuning]:
     """Our outer step, and how its meta-batch is computed."""
     embedding = Embedding(BACKBONES["conv4"](3, "batch"), torch.full((3,), 0.5), torch.full((3,), 0.3))
-    learner = MetaLearner(embedding, GradientHead("prototype", CONFIG.inner_steps)).to(device)
+    learner = MetaLearner(embedding, GradientHead("prototype")).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(0)
     objective = Episodic(CONFIG, TrainingData(sampler, generator, 0))

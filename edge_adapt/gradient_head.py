@@ -1,10 +1,12 @@
-"""The gradient head in PyTorch: a linear classifier whose inner loop is a few steps of gradient descent.
+"""The gradient head in PyTorch: a linear classifier whose inner loop is a few accelerated steps of gradient descent.
 
 The outer loop differentiates through `adapt`, which is why this is PyTorch; `edge_adapt.export.gradient_head` writes the same
 two functions as ONNX graphs for the device.
 
 Initialization from the prototypes follows Proto-MAML: Triantafillou et al., "Meta-Dataset", ICLR 2020, https://arxiv.org/abs/1903.03096.
-Learned inner learning rates follow Antoniou et al., "How to train your MAML", ICLR 2019, https://arxiv.org/abs/1810.09502.
+Acceleration and its bound follow Nesterov's method as stated by Beck and Teboulle, "A fast iterative shrinkage-thresholding
+algorithm", SIAM J. Imaging Sciences 2009; the curvature of softmax regression Böhning, "Multinomial logistic regression
+algorithm", Annals of the Institute of Statistical Mathematics 1992.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
+from edge_adapt.export.gradient_head import LEAST_SPREAD, LEAST_TRACE, GradientHeadParameters, gradient_head_graphs
 from edge_adapt.export.head_graphs import HeadGraphs
 from edge_adapt.head import Head, HeadState, class_shares, no_losses
 
@@ -26,36 +28,45 @@ Initialization = Literal["prototype", "zero"]
 LEAST_LOG_PROBABILITY = math.log(torch.finfo(torch.float32).tiny)
 """The exported graph takes the logarithm of a softmax, which knows nothing smaller."""
 
+RATE, MOMENTUM, BIAS_RATE, PULL = 0.95, 0.95, 0.3, 1e-3
+"""Before meta-training. On features of EfficientNet-Lite0 twenty such steps come within 0.1 points of the best logistic
+regression, from 5 to 20 ways and 1 to 20 shots."""
+
 
 class GradientHead(Head):
     """Softmax regression on the features, `weight` [N, D] and `bias` [N], fitted by gradient steps to the support set.
 
-    The step is
+    The loss is the cross-entropy averaged within each class and then over the classes, share_i = 1 / (N * shots of its class): a
+    plain mean over the support set would let the class with 15 shots outweigh the class with 1 (1 to 9 points of accuracy lost in
+    trials at 20 ways). To it comes a pull towards where the weights start from.
 
-        weight -= rate[t] * unit             * sum_i share_i (p_i - y_i) feature_i,    share_i = 1 / (N * shots of its class)
-        bias   -= rate[t] * unit * bias_rate * sum_i share_i (p_i - y_i)
-        unit    = N / sum_i share_i (|feature_i|^2 + bias_rate)
+    Steps cannot diverge. With f_i the features less their mean over the support set, weighted by the shares, let K be the matrix
+    sqrt(share_i share_j) f_i . f_j. The loss curves by half the largest eigenvalue of K at most, whatever the labels are, and
+    curvature = trace(K^4)^(1/4) is an upper bound of that eigenvalue, a few percent above it. In its unit a rate of 1 or less is
+    safe for every support set, and taking the mean out, which the bias makes up for, keeps a large common mean of the features
+    from making all steps small. A step from the weights W, with p the probabilities of the lookahead V,
 
-    that is, gradient descent on the cross-entropy averaged within each class and then over the classes, with rates in units of
-    the step that the curvature allows. A plain mean over the support set would let the class with 15 shots outweigh the class
-    with 1 (1 to 9 points of accuracy lost in trials at 20 ways). The unit makes a rate mean the same for every backbone and
-    every number of classes: each class's row of weights sees N times less of the mean loss, and the logits it gives move with
-    the features' squared norm. In trials five steps at rates up to 2 never cost as much as 0.1 points, from 5 to 200 ways and 1
-    to 15 shots, equal or not, while a rate of the plain mean loss that was harmless at 20 ways overshot at 5.
+        V = W + momentum * t / (t + 3) * (W - W before the last step)
+        W = V + 2 rate / (curvature (1 + pull)) * (sum_i share_i (y_i - p_i) f_i - pull * curvature / 2 * (V - W at first))
+
+    and likewise for the bias, whose feature is the number sqrt(bias_rate * curvature). With momentum, twenty steps reach what
+    hundreds of plain ones do.
 
     Args:
         initialization: `prototype` starts from weight = 2 s c, bias = -s |c|^2 for the class means c of the features, with
             which the logits are -s |feature - c|^2 up to a term that softmax cancels; `zero` starts from zero.
-        steps: how many steps have a learned rate of their own; steps beyond reuse the last rate.
         scale: s before meta-training.
     """
 
-    def __init__(self, initialization: Initialization = "prototype", steps: int = 5, scale: float = 0.1) -> None:
+    def __init__(self, initialization: Initialization = "prototype", scale: float = 0.1) -> None:
         super().__init__()
         self.initialization = initialization
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=initialization == "prototype")
-        self.log_rates = nn.Parameter(torch.zeros(max(steps, 1)))
-        self.log_bias_rate = nn.Parameter(torch.tensor(0.0))
+        # Logarithms of odds: these three stay between 0 and 1, whatever an optimizer does.
+        self.rate_odds = nn.Parameter(_log_odds(RATE))
+        self.momentum_odds = nn.Parameter(_log_odds(MOMENTUM))
+        self.bias_rate_odds = nn.Parameter(_log_odds(BIAS_RATE))
+        self.log_pull = nn.Parameter(torch.tensor(math.log(PULL)))
 
     def initialize(self, features: Tensor, labels: Tensor, n_way: int) -> HeadState:
         """The head state before the first step. Shapes as for `adapt`."""
@@ -72,30 +83,39 @@ class GradientHead(Head):
     def adapt(self, features: Tensor, labels: Tensor, n_way: int, steps: int) -> tuple[HeadState, Tensor]:
         """The inner loop; see `Head.adapt`.
 
-        The support loss before each step is the cross-entropy in nats, averaged within each class and then over the classes, of
-        probabilities no smaller than the smallest normal float32.
+        The support loss of a step is that of the lookahead which the step is taken from, the start's for the first: the
+        cross-entropy in nats, averaged within each class and then over the classes, of probabilities no smaller than the smallest
+        normal float32.
         """
-        state = self.initialize(features, labels, n_way)
-        weight, bias = state["weight"], state["bias"]
         targets = functional.one_hot(labels, n_way).to(features.dtype)  # [..., M, N]
-        shots = targets.sum(-2, keepdim=True).clamp(min=1)  # [..., 1, N]
-        share = (targets / shots).sum(-1, keepdim=True) / n_way  # [..., M, 1]
-        unit = self.rate_unit(features, share, n_way)  # [..., 1, 1]
-        bias_rate = self.log_bias_rate.exp()
+        share = class_shares(labels, n_way, features.dtype).sum(-1, keepdim=True) / n_way  # [..., M, 1]
+        mean = (share * features).sum(-2, keepdim=True)  # [..., 1, D]
+        centred = features - mean
+        start = self.initialize(centred, labels, n_way)
+        least = LEAST_SPREAD * features.square().sum((-2, -1), keepdim=True)
+        curvature = largest_eigenvalue_bound(share.sqrt() * centred, least)  # [..., 1, 1]
+        rate, momentum, pull = self.rate_odds.sigmoid(), self.momentum_odds.sigmoid(), self.log_pull.exp()
+        length = 2 * rate / (curvature * (1 + pull))
+        kept = 1 - rate * pull / (1 + pull)
+        bias_square = self.bias_rate_odds.sigmoid() * curvature  # [..., 1, 1]
+        weight_0, bias_0 = start["weight"], start["bias"].unsqueeze(-2)  # [..., N, D], [..., 1, N]
+        logits_0 = centred @ weight_0.transpose(-1, -2) + bias_0
+        # How far weights and bias are from the start, and the lookahead's.
+        weight, bias = torch.zeros_like(weight_0), torch.zeros_like(bias_0)
+        ahead, bias_ahead = weight, bias
         losses = []
         for step in range(steps):
-            log_probabilities = torch.log_softmax(features @ weight.transpose(-1, -2) + bias.unsqueeze(-2), dim=-1)
+            log_probabilities = torch.log_softmax(logits_0 + centred @ ahead.transpose(-1, -2) + bias_ahead, dim=-1)
             losses.append(-(targets * log_probabilities.clamp(min=LEAST_LOG_PROBABILITY) * share).sum((-1, -2)))
-            rate = self.log_rates[min(step, len(self.log_rates) - 1)].exp()
-            error = rate * unit * share * (targets - log_probabilities.exp())  # [..., M, N]
-            weight = weight + error.transpose(-1, -2) @ features
-            bias = bias + bias_rate * error.sum(-2)
-        return {"weight": weight, "bias": bias}, torch.stack(losses) if losses else no_losses(features)
-
-    def rate_unit(self, features: Tensor, share: Tensor, n_way: int) -> Tensor:
-        """What the rates are in units of [..., 1, 1], for support features [..., M, D] and their shares [..., M, 1]."""
-        energy = features.square().sum(-1, keepdim=True) + self.log_bias_rate.exp()  # [..., M, 1]
-        return n_way / (share * energy).sum((-2, -1), keepdim=True)
+            error = length * share * (targets - log_probabilities.exp())  # [..., M, N]
+            moved = kept * ahead + error.transpose(-1, -2) @ centred
+            bias_moved = kept * bias_ahead + bias_square * error.sum(-2, keepdim=True)
+            further = momentum * (step + 1) / (step + 4)
+            ahead, bias_ahead = moved + further * (moved - weight), bias_moved + further * (bias_moved - bias)
+            weight, bias = moved, bias_moved
+        weight = weight_0 + weight
+        bias = bias_0 + bias - mean @ weight.transpose(-1, -2)
+        return {"weight": weight, "bias": bias.squeeze(-2)}, torch.stack(losses) if losses else no_losses(features)
 
     def predict(self, features: Tensor, state: HeadState) -> Tensor:
         """Query features [..., B, D] and the head state to logits [..., B, N]."""
@@ -109,6 +129,29 @@ class GradientHead(Head):
         """The learned numbers that the exported graphs hold as constants."""
         return GradientHeadParameters(
             scale=self.log_scale.exp().item() if self.initialization == "prototype" else None,
-            rates=tuple(self.log_rates.exp().tolist()),
-            bias_rate=self.log_bias_rate.exp().item(),
+            rate=self.rate_odds.sigmoid().item(),
+            momentum=self.momentum_odds.sigmoid().item(),
+            bias_rate=self.bias_rate_odds.sigmoid().item(),
+            pull=self.log_pull.exp().item(),
         )
+
+
+def largest_eigenvalue_bound(rows: Tensor, least: Tensor | float = 0.0) -> Tensor:
+    """trace(K^4)^(1/4) [..., 1, 1] of the products K of rows [..., M, D] with each other; above 0.
+
+    It is the 4-norm of K's eigenvalues: the largest of them at least, and that times the fourth root of their number at most.
+    Where the trace is below `least` [..., 1, 1] it is taken for that.
+    """
+    across = rows.transpose(-1, -2)
+    products = rows @ across if rows.shape[-2] <= rows.shape[-1] else across @ rows  # the same but for zeros
+    trace = products.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    trace = torch.maximum(trace, torch.as_tensor(least, dtype=trace.dtype, device=trace.device)).clamp(min=LEAST_TRACE)
+    squared = torch.linalg.matrix_power(
+        products / trace, 2
+    )  # in units of the trace, or float32 would over- or underflow
+    fourth: Tensor = squared.square().sum((-2, -1), keepdim=True).clamp(min=LEAST_TRACE)
+    return trace * fourth**0.25
+
+
+def _log_odds(share: float) -> Tensor:
+    return torch.tensor(math.log(share / (1 - share)))

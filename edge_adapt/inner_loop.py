@@ -41,9 +41,11 @@ class Reached(NamedTuple):
 class InnerLoop(nn.Module):
     """Gradient steps on every layer, at learned rates.
 
-    The head's steps are those of `GradientHead`, with its rates and their unit; each step takes the gradient of the same loss,
-    cross-entropy averaged within each class and then over the classes. With a prototype head the initialization of the head is a
-    function of the backbone, and is differentiated through.
+    The head starts as `GradientHead` does, and each step takes the gradient of the same loss, cross-entropy averaged within each
+    class and then over the classes. Its steps are plain ones: momentum and a safe length are for features that stay where they
+    are. Their learned rates are in units of N over the mean squared norm of the support features, so that they mean the same for
+    every backbone and every number of classes. With a prototype head the initialization of the head is a function of the
+    backbone, and is differentiated through.
 
     Args:
         backbone: whose parameters are adapted; float [B, C, H, W] -> float [B, D], without batch statistics.
@@ -64,6 +66,8 @@ class InnerLoop(nn.Module):
     ) -> None:
         super().__init__()
         self._kind, self.first_order, self.recompute = rates, first_order, recompute
+        self.log_head_rates = nn.Parameter(torch.zeros(max(steps, 1)))
+        self.log_bias_rate = nn.Parameter(torch.tensor(0.0))
         self.draws_numbers = False  # until it is seen to draw some: then its episodes keep their order
         # "." may not stand in a parameter's name.
         self.rates = nn.ParameterDict(
@@ -100,7 +104,7 @@ class InnerLoop(nn.Module):
 
         Args:
             backbone: the module whose parameters it starts from.
-            head: gives the initialization of the last layer and its rates.
+            head: gives the initialization of the last layer.
             support: normalized images, float [S, M, C, H, W]; one step after the other takes one of the S, again and again.
             labels: of the images of a step, int64 [M] in 0..n_way-1.
             n_way: the number of classes N.
@@ -114,7 +118,7 @@ class InnerLoop(nn.Module):
             head_state = head.initialize(features, labels, n_way)
             targets = functional.one_hot(labels, n_way).to(features.dtype)  # [M, N]
             share = (targets / targets.sum(0).clamp(min=1)).sum(1, keepdim=True) / n_way  # [M, 1]
-            unit = head.rate_unit(features, share, n_way).squeeze()
+            unit = self._unit_of_head_rates(features, share, n_way)
             unit = unit.detach() if self.first_order else unit
         fast = {**_prefixed("backbone.", slow), **_prefixed("head.", head_state)}
         names = list(fast)
@@ -140,7 +144,7 @@ class InnerLoop(nn.Module):
             here, rates = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
             return tuple(step_from(*pull(backbone, _without_prefix("backbone.", here), images), here, rates))
 
-        for step, rates in enumerate(self._rates(slow, head, unit, steps)):
+        for step, rates in enumerate(self._rates(slow, unit, steps)):
             images = support[step % len(support)]
             if self.recompute and torch.is_grad_enabled():
                 *moved, loss = checkpoint(step_anew, images, *fast.values(), *rates, use_reentrant=True)
@@ -191,14 +195,23 @@ class InnerLoop(nn.Module):
         losses = [state.loss for state in states if state.loss is not None]
         return states[-1].parameters, torch.stack(losses) if losses else support.new_zeros(0)
 
-    def _rates(self, names: Iterable[str], head: GradientHead, unit: Tensor, steps: int) -> Iterator[list[Tensor]]:
+    def _unit_of_head_rates(self, features: Tensor, share: Tensor, n_way: int) -> Tensor:
+        """A scalar, for support features [M, D] and their shares [M, 1].
+
+        Each class's row of weights sees N times less of the mean loss, and the logits that it gives move with the features'
+        squared norm, to which the bias adds its own.
+        """
+        energy = features.square().sum(-1, keepdim=True) + self.log_bias_rate.exp()  # [M, 1]
+        return n_way / (share * energy).sum()
+
+    def _rates(self, names: Iterable[str], unit: Tensor, steps: int) -> Iterator[list[Tensor]]:
         """The learned inner learning rate of each tensor, the backbone's by their names and then the head's, step by step.
 
         Those of the head are in units of `unit`. What does not change from step to step is computed once.
         """
         learned = [self.rates[name.replace(".", "/")] for name in names]
         backbone = learned if self._kind == "element" else [rate.exp() for rate in learned]
-        of_head, bias_rate = unit * head.log_rates.exp(), head.log_bias_rate.exp()
+        of_head, bias_rate = unit * self.log_head_rates.exp(), self.log_bias_rate.exp()
         for step in range(steps):
             own = [rate[min(step, len(rate) - 1)] for rate in backbone] if self._kind == "step" else backbone
             head_rate = of_head[min(step, len(of_head) - 1)]

@@ -103,7 +103,7 @@ def wrap(
     original = OriginalExtractor(read, normalization, threads)
     check_features(read, original, embed)
     data = load_dataset(images, read.preprocessing, classes, progress=progress, cache=cache, skip_bad=skip_bad)
-    learner = GradientHead(head, steps=1)
+    learner = GradientHead(head)
     directory = default_cache() if cache is None else Path(cache)
     running = HeadModel(learner, _embedding(embed, read.path, threads))
     features = cached_features(running, sha256(embed).hexdigest(), data, directory, progress)

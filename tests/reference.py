@@ -6,8 +6,6 @@ each class and then over the classes, and its gradient is written out per image 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +32,13 @@ def rate_unit(features: NDArray[np.floating], labels: NDArray[np.int64], n_way: 
     return float(n_way / (np.mean([squares[labels == label].mean() for label in range(n_way)]) + bias_rate))
 
 
+def curvature(features: Array, shares: Array) -> float:
+    """The 4-norm of the eigenvalues of the features' second moment, [M, D] weighted by shares [M]."""
+    moment = (shares[:, None] * features).T @ features
+    eigenvalues = np.linalg.eigvalsh(moment) if np.isfinite(moment).all() else np.array([np.nan])
+    return float(np.linalg.norm(eigenvalues, 4))
+
+
 def adapt(
     features: NDArray[np.floating],
     labels: NDArray[np.int64],
@@ -41,39 +46,50 @@ def adapt(
     steps: int,
     *,
     scale: float | None,
-    rates: Sequence[float],
+    rate: float,
+    momentum: float,
     bias_rate: float,
+    pull: float,
 ) -> tuple[Array, Array, Array]:
-    """Weight [N, D] and bias [N] after `steps` steps of gradient descent, and the loss before each [steps].
+    """Weight [N, D] and bias [N] after `steps` accelerated steps, and the loss where each is taken from [steps].
+
+    Weight and bias are one matrix here: the bias is the weight of a further feature, the same for all images.
 
     Args:
         features: support features [M, D].
         labels: [M] in 0..n_way-1.
         n_way: N.
-        steps: how many; those beyond `rates` reuse its last.
+        steps: how many.
         scale: of the prototypes that the weights start from; None starts from zero.
-        rates: the learning rate of each step, in units of `rate_unit`.
-        bias_rate: the bias's rate as a multiple of the weights'.
+        rate: of a step, in units of the longest that is safe.
+        momentum: of the lookahead, which grows with t / (t + 3).
+        bias_rate: the square of the bias's feature, in units of the curvature.
+        pull: towards the start, in units of half the curvature.
     """
     features = np.asarray(features, np.float64)
-    if scale is None:
-        weight, bias = np.zeros((n_way, features.shape[1])), np.zeros(n_way)
-    else:
+    shares = np.array([1 / n_way / (labels == label).sum() for label in labels])
+    mean = shares @ features
+    features = features - mean
+    bound = curvature(features, shares)
+    further = np.sqrt(bias_rate * bound)
+    rows = np.column_stack([features, np.full(len(features), further)])
+    start = np.zeros((n_way, rows.shape[1]))
+    if scale is not None:
         weight, bias = prototype_start(features, labels, n_way, scale)
+        start = np.column_stack([weight, bias / further])
+    here = before = start
     losses = []
     for step in range(steps):
-        weight_gradient, bias_gradient, loss = np.zeros_like(weight), np.zeros_like(bias), 0.0
-        for feature, label in zip(features, labels, strict=True):
-            shots = int((labels == label).sum())
-            log_probabilities = log_softmax(weight @ feature + bias)
-            loss -= log_probabilities[label] / shots / n_way
-            error = (np.exp(log_probabilities) - np.eye(n_way)[label]) / shots / n_way
-            weight_gradient += np.outer(error, feature)
-            bias_gradient += error
-        rate = rates[min(step, len(rates) - 1)] * rate_unit(features, labels, n_way, bias_rate)
-        weight, bias = weight - rate * weight_gradient, bias - rate * bias_rate * bias_gradient
+        ahead = here + momentum * step / (step + 3) * (here - before)
+        gradient, loss = pull * bound / 2 * (ahead - start), 0.0
+        for row, label, share in zip(rows, labels, shares, strict=True):
+            log_probabilities = log_softmax(ahead @ row)
+            loss -= share * log_probabilities[label]
+            gradient = gradient + share * np.outer(np.exp(log_probabilities) - np.eye(n_way)[label], row)
+        here, before = ahead - rate * 2 / (bound * (1 + pull)) * gradient, here
         losses.append(loss)
-    return weight, bias, np.array(losses)
+    weight = here[:, :-1]
+    return weight, here[:, -1] * further - weight @ mean, np.array(losses)
 
 
 def relative_difference(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

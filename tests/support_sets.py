@@ -22,29 +22,28 @@ class SupportSet:
     n_way: int
     steps: int
     scale: float | None
-    rates: tuple[float, ...]
+    rate: float
+    momentum: float
     bias_rate: float
+    pull: float
 
     def __repr__(self) -> str:
         shots = np.bincount(self.labels).tolist()
-        head = f"scale={self.scale}, rates={self.rates}, bias_rate={self.bias_rate}"
+        head = f"scale={self.scale}, rate={self.rate}, momentum={self.momentum}, bias_rate={self.bias_rate}, pull={self.pull}"
         return f"SupportSet(shots={shots}, D={self.features.shape[1]}, steps={self.steps}, {head})"
 
 
 @st.composite
 def support_sets(draw: st.DrawFn, *, ways: int = 20, shots: int = 8, size: int = 80, steps: int = 60) -> SupportSet:
-    """Any support set up to these numbers.
-
-    Rates stay where gradient descent does not overshoot, so that two implementations of it differ by rounding alone.
-    """
+    """Any support set up to these numbers, with a common mean that may be large beside how far features are apart."""
     counts = draw(st.lists(st.integers(1, shots), min_size=2, max_size=ways))
     feature_size = draw(st.integers(1, size))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     labels = random.permutation(np.repeat(np.arange(len(counts), dtype=np.int64), counts))
     centers = random.normal(size=(len(counts), feature_size))
-    features = centers[labels] + 0.5 * random.normal(size=(len(labels), feature_size))
-    query = random.normal(size=(7, feature_size))
-    trained_steps = draw(st.integers(1, 6))
+    mean = draw(st.sampled_from([0.0, 0.3, 3.0])) * random.normal(size=feature_size)
+    features = mean + centers[labels] + 0.5 * random.normal(size=(len(labels), feature_size))
+    query = mean + random.normal(size=(7, feature_size))
     return SupportSet(
         features=(features / feature_size**0.5).astype(np.float32),
         labels=labels,
@@ -52,6 +51,8 @@ def support_sets(draw: st.DrawFn, *, ways: int = 20, shots: int = 8, size: int =
         n_way=len(counts),
         steps=draw(st.integers(0, steps)),
         scale=draw(st.none() | st.sampled_from([0.01, 0.1, 1.0, 5.0])),
-        rates=tuple(np.exp(random.uniform(-4, 0, trained_steps)).tolist()),
-        bias_rate=draw(st.sampled_from([0.05, 0.3, 1.0, 1.7])),
+        rate=draw(st.sampled_from([0.1, 0.5, 0.95])),
+        momentum=draw(st.sampled_from([0.1, 0.95])),
+        bias_rate=draw(st.sampled_from([0.05, 0.3, 0.9])),
+        pull=draw(st.sampled_from([1e-4, 1e-2, 1.0])),
     )

@@ -2,7 +2,7 @@
 
 Li et al., "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", 2017, https://arxiv.org/abs/1707.09835. The rates are
 learned with the initialization and may be negative, so that the outer loop learns the direction of an inner step as well as its
-length. The head's rates stay those of `GradientHead`, which the device has: one a step for all classes alike.
+length. The head has one rate a step for all classes alike.
 """
 
 from __future__ import annotations

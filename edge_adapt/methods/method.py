@@ -29,7 +29,7 @@ ALL_LAYERS = frozenset({"head", "steps", "first_order", "multi_step_loss", "reco
 
 def gradient_head(config: TrainingConfig, feature_size: int) -> Head:
     """The head of the methods that take gradient steps on the device."""
-    return GradientHead(config.head, config.inner_steps, distance_scale(config, feature_size))
+    return GradientHead(config.head, distance_scale(config, feature_size))
 
 
 def distance_scale(config: TrainingConfig, feature_size: int) -> float:

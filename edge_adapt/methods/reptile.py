@@ -6,7 +6,7 @@ before; it is the product of gradients on different images that makes an initial
 outer loop hands initialization less adapted weights to its optimizer as if that were a gradient, as section 3 there suggests.
 
 Of the head nothing is learned: it starts from the prototypes of the first step's images, or from zero, and its rates stay 1 in
-the unit of `GradientHead`.
+the unit of `InnerLoop`.
 """
 
 from __future__ import annotations

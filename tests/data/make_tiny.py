@@ -22,7 +22,7 @@ PATH = Path(__file__).with_name("tiny.edge")
 PREPROCESSING = Preprocessing(height=8, width=8, channels=3)
 FEATURE_SIZE = 4 * 4 * 3
 STEPS = 3
-SCALE, RATES, BIAS_RATE = 2.0, (0.5, 0.3, 0.2), 0.5
+HEAD = {"scale": 2.0, "rate": 0.6, "momentum": 0.8, "bias_rate": 0.5, "pull": 1e-2}
 
 EMBED = """
 <ir_version: 8, opset_import: ["" : 18]>
@@ -51,7 +51,7 @@ def golden() -> Golden:
     labels = np.array([0, 1, 2, 2], np.int64)
     blank = Golden(pixels, labels, np.empty((0, 0), np.float32), np.empty((0, 0), np.float32), 1e-4)
     features = embed(blank.images(PREPROCESSING))
-    weight, bias, _ = reference.adapt(features, labels, 3, STEPS, scale=SCALE, rates=RATES, bias_rate=BIAS_RATE)
+    weight, bias, _ = reference.adapt(features, labels, 3, STEPS, **HEAD)
     return dataclasses.replace(blank, features=features, logits=(features @ weight.T + bias).astype(np.float32))
 
 
@@ -79,7 +79,7 @@ def graphs() -> dict[str, bytes]:
     from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
     from edge_adapt.export.model_proto import finish
 
-    parameters = GradientHeadParameters(scale=SCALE, rates=RATES, bias_rate=BIAS_RATE)
+    parameters = GradientHeadParameters(**HEAD)
     head = gradient_head_graphs(parameters, FEATURE_SIZE)
     embed = finish(parser.parse_model(EMBED))
     return {"embed.onnx": embed, "adapt.onnx": head.adapt, "predict.onnx": head.predict}

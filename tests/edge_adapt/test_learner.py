@@ -30,7 +30,7 @@ def smooth_learner(
     """A float64 learner without kinks, so that finite differences hold: 2x2 images, 3 features, rates all different."""
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Conv2d(1, 2, 2, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(18, 3), nn.Tanh())
-    head = GradientHead(initialization, 2)
+    head = GradientHead(initialization)
     inner_loop = InnerLoop(backbone, kind, 2, first_order, recompute)
     learner = MetaLearner(Embedding(backbone, torch.zeros(1), torch.ones(1)), head, inner_loop).double()
     rates = rates_of(learner)
@@ -41,8 +41,8 @@ def smooth_learner(
                 1 + torch.arange(own.numel(), dtype=torch.float64).view(own.shape) % 5 / 4
             )  # element or step by step
             own.copy_(varied if kind == "element" else varied.log())
-        head.log_rates.copy_(torch.tensor([0.5, 0.9], dtype=torch.float64).log())
-        head.log_bias_rate.fill_(math.log(0.7))
+        inner_loop.log_head_rates[:2] = torch.tensor([0.5, 0.9], dtype=torch.float64).log()
+        inner_loop.log_bias_rate.fill_(math.log(0.7))
         head.log_scale.fill_(math.log(0.1))
     return learner
 
@@ -244,7 +244,7 @@ def conv4_learner(initialization: Initialization, method: str) -> MetaLearner:
     backbone = Conv4(1, "group", width=8)
     inner_loop = None if method == "anil" else InnerLoop(backbone, first_order=method == "fomaml")
     return MetaLearner(
-        Embedding(backbone, torch.tensor([0.5]), torch.tensor([0.3])), GradientHead(initialization, 2), inner_loop
+        Embedding(backbone, torch.tensor([0.5]), torch.tensor([0.3])), GradientHead(initialization), inner_loop
     )
 
 

@@ -97,7 +97,7 @@ def test_permuted_classes_give_permuted_logits(support: SupportSet, slots: int, 
     head = random_head(support.features.shape[1], seed, slots).double()
     order = np.random.default_rng(seed).permutation(support.n_way)
     permuted = SupportSet(
-        support.features, order[support.labels], support.query, support.n_way, 0, None, support.rates, 1
+        support.features, order[support.labels], support.query, support.n_way, 0, None, 0.5, 0.5, 0.5, 0.5
     )
     _, logits = adapted(head, support)
     torch.testing.assert_close(adapted(head, permuted)[1][:, order], logits, rtol=1e-8, atol=1e-8)
@@ -112,7 +112,7 @@ def test_only_the_order_within_a_class_matters_while_there_are_slots(support: Su
     for label in range(support.n_way):
         order[turns == label] = np.flatnonzero(support.labels == label)
     shuffled = SupportSet(
-        support.features[order], support.labels[order], support.query, support.n_way, 0, None, support.rates, 1
+        support.features[order], support.labels[order], support.query, support.n_way, 0, None, 0.5, 0.5, 0.5, 0.5
     )
     torch.testing.assert_close(adapted(head, shuffled)[1], adapted(head, support)[1], rtol=1e-8, atol=1e-8)
 

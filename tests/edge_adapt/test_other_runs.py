@@ -25,7 +25,7 @@ def _altered(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def _rename_a_weight(payload: dict[str, Any]) -> None:
     for state in (payload["learner"], payload["best"]["learner"]):
-        state["head.rate"] = state.pop("head.log_bias_rate")
+        state["head.rate"] = state.pop("head.log_pull")
 
 
 @pytest.mark.parametrize(

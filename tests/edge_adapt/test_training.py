@@ -140,7 +140,7 @@ def test_an_outer_step_takes_the_mean_gradient_of_its_pieces_at_a_scheduled_rate
 
     def linear_loss(learner: Any, *_: Any) -> tuple[Tensor, Tensor]:
         slope = next(slopes)
-        parameter = learner.head.log_bias_rate
+        parameter = learner.head.log_pull
         return slope * (1 + parameter - parameter.detach()), torch.tensor(slope / 100)
 
     def spy(self: torch.optim.Adam, *arguments: Any) -> Any:

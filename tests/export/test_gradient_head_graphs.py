@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,10 +20,10 @@ import onnx
 import torch
 
 from edge_adapt.export.gradient_head import HEAD_STATE, GradientHeadParameters, gradient_head_graphs
-from edge_adapt.gradient_head import GradientHead
 from edge_adapt.runtime.graph_check import ALLOWED_OPERATORS, check_graph
 from edge_adapt.runtime.sessions import Session, scalar
 from tests import reference
+from tests.gradient_heads import head_of
 from tests.reference import relative_difference
 from tests.support_sets import SupportSet, support_sets
 
@@ -42,7 +41,7 @@ def sessions(parameters: GradientHeadParameters, feature_size: int) -> tuple[Ses
 
 
 def parameters_of(support: SupportSet) -> GradientHeadParameters:
-    return GradientHeadParameters(support.scale, support.rates, support.bias_rate)
+    return GradientHeadParameters(support.scale, support.rate, support.momentum, support.bias_rate, support.pull)
 
 
 def run_adapt(
@@ -66,12 +65,8 @@ def run_predict(parameters: GradientHeadParameters, query: NDArray[Any], state: 
 
 def in_torch(support: SupportSet) -> tuple[State, NDArray[np.float32], NDArray[np.float32]]:
     """Head state, losses and logits of the head in PyTorch, float32."""
-    head = GradientHead("zero" if support.scale is None else "prototype", len(support.rates))
+    head = head_of(support).float()
     with torch.no_grad():
-        if support.scale is not None:
-            head.log_scale.fill_(math.log(support.scale))
-        head.log_rates.copy_(torch.tensor(support.rates).log())
-        head.log_bias_rate.fill_(math.log(support.bias_rate))
         features, labels, query = map(torch.from_numpy, (support.features, support.labels, support.query))
         state, losses = head.adapt(features, labels, support.n_way, support.steps)
         logits = head.predict(query, state)
@@ -134,8 +129,10 @@ def test_the_graphs_agree_with_numpy(support: SupportSet) -> None:
         support.n_way,
         support.steps,
         scale=support.scale,
-        rates=support.rates,
+        rate=support.rate,
+        momentum=support.momentum,
         bias_rate=support.bias_rate,
+        pull=support.pull,
     )
     assert state_difference(state, {"weight": weight, "bias": bias}) <= 1e-5
     # The graph takes the logarithm of a float32 probability, so that a loss is known to about 1e-7 nats and no better.
@@ -150,7 +147,7 @@ def test_two_hundred_ways(scale: float | None, feature_size: int, shots: tuple[i
     features, query = (
         random.normal(size=(count, feature_size)).astype(np.float32) / feature_size**0.5 for count in (len(labels), 7)
     )
-    check_against_torch(SupportSet(features, labels, query, 200, 12, scale, (0.5, 1.5), 0.8))
+    check_against_torch(SupportSet(features, labels, query, 200, 12, scale, 0.9, 0.9, 0.8, 1e-3))
 
 
 @settings(max_examples=40, deadline=None)
@@ -192,7 +189,7 @@ def test_a_query_gets_the_same_logits_alone_and_in_a_batch(support: SupportSet) 
 
 def test_no_more_than_one_image_of_each_of_two_classes_is_needed() -> None:
     features = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
-    parameters = GradientHeadParameters(1.0, (1.0,), 1.0)
+    parameters = GradientHeadParameters(1.0, 0.95, 0.95, 0.5, 1e-3)
     for steps in (0, 1, 60):
         state, losses = run_adapt(parameters, features, np.array([1, 0], np.int64), 2, steps)
         assert losses.shape == (steps,)
@@ -201,7 +198,7 @@ def test_no_more_than_one_image_of_each_of_two_classes_is_needed() -> None:
 
 @pytest.mark.parametrize("scale", [None, 0.3])
 def test_the_files_say_nothing_of_where_they_were_made(scale: float | None) -> None:
-    graphs = gradient_head_graphs(GradientHeadParameters(scale, (0.1, 0.2), 0.5), 24)
+    graphs = gradient_head_graphs(GradientHeadParameters(scale, 0.9, 0.9, 0.5, 1e-3), 24)
     for name, data in (("adapt.onnx", graphs.adapt), ("predict.onnx", graphs.predict)):
         check_graph(data, name)
         model = onnx.load_from_string(data)
@@ -227,5 +224,5 @@ def all_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
-    parameters = GradientHeadParameters(0.3, (0.1, 0.2), 0.5)
+    parameters = GradientHeadParameters(0.3, 0.9, 0.9, 0.5, 1e-3)
     assert gradient_head_graphs(parameters, 24) == gradient_head_graphs(parameters, 24)

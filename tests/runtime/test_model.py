@@ -45,9 +45,7 @@ def test_adapting_is_the_heads_inner_loop_on_the_sorted_classes(tiny: MetaModel,
         labels,
         3,
         count,
-        scale=make_tiny.SCALE,
-        rates=make_tiny.RATES,
-        bias_rate=make_tiny.BIAS_RATE,
+        **make_tiny.HEAD,
     )
     adapted = classifier.adapted
     assert classifier.labels == adapted.labels == ("a", "b", "c")
