@@ -80,7 +80,7 @@ def jpeg_within(image: Image.Image, least: int, most: int, progressive: bool = F
 
 def pixels(data: bytes, preprocessing: Preprocessing, reduced: bool) -> Pixels:
     """From the bytes of a file to a model's pixels."""
-    size = (preprocessing.width, preprocessing.height) if reduced else None
+    size = preprocessing.decoded_size if reduced else None
     return preprocess(load_image(data, size=size).image, preprocessing)
 
 

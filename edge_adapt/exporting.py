@@ -93,7 +93,7 @@ def _calibration_images(
     if isinstance(source, (str, os.PathLike)):
         files = list_images(source)
         loaded = (
-            load_image(files[index].read(), files[index].name, (preprocessing.width, preprocessing.height))
+            load_image(files[index].read(), files[index].name, preprocessing.decoded_size)
             for index in _spread(len(files))
         )
         return np.stack([preprocess(image.image, preprocessing) for image in loaded])

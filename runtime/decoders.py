@@ -35,7 +35,7 @@ def decode(
     faults: dict[int, str] = {}
     for index, (name, source) in enumerate(images):
         try:
-            image = load_image(source, name, (width, height)).image
+            image = load_image(source, name, preprocessing.decoded_size).image
             pixels[index - len(faults)] = preprocess(image, preprocessing)
         except ImageError as error:
             faults[index] = str(error)

@@ -125,7 +125,7 @@ class Graphs:
 
     def _embed_image(self, source: ImageSource, name: str, views: Sequence[View]) -> EmbeddedImage:
         preprocessing = self.manifest.preprocessing
-        image = load_image(source, name, (preprocessing.width, preprocessing.height))
+        image = load_image(source, name, preprocessing.decoded_size)
         pixels = preprocess(image.image, preprocessing)
         return EmbeddedImage(image.name, image.sha256, shot_features(self.embed, pixels[None], views)[0])
 

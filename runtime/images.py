@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
+import math
 import os
 import stat
 import threading
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from edge_adapt.runtime.errors import EdgeAdaptError, ImageError
+from edge_adapt.runtime.views import LEAST_PART
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,6 +43,7 @@ MAX_PIXELS = 178_956_970  # twice Pillow's Image.MAX_IMAGE_PIXELS, where Pillow 
 MAX_SIDE = 65_535  # JPEG's bound; beyond it Pillow's crops get coarse, whose corners are 32-bit floats
 MAX_ENCODED_BYTES = 512 * 1024 * 1024
 MAX_MODEL_SIDE = 8192
+GROUNDS = ("any", "light")
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
@@ -59,8 +62,12 @@ class Preprocessing:
 
     `resize` and `crop` say how; they are recorded because a later version may know other ways.
 
+    Attributes:
+        part: of the largest central part with the shape of the pixels, how much is seen, in height and width; 0.1 to 1.
+        ground: "any", or "light" for drawings: light strokes on a dark ground are turned over, into dark ones on a light ground.
+
     Raises:
-        EdgeAdaptError: a size, a number of channels, a resize or a crop that `preprocess` does not know.
+        EdgeAdaptError: a size, a number of channels, a resize, a crop, a part or a ground that `preprocess` does not know.
     """
 
     height: int
@@ -68,6 +75,8 @@ class Preprocessing:
     channels: int
     resize: str = "bilinear"
     crop: str = "center"
+    part: float = 1.0
+    ground: str = "any"
 
     def __post_init__(self) -> None:
         if not (1 <= self.height <= MAX_MODEL_SIDE and 1 <= self.width <= MAX_MODEL_SIDE):
@@ -84,6 +93,19 @@ class Preprocessing:
                 f"Preprocessing with resize {self.resize!r} and crop {self.crop!r} is unknown here: "
                 "this version knows 'bilinear' and 'center'."
             )
+        if not LEAST_PART <= self.part <= 1:
+            raise EdgeAdaptError(
+                f"A central part of {self.part:g} of an image is not possible; take {LEAST_PART} to 1."
+            )
+        if self.ground not in GROUNDS:
+            raise EdgeAdaptError(
+                f"The ground {self.ground!r} of images is unknown here: this version knows {' and '.join(map(repr, GROUNDS))}."
+            )
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """The (width, height) of a whole image whose part has as many pixels as the model takes; for `load_image`."""
+        return math.ceil(self.width / self.part), math.ceil(self.height / self.part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +142,10 @@ def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None
     Args:
         source: see `ImageSource`.
         name: what messages call the image; by default the path, or "image" where there is none.
-        size: the (width, height) that `preprocess` is to bring the image to. A JPEG file much larger is then decoded at 1/2,
-            1/4 or 1/8 of its size, several times faster: its central part stays 3 times as large as `size` or larger, so that
-            the antialiased resize of `preprocess` decides what is seen. None decodes at full size. A PIL image is its owner's,
-            and is never reduced.
+        size: the (width, height) that `preprocess` is to bring the whole image to, `Preprocessing.decoded_size`. A JPEG file
+            much larger is then decoded at 1/2, 1/4 or 1/8 of its size, several times faster: its central part stays 3 times as
+            large as `size` or larger, so that the antialiased resize of `preprocess` decides what is seen. None decodes at full
+            size. A PIL image is its owner's, and is never reduced.
 
     Raises:
         ImageError: the file is missing, unreadable, empty, no image, of a format not read here, cut short,
@@ -149,8 +171,8 @@ def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None
 def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     """Brings an image to the pixels that a model takes: one function for training, evaluation and devices.
 
-    Transparency becomes white. The largest central part that has the target's aspect ratio is resized with an
-    antialiased triangle filter. 16-bit grey keeps its high byte.
+    Transparency becomes white. The largest central part that has the target's aspect ratio, or `part` of it, is resized with
+    an antialiased triangle filter; where the ground is to be light and is dark, in negative. 16-bit grey keeps its high byte.
 
     Returns:
         uint8 [height, width, channels], C-contiguous.
@@ -165,7 +187,10 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[
     if image.mode != mode:
         image = image.convert(mode)
     size = (preprocessing.width, preprocessing.height)
-    image = image.resize(size, Image.Resampling.BILINEAR, box=_central_box(image.size, size))
+    box = _central_box(image.size, size, preprocessing.part)
+    if preprocessing.ground == "light" and _has_dark_ground(image, box):
+        image = ImageChops.invert(image)
+    image = image.resize(size, Image.Resampling.BILINEAR, box=box)
     return np.array(image, dtype=np.uint8).reshape(preprocessing.height, preprocessing.width, -1)
 
 
@@ -322,14 +347,31 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     return image.convert("RGBA" if mode.endswith(("A", "a")) else "RGB")
 
 
-def _central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The largest central part with the target's aspect ratio, as (left, upper, right, lower) in pixels."""
+def _central_box(size: tuple[int, int], target: tuple[int, int], part: float) -> tuple[float, float, float, float]:
+    """`part` of the largest central part with the target's aspect ratio, as (left, upper, right, lower) in pixels."""
     (width, height), (target_width, target_height) = size, target
+    across = down = 0.0
     if width * target_height > height * target_width:
-        margin = (width - height * target_width / target_height) / 2
-        return (margin, 0, width - margin, height)
-    margin = (height - width * target_height / target_width) / 2
-    return (0, margin, width, height - margin)
+        across = (width - height * target_width / target_height) / 2
+    else:
+        down = (height - width * target_height / target_width) / 2
+    across += (width / 2 - across) * (1 - part)
+    down += (height / 2 - down) * (1 - part)
+    return (across, down, width - across, height - down)
+
+
+def _has_dark_ground(image: Image.Image, box: tuple[float, float, float, float]) -> bool:
+    """Whether what lies in the box is light strokes on a dark ground.
+
+    Most pixels are ground, so that the median is its grey, and strokes, however thin, draw the mean to their side of it. Both
+    move alike where the picture is taken too dark or is darker to one side.
+    """
+    left, upper, right, lower = (round(edge) for edge in box)
+    seen = image.crop((left, upper, max(right, left + 1), max(lower, upper + 1))).convert("L")
+    counts = np.array(seen.histogram())
+    median = int(np.searchsorted(counts.cumsum(), counts.sum() / 2))
+    mean = float(counts @ np.arange(256) / counts.sum())
+    return median < mean if median != mean else median < 128
 
 
 def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
-from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.images import GROUNDS, Preprocessing
 from edge_adapt.runtime.strict_json import LARGEST_INTEGER, Fields, dump_json, load_json, quoted
 from edge_adapt.runtime.views import LEAST_PART, MOST_VIEWS, View
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The newest version; a manifest is written in the lowest that can hold it."""
 GRAPHS = ("embed.onnx", "adapt.onnx", "predict.onnx")
 TASKS = ("classification", "regression")
@@ -103,7 +103,9 @@ class Manifest:
 def manifest_to_json(manifest: Manifest, path: str) -> bytes:
     """The bytes of `manifest.json`; `path` is the bundle's, for messages."""
     preprocessing, golden = manifest.preprocessing, manifest.golden
-    version = 3 if manifest.support_views else 1 if manifest.precision == "fp32" else 2
+    seen = {"part": float(preprocessing.part), "ground": preprocessing.ground}
+    as_it_is = seen == {"part": 1, "ground": "any"}
+    version = 4 if not as_it_is else 3 if manifest.support_views else 1 if manifest.precision == "fp32" else 2
     precision = {} if version == 1 else {"precision": manifest.precision}
     views = {} if version < 3 else {"support_views": [asdict(view) for view in manifest.support_views]}
     value = {
@@ -117,6 +119,7 @@ def manifest_to_json(manifest: Manifest, path: str) -> bytes:
             "channels": preprocessing.channels,
             "resize": preprocessing.resize,
             "crop": preprocessing.crop,
+            **({} if version < 4 else seen),
         },
         "feature_size": manifest.feature_size,
         "default_steps": manifest.default_steps,
@@ -147,7 +150,7 @@ def manifest_from_json(data: bytes, path: str) -> Manifest:
             "update edge-adapt."
         )
     task = fields.choice("task", TASKS)
-    preprocessing = _preprocessing(fields.child("preprocessing"))
+    preprocessing = _preprocessing(fields.child("preprocessing"), version)
     feature_size = fields.integer("feature_size", 1)
     golden = None if fields.is_null("golden") else fields.child("golden")
     graphs = fields.child("graphs")
@@ -166,7 +169,7 @@ def manifest_from_json(data: bytes, path: str) -> Manifest:
         license=fields.line("license", empty=True),
         golden=None if golden is None else _golden(golden, task, preprocessing, feature_size),
         precision="fp32" if version == 1 else fields.choice("precision", PRECISIONS[version == 2 :]),
-        support_views=() if version < 3 else _support_views(fields),
+        support_views=() if version < 3 else _support_views(fields, version),
         graphs={name: graphs.sha256(name) for name in GRAPHS},
     )
     graphs.done()
@@ -174,7 +177,7 @@ def manifest_from_json(data: bytes, path: str) -> Manifest:
     return manifest
 
 
-def _preprocessing(fields: Fields) -> Preprocessing:
+def _preprocessing(fields: Fields, version: int) -> Preprocessing:
     try:
         preprocessing = Preprocessing(
             height=fields.integer("height", 1),
@@ -182,6 +185,8 @@ def _preprocessing(fields: Fields) -> Preprocessing:
             channels=fields.integer("channels", 1),
             resize=fields.line("resize"),
             crop=fields.line("crop"),
+            part=1.0 if version < 4 else fields.number("part", LEAST_PART, 1),
+            ground="any" if version < 4 else fields.choice("ground", GROUNDS),
         )
     except BundleError:
         raise
@@ -201,13 +206,13 @@ def _head_state(fields: Fields) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _support_views(fields: Fields) -> tuple[View, ...]:
+def _support_views(fields: Fields, version: int) -> tuple[View, ...]:
     views = []
     for item in fields.items("support_views", MOST_VIEWS):
         view = Fields(item, f'{fields.where} ("support_views")')
         views.append(View(view.number("part", LEAST_PART, 1), view.boolean("mirrored")))
         view.done()
-    if not views or View() in views:
+    if (not views and version == 3) or View() in views:
         fields.fail('has "support_views" that are none, or one that takes the image as it is')
     return tuple(views)
 

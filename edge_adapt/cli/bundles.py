@@ -73,7 +73,8 @@ def _print_facts(facts: dict[str, Any]) -> None:
         "name": facts["name"],
         "method": f"{facts['method']}, {facts['task']}, {options.plural(facts['default_steps'], 'step')} by default",
         "images": f"{pixels['height']} x {pixels['width']}, {'grey' if pixels['channels'] == 1 else 'RGB'}, "
-        f"{pixels['crop']} crop, {pixels['resize']} resize",
+        f"{pixels['crop']} crop{'' if pixels['part'] == 1 else ' of ' + format(pixels['part'], '.1%')}, "
+        f"{pixels['resize']} resize{'' if pixels['ground'] == 'any' else ', dark grounds turned over'}",
         "support": described(View(**view) for view in facts["support_views"]),
         "features": facts["feature_size"],
         "precision": facts["precision"],

@@ -64,6 +64,7 @@ def same(left: Any, right: Any) -> bool:
         (samples.regression_manifest(), samples.regression_adapted()),
         (samples.manifest(precision="fp16"), samples.adapted()),
         (samples.manifest(precision="int8"), None),
+        (samples.manifest(preprocessing=Preprocessing(4, 6, 1, part=0.875, ground="light")), samples.adapted()),
     ],
 )
 def test_a_bundle_reads_as_it_was_written(tmp_path: Path, manifest: Manifest, adapted: Adapted | None) -> None:
@@ -155,6 +156,42 @@ def test_views_of_support_images_are_of_version_3(precision: str) -> None:
     for wrong in refused:
         with pytest.raises(BundleError, match="support_views"):
             manifest_from_json(json.dumps(written | {"support_views": wrong}).encode(), "a.edge")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("views", [(), (View(mirrored=True),)])
+@pytest.mark.parametrize("seen", [{"part": 0.875}, {"ground": "light"}, {"part": 0.1, "ground": "light"}])
+def test_the_part_and_the_ground_of_images_are_of_version_4(
+    precision: str, views: tuple[View, ...], seen: dict[str, Any]
+) -> None:
+    sums = dict.fromkeys(GRAPHS, "0" * 64)
+    plain = samples.manifest(graphs=sums, precision=precision, support_views=views)
+    changed = dataclasses.replace(plain, preprocessing=dataclasses.replace(plain.preprocessing, **seen))
+    written = json.loads(manifest_to_json(changed, "a.edge"))
+    before = json.loads(manifest_to_json(plain, "a.edge"))
+    preprocessing = before["preprocessing"] | {"part": 1.0, "ground": "any"} | seen
+    expected = {"format_version": 4, "precision": precision, "preprocessing": preprocessing}
+    assert written == before | {"support_views": [dataclasses.asdict(view) for view in views]} | expected
+    assert list(written["preprocessing"])[-2:] == ["part", "ground"]
+    assert same(manifest_from_json(json.dumps(written).encode(), "a.edge"), changed)
+    refused: dict[str, tuple[object, ...]] = {
+        "part": (0, 0.09, 1.01, True, "1", None, [], {}),
+        "ground": ("dark", "", "LIGHT", 1, None, [], {}),
+    }
+    for name, values in refused.items():
+        for wrong in values:
+            other = json.dumps(written | {"preprocessing": preprocessing | {name: wrong}}).encode()
+            with pytest.raises(BundleError, match=name):
+                manifest_from_json(other, "a.edge")
+    for name in ("part", "ground"):
+        less = {key: value for key, value in preprocessing.items() if key != name}
+        with pytest.raises(BundleError, match=f'lacks "{name}"'):
+            manifest_from_json(json.dumps(written | {"preprocessing": less}).encode(), "a.edge")
+    with pytest.raises(BundleError, match="unknown key"):
+        manifest_from_json(
+            json.dumps(written | {"format_version": 3, "support_views": [{"part": 1, "mirrored": True}]}).encode(),
+            "a.edge",
+        )
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z./]{0,20}[a-z]", fullmatch=True), st.binary(max_size=50), max_size=5))

@@ -18,19 +18,33 @@ from hypothesis import strategies as st
 
 from edge_adapt.runtime.bundle import Bundle
 from edge_adapt.runtime.errors import BundleError
+from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.manifest import manifest_to_json
+from edge_adapt.runtime.views import View
 from tests import bundle_samples as samples
 from tests.bundle_samples import refusal_of
 
 ENTRIES = samples.read_zip(samples.GOLDEN_CLASSIFIER)
+NEWEST = ENTRIES | {
+    "manifest.json": manifest_to_json(
+        samples.manifest(
+            preprocessing=Preprocessing(4, 6, 1, part=0.5, ground="light"),
+            support_views=(View(0.5, mirrored=True),),
+            graphs={name: hashlib.sha256(graph).hexdigest() for name, graph in samples.GRAPHS.items()},
+        ),
+        "newest",
+    )
+}
+"""As ENTRIES, with what later versions of the manifest have as well."""
 
 
 # The JSON
 
 
 def test_another_version_is_named_before_anything_else(file: Path) -> None:
-    manifest = json.dumps({"format_version": 4, "of": "the future"}).encode()
+    manifest = json.dumps({"format_version": 5, "of": "the future"}).encode()
     message = refusal_of(file, {"manifest.json": manifest, "quantum.onnx": b"?"})
-    assert message == " has format version 4, and this edge-adapt reads versions 1 to 3; update edge-adapt."
+    assert message == " has format version 5, and this edge-adapt reads versions 1 to 4; update edge-adapt."
 
 
 @pytest.mark.parametrize(
@@ -76,27 +90,32 @@ def with_value(tree: Any, path: tuple[Any, ...], value: Any) -> bytes:
 WRONG_VALUES: tuple[Any, ...] = (None, True, {}, [[]], -1, 0.5, "", "\ud800", {"a": []})
 
 
-@pytest.mark.parametrize("entry", ["manifest.json", "classifier.json"])
-def test_every_key_is_needed_and_no_other_allowed(file: Path, entry: str) -> None:
-    tree = json.loads(ENTRIES[entry])
+EVERY_JSON = [("manifest.json", ENTRIES), ("manifest.json", NEWEST), ("classifier.json", ENTRIES)]
+
+
+@pytest.mark.parametrize(("entry", "entries"), EVERY_JSON)
+def test_every_key_is_needed_and_no_other_allowed(file: Path, entry: str, entries: dict[str, bytes]) -> None:
+    tree = json.loads(entries[entry])
     for path in leaves(tree):
         if isinstance(path[-1], str):
-            without = json.loads(ENTRIES[entry])
+            without = json.loads(entries[entry])
             del at(without, path[:-1])[path[-1]]
-            assert f'lacks "{path[-1]}"' in refusal_of(file, ENTRIES | {entry: json.dumps(without).encode()})
+            assert f'lacks "{path[-1]}"' in refusal_of(file, entries | {entry: json.dumps(without).encode()})
             beside = with_value(tree, (*path[:-1], f"{path[-1]}_2"), 0)
-            assert f"has the unknown key '{path[-1]}_2'" in refusal_of(file, ENTRIES | {entry: beside})
+            assert f"has the unknown key '{path[-1]}_2'" in refusal_of(file, entries | {entry: beside})
 
 
-@pytest.mark.parametrize("entry", ["manifest.json", "classifier.json"])
-def test_no_value_of_a_wrong_type_gets_through_or_raises_anything_else(file: Path, entry: str) -> None:
-    tree = json.loads(ENTRIES[entry])
+@pytest.mark.parametrize(("entry", "entries"), EVERY_JSON)
+def test_no_value_of_a_wrong_type_gets_through_or_raises_anything_else(
+    file: Path, entry: str, entries: dict[str, bytes]
+) -> None:
+    tree = json.loads(entries[entry])
     nullable = {("golden",), ("max_ways",), ("max_support",), ("leave_one_out",)}
     for path in leaves(tree):
         original = at(tree, path)
         for value in WRONG_VALUES:
             changed = with_value(tree, path, value)
-            file.write_bytes(samples.zip_bytes(ENTRIES | {entry: changed}))
+            file.write_bytes(samples.zip_bytes(entries | {entry: changed}))
             try:
                 Bundle.open(file).verify()
             except BundleError as error:

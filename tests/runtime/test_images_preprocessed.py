@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images import Preprocessing, load_image, preprocess
@@ -19,8 +20,8 @@ MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
 MODES += ["I", "I;16", "I;16B", "F"]
 
 
-def antialiased(pixels: Pixels, height: int, width: int) -> npt.NDArray[np.float64]:
-    """The central crop to height : width, resized with a triangle filter in float64; pixels [H, W, C]."""
+def antialiased(pixels: Pixels, height: int, width: int, part: float = 1) -> npt.NDArray[np.float64]:
+    """Part of the central crop to height : width, resized with a triangle filter in float64; pixels [H, W, C]."""
 
     def weights(size: int, start: float, length: float, target: int) -> npt.NDArray[np.float64]:
         scale = length / target
@@ -30,7 +31,7 @@ def antialiased(pixels: Pixels, height: int, width: int) -> npt.NDArray[np.float
         return np.asarray(triangle / triangle.sum(axis=1, keepdims=True))
 
     rows, columns, _ = pixels.shape
-    scale = min(rows / height, columns / width)
+    scale = part * min(rows / height, columns / width)
     down = weights(rows, (rows - scale * height) / 2, scale * height, height)
     across = weights(columns, (columns - scale * width) / 2, scale * width, width)
     return np.asarray(np.einsum("yr,xc,rck->yxk", down, across, pixels.astype(np.float64)))
@@ -125,14 +126,68 @@ def test_the_colour_of_transparent_pixels_does_not_bleed() -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(SIZES, st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]))
-def test_the_resize_is_that_of_a_triangle_filter_on_the_central_crop(
-    size: tuple[int, int], height: int, width: int, channels: int
+@given(SIZES, st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.just(1.0) | st.floats(0.1, 1))
+def test_the_resize_is_that_of_a_triangle_filter_on_part_of_the_central_crop(
+    size: tuple[int, int], height: int, width: int, channels: int, part: float
 ) -> None:
     source = random_pixels((*size, channels))
     image = Image.fromarray(source[:, :, 0] if channels == 1 else source)
-    pixels = preprocess(image, Preprocessing(height, width, channels))
-    assert np.abs(pixels - antialiased(source, height, width)).max() <= 1.01
+    pixels = preprocess(image, Preprocessing(height, width, channels, part=part))
+    assert np.abs(pixels - antialiased(source, height, width, part)).max() <= 1.01
+
+
+@given(st.integers(1, 999), st.integers(1, 999), st.floats(0.1, 1))
+def test_an_image_is_decoded_as_large_as_its_part_needs_and_not_larger(height: int, width: int, part: float) -> None:
+    for found, needed in zip(Preprocessing(height, width, 3, part=part).decoded_size, (width, height), strict=True):
+        assert found == math.ceil(needed / part) and found * part > needed - 1e-9
+    assert Preprocessing(height, width, 1).decoded_size == (width, height)
+
+
+def strokes(thickness: int, paper: int, ink: int, seed: int = 0) -> Image.Image:
+    drawing = Image.new("L", (105, 90), paper)
+    points = [tuple(point) for point in np.random.default_rng(seed).integers(15, 75, (5, 2)).tolist()]
+    ImageDraw.Draw(drawing).line(points, ink, thickness)
+    return drawing
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(60, 255), st.floats(0, 0.8), st.integers(0, 99), st.sampled_from(["L", "RGB"]))
+def test_light_strokes_on_a_dark_ground_give_the_pixels_of_dark_ones_on_a_light_ground(
+    thickness: int, paper: int, ink: float, seed: int, mode: str
+) -> None:
+    drawing = strokes(thickness, paper, round(paper * ink), seed).convert(mode)
+    light, untouched = Preprocessing(28, 24, len(mode), ground="light"), Preprocessing(28, 24, len(mode))
+    expected = preprocess(drawing, untouched)
+    np.testing.assert_array_equal(preprocess(drawing, light), expected)
+    np.testing.assert_array_equal(preprocess(ImageOps.invert(drawing), light), expected)
+    assert np.abs(255 - preprocess(ImageOps.invert(drawing), untouched) - expected.astype(int)).max() <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(3, 9), st.floats(0, 0.3), st.integers(0, 99))
+def test_a_ground_that_is_darker_to_one_side_and_noisy_is_judged_all_the_same(
+    thickness: int, dusk: float, seed: int
+) -> None:
+    drawing = np.asarray(strokes(thickness, 220, 40, seed), np.float32) * (1 - dusk * np.linspace(0, 1, 105))
+    noise = np.random.default_rng(seed).normal(0, 4, drawing.shape)
+    scan = Image.fromarray(np.rint(np.clip(drawing + noise, 0, 255)).astype(np.uint8))
+    light, untouched = Preprocessing(28, 28, 1, ground="light"), Preprocessing(28, 28, 1)
+    np.testing.assert_array_equal(preprocess(scan, light), preprocess(scan, untouched))
+    np.testing.assert_array_equal(preprocess(ImageOps.invert(scan), light), preprocess(scan, untouched))
+
+
+def test_the_ground_is_that_of_the_part_that_is_seen() -> None:
+    board = Image.new("L", (60, 60), 240)
+    board.paste(ImageOps.invert(strokes(4, 255, 30)).resize((30, 30)), (15, 15))
+    assert np.median(preprocess(board, Preprocessing(20, 20, 1, part=0.5))) == 0
+    assert np.median(preprocess(board, Preprocessing(20, 20, 1, part=0.5, ground="light"))) == 255
+    assert np.median(preprocess(board, Preprocessing(20, 20, 1, ground="light"))) == 240
+
+
+def test_an_empty_ground_becomes_light() -> None:
+    for grey in (0, 127, 128, 255):
+        pixels = preprocess(Image.new("L", (9, 9), grey), Preprocessing(3, 3, 1, ground="light"))
+        assert (pixels == max(grey, 255 - grey)).all()
 
 
 def test_an_image_of_the_right_size_is_unchanged() -> None:
@@ -148,8 +203,10 @@ def test_only_the_centre_of_a_wide_image_counts() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (65_535, 1), (1, 65_535)])
-def test_extreme_shapes(size: tuple[int, int]) -> None:
-    assert (preprocess(Image.new("L", size, 77), Preprocessing(28, 28, 1)) == 77).all()
+@pytest.mark.parametrize("part", [1, 0.1])
+def test_extreme_shapes(size: tuple[int, int], part: float) -> None:
+    assert (preprocess(Image.new("L", size, 77), Preprocessing(28, 28, 1, part=part)) == 77).all()
+    assert (preprocess(Image.new("L", size, 77), Preprocessing(28, 28, 1, part=part, ground="light")) == 178).all()
 
 
 @pytest.mark.parametrize(
@@ -160,6 +217,10 @@ def test_extreme_shapes(size: tuple[int, int]) -> None:
         ((28, 28, 4), "4 channels"),
         ((28, 28, 3, "nearest"), "nearest"),
         ((28, 28, 3, "bilinear", "pad"), "pad"),
+        ((28, 28, 3, "bilinear", "center", 0.09), "0.09"),
+        ((28, 28, 3, "bilinear", "center", 1.5), "1.5"),
+        ((28, 28, 3, "bilinear", "center", math.nan), "nan"),
+        ((28, 28, 3, "bilinear", "center", 1, "dark"), "'dark'"),
     ],
 )
 def test_preprocessing_that_is_unknown(arguments: tuple[Any, ...], fault: str) -> None:

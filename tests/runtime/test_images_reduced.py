@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from edge_adapt.runtime.bundle import GRAPHS, Bundle, write_bundle
 from edge_adapt.runtime.dataset import load_dataset
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.images import Preprocessing, load_image, preprocess
-from edge_adapt.runtime.model import MetaModel
+from edge_adapt.runtime.model import load_model
+from tests.conftest import TINY
 from tests.encoded_images import Pixels, encode, random_pixels
 
 ORIENTATION = 0x0112
@@ -37,7 +40,7 @@ def jpeg(image: Image.Image, orientation: int = 1, **options: Any) -> bytes:
 
 def full_and_reduced(data: bytes, preprocessing: Preprocessing) -> tuple[Pixels, Pixels]:
     full = load_image(data)
-    reduced = load_image(data, size=(preprocessing.width, preprocessing.height))
+    reduced = load_image(data, size=preprocessing.decoded_size)
     assert reduced.sha256 == full.sha256
     assert reduced.image.width < full.image.width and reduced.image.height < full.image.height
     return preprocess(full.image, preprocessing), preprocess(reduced.image, preprocessing)
@@ -64,10 +67,11 @@ def test_the_smallest_scale_is_taken_at_which_the_central_part_is_three_times_th
 def test_a_reduced_photo_shows_what_the_full_one_shows(orientation: int, height: int, width: int) -> None:
     for shape in ((640, 480), (331, 517)):
         data = jpeg(scene(*shape, seed=orientation), orientation, quality=90)
-        full, reduced = full_and_reduced(data, Preprocessing(height, width, 3))
-        difference = reduced.astype(int) - full
-        assert np.abs(difference).max() <= 12 and (difference**2).mean() <= 3**2
-        assert abs(difference.mean()) <= 0.5
+        for part in (1, 0.6):
+            full, reduced = full_and_reduced(data, Preprocessing(height, width, 3, part=part))
+            difference = reduced.astype(int) - full
+            assert np.abs(difference).max() <= 12 and (difference**2).mean() <= 3**2
+            assert abs(difference.mean()) <= 0.5
 
 
 @pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}, {"quality": 100}])
@@ -126,16 +130,21 @@ def test_too_many_pixels_are_too_many_at_any_scale(monkeypatch: pytest.MonkeyPat
         load_image(jpeg(scene(300, 200)), "large.jpg", (8, 8))
 
 
-def test_training_evaluation_and_devices_see_the_same_pixels(tiny: MetaModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seen", [{}, {"part": 0.7, "ground": "light"}])
+def test_training_evaluation_and_devices_see_the_same_pixels(seen: dict[str, Any], tmp_path: Path) -> None:
+    original = Bundle.open(TINY)
+    graphs = {name: original.graph(name) for name in GRAPHS}
+    preprocessing = replace(original.manifest.preprocessing, **seen)
+    write_bundle(tmp_path / "a.edge", replace(original.manifest, preprocessing=preprocessing), graphs)
+    tiny = load_model(tmp_path / "a.edge", "cpu")
     files = []
     for index, (shape, orientation) in enumerate([((400, 300), 1), ((300, 400), 6), ((77, 60), 3), ((8, 8), 1)]):
         path = tmp_path / "photos" / "abcd"[index] / "photo.jpg"
         path.parent.mkdir(parents=True)
         path.write_bytes(jpeg(scene(*shape, seed=index), orientation))
         files.append(path)
-    preprocessing = tiny.manifest.preprocessing
     data = load_dataset(tmp_path / "photos", preprocessing)
     for path, pixels in zip(files, data.images, strict=True):
-        loaded = load_image(path, size=(preprocessing.width, preprocessing.height))
+        loaded = load_image(path, size=preprocessing.decoded_size)
         np.testing.assert_array_equal(preprocess(loaded.image, preprocessing), pixels)
         np.testing.assert_array_equal(tiny.graphs.embed_image(path).features, tiny.graphs.embed(pixels[None])[0])
