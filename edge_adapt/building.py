@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edge_adapt.backbones import BACKBONES, Normalization
+from edge_adapt.backbones import BACKBONES, Lite, Normalization
 from edge_adapt.backbones.joined import BETWEEN, Joined
 from edge_adapt.backbones.layers import parts_of
 from edge_adapt.backbones.timm import PREFIX as TIMM
@@ -61,7 +61,10 @@ def _backbone_by_name(name: str, config: TrainingConfig, normalization: Normaliz
         raise EdgeAdaptError(
             f"{name!r} is not a backbone known by name ({known}, {TIMM}NAME); pass the module itself as backbone."
         )
-    return BACKBONES[name](channels, normalization)
+    backbone = BACKBONES[name](channels, normalization)
+    if config.pretrained and isinstance(backbone, Lite):
+        backbone.load_published()
+    return backbone
 
 
 @torch.no_grad()

@@ -13,7 +13,10 @@ from edge_adapt.methods.method import OPTIONS
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import MAX_STEPS
 from edge_adapt.runtime.images import Preprocessing
-from edge_adapt.runtime.views import PHOTO_VIEWS, View
+from edge_adapt.runtime.views import MIRRORED, PHOTO_VIEWS, View
+
+LITE = ("lite0", "lite2")
+"""Backbones whose weights were published, trained on photos and their mirror images."""
 
 MAX_BATCH = 100_000
 """Episodes (or images) in an outer step at most: more is a slip of the finger, and the first step would not end."""
@@ -27,7 +30,7 @@ class TrainingConfig:
         method: a name of `edge_adapt.methods.METHODS`.
         head: initialization of the gradient head, `prototype` or `zero`.
         backbone: a name of `edge_adapt.backbones.BACKBONES`, `timm:NAME`, or "custom" for a module passed to `train`.
-        pretrained: begin with timm's pretrained weights.
+        pretrained: begin with the weights published for `lite0`, or timm's for one of its networks.
         image_size: height and width of the images, pixels.
         grayscale: one channel instead of three.
         rotations: make four classes of each by quarter turns.
@@ -85,9 +88,9 @@ class TrainingConfig:
             if getattr(self, name) not in known:
                 raise EdgeAdaptError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
         self._require_what_the_method_has()
-        if self.pretrained and not self.backbone.startswith(TIMM):
+        if self.pretrained and not self.backbone.startswith((TIMM, *LITE)):
             raise EdgeAdaptError(
-                f"pretrained weights are timm's, and the backbone is {self.backbone}; choose one such as {TIMM}resnet18."
+                f"there are no pretrained weights of the backbone {self.backbone}; choose {LITE[0]} or {TIMM}NAME."
             )
         least = {"image_size": 1, "n_way": 2, "n_shot": 1, "n_query": 1, "steps": 0, "meta_batch": 1, "iterations": 1}
         for name, smallest in (least | {"batch_size": 2, "crop_size": 1, "patience": 1, "seed": 0}).items():
@@ -131,6 +134,8 @@ class TrainingConfig:
         As `augment` made the backbone see photos, where features have length 1 and differ by direction alone: protonet on
         features as they are lost a point by it, for their mean is shorter than each. Mirrored drawings are others.
         """
+        if self.backbone in LITE:
+            return () if self.grayscale else MIRRORED
         return PHOTO_VIEWS if self.augment and self.centred and not self.grayscale else ()
 
     @property

@@ -46,6 +46,10 @@ class View:
         return " ".join(filter(None, (part, "mirrored" if self.mirrored else ""))) or "as it is"
 
 
+MIRRORED = (View(mirrored=True),)
+"""Of photos, for networks that were trained on whole photos and their mirror images: `lite0` at 192 pixels gains 0.2 points with
+1 shot and with 5, and loses on none of four sets. Nearer views add 0.5 with 1 shot and take 3 with 5 where size tells classes."""
+
 PHOTO_VIEWS = (View(mirrored=True), View(0.8), View(0.8, mirrored=True))
 """Of photos, for models that were trained on crops and mirror images of them. With these, `edge` of mini-ImageNet's 64 training
 classes has 1.2 and 0.4 points more of the validation classes right (5-way 1-shot and 5-shot); parts of 0.85, 0.75 and 0.65 gave

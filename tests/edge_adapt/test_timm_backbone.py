@@ -103,11 +103,6 @@ def test_pixels_are_normalized_as_pretrained_weights_want_them(timm: Any) -> Non
     torch.testing.assert_close(fresh.embedding.mean, torch.zeros(3))
 
 
-def test_pretrained_is_for_timm() -> None:
-    with pytest.raises(EdgeAdaptError, match=r"^pretrained weights are timm's, and the backbone is conv4; .*\.$"):
-        TrainingConfig(pretrained=True)
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "efficientnet_lite0"])
 def test_networks_of_timm_are_exported(name: str, channels: int) -> None:
