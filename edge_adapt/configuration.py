@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from edge_adapt.backbones.timm import PREFIX as TIMM
@@ -13,7 +13,7 @@ from edge_adapt.methods.method import OPTIONS
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import MAX_STEPS
 from edge_adapt.runtime.images import Preprocessing
-from edge_adapt.runtime.views import MIRRORED, PHOTO_VIEWS, View
+from edge_adapt.runtime.views import LEAST_PART, MIRRORED, PHOTO_VIEWS, View
 
 LITE = ("lite0", "lite2")
 """Backbones whose weights were published, trained on photos and their mirror images."""
@@ -32,7 +32,8 @@ class TrainingConfig:
         backbone: a name of `edge_adapt.backbones.BACKBONES`, `timm:NAME`, or "custom" for a module passed to `train`.
         pretrained: begin with the weights published for `lite0`, or timm's for one of its networks.
         image_size: height and width of the images, pixels.
-        grayscale: one channel instead of three.
+        part: of the middle square of an image, how much is seen, in height and width; 0.1 to 1.
+        grayscale: one channel instead of three, and light strokes on a dark ground turned over.
         rotations: make four classes of each by quarter turns.
         centred: take the mean of the training images' features from the features, and bring them to length 1.
         n_way, n_shot, n_query: of the training episodes; `n_query` images a class.
@@ -62,6 +63,7 @@ class TrainingConfig:
     backbone: str = "conv4"
     pretrained: bool = False
     image_size: int = 28
+    part: float = 1.0
     grayscale: bool = False
     rotations: bool = False
     centred: bool = False
@@ -101,6 +103,8 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise EdgeAdaptError(f"{name} is {value}; take a number above 0.")
+        if not LEAST_PART <= self.part <= 1:
+            raise EdgeAdaptError(f"part is {self.part}; take {LEAST_PART} to 1.")
         for name, largest in (
             ("steps", MAX_STEPS),
             ("meta_batch", MAX_BATCH),
@@ -144,9 +148,10 @@ class TrainingConfig:
         images = self.preprocessing
         if not (self.augment and self.crop_size) or self.grayscale:
             return images
-        return Preprocessing(self.crop_size, self.crop_size, images.channels)
+        return replace(images, height=self.crop_size, width=self.crop_size)
 
     @property
     def preprocessing(self) -> Preprocessing:
         """How images become the pixels of this model."""
-        return Preprocessing(self.image_size, self.image_size, 1 if self.grayscale else 3)
+        channels, ground = (1, "light") if self.grayscale else (3, "any")
+        return Preprocessing(self.image_size, self.image_size, channels, part=self.part, ground=ground)

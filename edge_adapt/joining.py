@@ -32,7 +32,11 @@ def join(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
         return first
     configs = [checkpoint.config for checkpoint in checkpoints]
     if len({config.preprocessing for config in configs}) > 1:
-        seen = ", ".join(f"{config.image_size} pixels {'grey' if config.grayscale else 'RGB'}" for config in configs)
+        seen = ", ".join(
+            f"{config.image_size} pixels {'grey' if config.grayscale else 'RGB'}"
+            + (f" of the central {config.part:g}" if config.part < 1 else "")
+            for config in configs
+        )
         raise EdgeAdaptError(f"the runs to start from see other images ({seen}); take runs that see the same.")
     for config in configs:
         if config.backbone == "custom" or BETWEEN in config.backbone:

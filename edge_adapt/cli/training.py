@@ -49,8 +49,8 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     multiple=True,
     type=click.Path(),
     metavar="RUN",
-    help="Begin with the weights of this run, and with its backbone, image size, colours, centring and augmentation unless "
-    "told otherwise. Of several runs, the best first, the backbones stand side by side.",
+    help="Begin with the weights of this run, and with its backbone, image size, part, colours, centring and augmentation "
+    "unless told otherwise. Of several runs, the best first, the backbones stand side by side.",
 )
 @click.option("--show", is_flag=True, help="Print the recipe with every setting, and train nothing.")
 @click.option(
@@ -106,7 +106,19 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     metavar="PIXELS",
     help="Height and width of the images, pixels.",
 )
-@click.option("--grayscale", is_flag=True, help="Take the images as grey instead of RGB.")
+@click.option(
+    "--part",
+    type=click.FloatRange(0.1, 1),
+    default=1.0,
+    show_default="1",
+    metavar="SHARE",
+    help="The central part of the middle square that is seen, 0.1 to 1.",
+)
+@click.option(
+    "--grayscale",
+    is_flag=True,
+    help="Take the images as grey instead of RGB, and light strokes on a dark ground in negative.",
+)
 @options.classes("Train on the classes whose path ends with a line of FILE")
 @click.option(
     "--val-classes",

@@ -24,7 +24,7 @@ HEAD_ALONE = {"learning_rate": 0.1, "centred": True}
 
 HEAD_ALONE_ITERATIONS = 200
 
-OF_THE_START = ("backbone", "image_size", "grayscale", "centred", "augment")
+OF_THE_START = ("backbone", "image_size", "part", "grayscale", "centred", "augment")
 """Settings that a run takes over from the one that it starts from."""
 
 

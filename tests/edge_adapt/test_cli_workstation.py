@@ -17,6 +17,7 @@ from edge_adapt.configuration import TrainingConfig
 from edge_adapt.run import load_checkpoint
 from edge_adapt.runtime.bundle import Bundle
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.validation import Validation
 from tests.command_line import complaint, json_lines, succeeded, tree
 from tests.command_line import edge_adapt as command
@@ -108,7 +109,7 @@ def test_the_data_are_described_before_rotation(data: Path, listings: list[str],
 
 def test_every_option_reaches_the_configuration(data: Path, configuration: dict[str, Any]) -> None:
     options = {
-        "method": "fomaml", "head": "zero", "image-size": 20, "way": 3, "shot": 2, "query": 1, "steps": 7,
+        "method": "fomaml", "head": "zero", "image-size": 20, "part": 0.8, "way": 3, "shot": 2, "query": 1, "steps": 7,
         "meta-batch": 6, "learning-rate": 0.01, "iterations": 11, "seed": 5, "episodes-per-piece": 3,
     }  # fmt: skip
     pairs = [text for name, value in options.items() for text in (f"--{name}", str(value))]
@@ -117,8 +118,8 @@ def test_every_option_reaches_the_configuration(data: Path, configuration: dict[
         == "recorded."
     )
     assert configuration["config"] == TrainingConfig(
-        method="fomaml", head="zero", image_size=20, grayscale=True, n_way=3, n_shot=2, n_query=1, steps=7, meta_batch=6,
-        learning_rate=0.01, augment=True, iterations=11, seed=5,
+        method="fomaml", head="zero", image_size=20, part=0.8, grayscale=True, n_way=3, n_shot=2, n_query=1, steps=7,
+        meta_batch=6, learning_rate=0.01, augment=True, iterations=11, seed=5,
     )  # fmt: skip
     assert configuration["piece"] == 3
     assert configuration["bf16"] is True
@@ -186,7 +187,18 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
     data = write_images(tmp_path / "data", gratings(6, 6))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     options = ["--device", "cpu", "--no-bf16", "--iterations", "1", "--learning-rate", "1e-9"]
-    like = ["--method", "classify", "--grayscale", "--image-size", "20", "--centred", "--batch-size", "8"]
+    like = [
+        "--method",
+        "classify",
+        "--grayscale",
+        "--image-size",
+        "20",
+        "--part",
+        "0.75",
+        "--centred",
+        "--batch-size",
+        "8",
+    ]
     succeeded(command("train", data, "-o", tmp_path / "first", *like, *options))
     first = load_checkpoint(tmp_path / "first")
     for method in ("anil", "head"):
@@ -194,6 +206,7 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
         succeeded(command("train", data, "-o", tmp_path / method, *start, *options))
         reached = load_checkpoint(tmp_path / method)
         assert (reached.config.image_size, reached.config.grayscale, reached.config.centred) == (20, True, True)
+        assert reached.config.preprocessing == Preprocessing(20, 20, 1, part=0.75, ground="light")
         name = "embedding.backbone.convolutions.0.weight"
         assert (reached.learner[name] - first.learner[name]).abs().max() < 1e-6
         succeeded(command("train", data, "-o", tmp_path / method, "--resume"))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.training import train
 
 Configure = Callable[..., TrainingConfig]
@@ -53,6 +54,12 @@ def test_a_backbone_trains_on_crops_and_is_measured_on_whole_images(
     assert backbone.in_training == {trained_on}
     assert backbone.asked - {trained_on} <= {28}
     assert 28 in backbone.asked
+
+
+def test_crops_are_of_the_part_that_is_seen(tiny_config: Configure) -> None:
+    config = tiny_config(grayscale=False, augment=True, crop_size=20, part=0.7)
+    assert config.preprocessing == Preprocessing(28, 28, 3, part=0.7)
+    assert config.trained_on == Preprocessing(20, 20, 3, part=0.7)
 
 
 @pytest.mark.parametrize(

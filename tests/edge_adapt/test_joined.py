@@ -126,6 +126,7 @@ def test_what_cannot_be_joined_is_named(
     assert "see other images (28 pixels grey, 32 pixels grey)" in refusal(
         lambda: join([edge, like(conv4, image_size=32)])
     )
+    assert "28 pixels grey of the central 0.5" in refusal(lambda: join([edge, like(conv4, part=0.5)]))
     assert "28 pixels RGB" in refusal(lambda: join([edge, like(conv4, grayscale=False)]))
     own = train(training_data, tmp_path / "own", tiny_config(iterations=1), backbone=Small(), **OPTIONS)
     for other, name in ((own, "'custom'"), (join(members), "'edge+conv4'")):
