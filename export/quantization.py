@@ -6,7 +6,7 @@ import contextlib
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,8 @@ def quantize(graph: bytes, images: NDArray[np.uint8]) -> bytes:
     channel, and use 7 of the 8 bits: processors without VNNI add two products of a uint8 and an int8 in 16 bits, which 8 bits
     overflow, and then the features are wrong (with AVX2 a cosine of 0.85 to the right ones). With 7 bits every processor gives
     the same integers. What comes before the first of these layers, the normalization of pixels, and what follows the last, the
-    pooling of the last feature map and the post-processing of the features, stays float32.
+    pooling of the last feature map and the post-processing of the features, stays float32; in a network of depthwise convolutions
+    so does everything through its first one and the layer after that (see `_of_the_first_depthwise`).
 
     Args:
         graph: `embed.onnx`, serialized, in float32.
@@ -121,15 +122,30 @@ def _name_nodes_to_quantize(graph: onnx.GraphProto) -> list[str]:
     constants = {tensor.name for tensor in graph.initializer}
     quantized: set[str] = set()
     chosen = []
+    weighted = [node for node in graph.node if node.op_type in _WEIGHTED and node.input[1] in constants]
+    left = {node.output[0] for node in weighted[: _of_the_first_depthwise(weighted)]}
     for index, node in enumerate(graph.node):
         node.name = f"node_{index}"
-        is_weighted = node.op_type in _WEIGHTED and node.input[1] in constants
+        is_weighted = node.op_type in _WEIGHTED and node.input[1] in constants and node.output[0] not in left
         follows = node.op_type in _BETWEEN and node.input[0] in quantized
         adds_two = node.op_type == "Add" and quantized.issuperset(node.input)
         if is_weighted or follows or adds_two:
             chosen.append(node.name)
             quantized.update(node.output)
     return chosen
+
+
+def _of_the_first_depthwise(weighted: Sequence[onnx.NodeProto]) -> int:
+    """How many of the first layers with weights lead up to a depthwise convolution and the one that joins its channels again.
+
+    A depthwise convolution sums nine products of one channel, so that nothing averages the rounding of its few weights out, and
+    the first has the widest range to round. With 7 bits EfficientNet-Lite0 lost 0.7 points with 1 shot and 0.3 with 5 (means of
+    three sets of photos); with its first three layers in float32 it loses 0.2 and 0.1, for a tenth of the time.
+    """
+    for number, node in enumerate(weighted):
+        if any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute):
+            return number + 2
+    return 0
 
 
 class _Reader:

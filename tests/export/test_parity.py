@@ -23,15 +23,16 @@ Adapted = tuple[HeadState, NDArray[np.float32]]
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Pixels as features, and the head in NumPy; `scale` None begins at zero."""
+    """Pixels as features, all moved by `offset`, and the head in NumPy; `scale` None begins at zero."""
 
     scale: float | None = 0.1
     rate: float = 0.5
+    offset: float = 0.0
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Means of 7x7 squares, [B, 16]."""
         squares = images.reshape(len(images), 4, 7, 4, 7).mean(axis=(2, 4)).reshape(len(images), 16)
-        features: NDArray[np.float32] = (squares / 64 - 2).astype(np.float32)
+        features: NDArray[np.float32] = (squares / 64 - 2 + self.offset).astype(np.float32)
         return features
 
     def adapt(self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int) -> Adapted:
@@ -194,6 +195,23 @@ def test_losses_of_next_to_nothing_are_compared_absolutely(data: ImageDataset) -
     _, losses = Model(scale=75.0).adapt(Model().embed(data.images[::6][:2]), np.array([0, 1]), 2, 1)
     assert 0 < losses[0] < 1e-6
     assert all(comparison.passed for comparison in gate(Rounded(scale=75.0), Model(scale=75.0), data))
+
+
+def test_where_the_last_bit_decides_rounding_is_no_fault(data: ImageDataset) -> None:
+    comparisons = gate(Perturbed(offset=300.0), Model(offset=300.0), data)
+    assert all(comparison.passed for comparison in comparisons[2:-1])
+    assert any("last bit" in comparison.result for comparison in comparisons)
+    # And a fault that is not rounding is one nevertheless.
+    assert not all(comparison.passed for comparison in gate(Wrapped(adapt=bias_off), Model(), data))
+
+
+class Perturbed(Model):
+    """As a processor that sums in another order."""
+
+    def adapt(self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int) -> Adapted:
+        """From features that are off by a rounding error."""
+        noise = np.random.default_rng(5).uniform(-3e-7, 3e-7, features.shape)
+        return super().adapt((features * (1 + noise)).astype(np.float32), labels, n_way, steps)
 
 
 def test_relative_difference() -> None:
