@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_adapt.export.bundle import Description, write_checked_bundle
-from edge_adapt.export.extractor import FLOATS, read_extractor
+from edge_adapt.export.extractor import FLOATS, Extractor, read_extractor
 from edge_adapt.export.parity import Comparison, Origin
 from edge_adapt.export.wrapped import (
     NORMALIZATIONS,
@@ -25,7 +26,7 @@ from edge_adapt.export.wrapped import (
 )
 from edge_adapt.frozen_features import cached_features
 from edge_adapt.gradient_head import GradientHead, Initialization
-from edge_adapt.methods.head_alone import STEPS, FrozenFeatures, meta_train_head
+from edge_adapt.methods.head_alone import STEPS, FrozenFeatures, expected_accuracy, meta_train_head
 from edge_adapt.run import sample_of
 from edge_adapt.runtime.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.dataset_cache import default_cache
@@ -46,6 +47,7 @@ def wrap(
     classes: Sequence[str | os.PathLike[str]] = (),
     normalization: PixelNormalization | None = None,
     image_size: int | None = None,
+    part: float = 1.0,
     output: str | None = None,
     head: Initialization = "prototype",
     steps: int = STEPS,
@@ -61,8 +63,8 @@ def wrap(
 ) -> None:
     """Write a bundle whose `embed` is an ONNX feature extractor.
 
-    The features of all images are computed once and cached. Their mean becomes part of `embed`, which takes it away and brings
-    features to length 1, and the head's scale and rates are meta-learned on episodes of them.
+    The features of all images are computed once and cached. `embed` brings them to length 1, less their mean over the images
+    first where that is better on episodes of these very images, and the head's few numbers are meta-learned on such episodes.
 
     Args:
         extractor: an ONNX file: one input of images, float or uint8, [B, C, H, W] or [B, H, W, C], and float features [B, D] or a
@@ -71,8 +73,9 @@ def wrap(
             trained on.
         path: the `.edge` file to write.
         classes: as of `load_dataset`.
-        normalization: what the extractor wants done to pixels; None takes that of ImageNet, or nothing for an extractor that
-            takes uint8.
+        normalization: what the extractor wants done to pixels; None tries those of `NORMALIZATIONS` on the images and takes the
+            best, or nothing for an extractor that takes uint8.
+        part: of the middle of an image, how much is seen, in height and width; 0.1 to 1.
         image_size: height and width, pixels, where the file leaves them open.
         output: the tensor to take as the features; None takes the only output.
         head: what the last layer starts from.
@@ -84,7 +87,7 @@ def wrap(
         cache: the folder for the features, and for pixels that do not fit into memory; None takes `default_cache()`.
         skip_bad: leave out images that cannot be read.
         threads: of the CPU; None takes all cores.
-        report: is called with each comparison of the parity gate.
+        report: is called with each comparison of the parity gate, and before them with what was recognized.
         progress: show bars.
 
     Raises:
@@ -94,25 +97,27 @@ def wrap(
     """
     require_output(path, extractor, images, *classes)
     read = read_extractor(extractor, output, image_size)
-    if read.input_type in FLOATS:
-        normalization = normalization or NORMALIZATIONS["imagenet"]
-    elif normalization is not None:
+    read = replace(read, preprocessing=replace(read.preprocessing, part=part))
+    if normalization is not None and read.input_type not in FLOATS:
         raise EdgeAdaptError(f"{read.path} takes uint8 pixels and normalizes them itself; leave the normalization out.")
-    wrapped = embed_around(read, normalization)
-    embed = finished(wrapped, read.path)
-    original = OriginalExtractor(read, normalization, threads)
-    check_features(read, original, embed)
+    check_features(read, *_run_and_embed(read, normalization, threads))
     data = load_dataset(images, read.preprocessing, classes, progress=progress, cache=cache, skip_bad=skip_bad)
+    if normalization is None and read.input_type in FLOATS:
+        normalization = _recognized(read, data, threads, report)
+    wrapped = embed_around(read, normalization)
+    original, embed = _run_and_embed(read, normalization, threads)
     learner = GradientHead(head)
     directory = default_cache() if cache is None else Path(cache)
     running = HeadModel(learner, _embedding(embed, read.path, threads))
     features = cached_features(running, sha256(embed).hexdigest(), data, directory, progress)
-    mean = features.mean(axis=0)
-    features = _normalized(features - mean)
-    starts = torch.from_numpy(data.starts)
+    means = {"centred": features.mean(axis=0), "as they are": np.zeros(features.shape[1], np.float32)}
+    chosen, ready = _best(
+        "features", {name: _frozen(_normalized(features - mean), data) for name, mean in means.items()}, head, report
+    )
+    mean = means[chosen]
     meta_train_head(
         learner,
-        FrozenFeatures(torch.from_numpy(features), starts, data.source),
+        ready,
         steps=steps,
         seed=seed,
         progress=progress,
@@ -134,6 +139,51 @@ def wrap(
         report,
         origin=Origin(Path(extractor).name, read.half),
     )
+
+
+def _run_and_embed(
+    read: Extractor, normalization: PixelNormalization | None, threads: int | None
+) -> tuple[OriginalExtractor, bytes]:
+    """The extractor as its author would run it, and the same inside `embed`; with ImageNet's normalization for none."""
+    if read.input_type in FLOATS:
+        normalization = normalization or NORMALIZATIONS["imagenet"]
+    return OriginalExtractor(read, normalization, threads), finished(embed_around(read, normalization), read.path)
+
+
+def _recognized(
+    read: Extractor, data: ImageDataset, threads: int | None, report: Callable[[Comparison], None]
+) -> PixelNormalization:
+    """What does best of `NORMALIZATIONS`, on a sample of the images."""
+    sample = sample_of(data)
+    candidates = {}
+    for name, normalization in NORMALIZATIONS.items():
+        features = OriginalExtractor(read, normalization, threads)(sample.images)
+        if np.isfinite(features).all():
+            candidates[name] = _frozen(_normalized(features), sample)
+    if not candidates:
+        raise EdgeAdaptError(
+            f"{read.path} gives features that are not finite, however its pixels are normalized; export it again."
+        )
+    name, _ = _best("pixels", candidates, "prototype", report)
+    return NORMALIZATIONS[name]
+
+
+def _best(
+    what: str,
+    candidates: Mapping[str, FrozenFeatures],
+    head: Initialization,
+    report: Callable[[Comparison], None],
+) -> tuple[str, FrozenFeatures]:
+    """The first of the features with the highest accuracy over the same episodes, and its name; reports all."""
+    found = {name: expected_accuracy(GradientHead(head), features) for name, features in candidates.items()}
+    best = max(found, key=found.__getitem__)
+    shares = ", ".join(f"{name} {100 * accuracy:.1f}%" for name, accuracy in found.items())
+    report(Comparison(f"{what} taken {best}", shares, passed=True))
+    return best, candidates[best]
+
+
+def _frozen(features: NDArray[np.float32], data: ImageDataset) -> FrozenFeatures:
+    return FrozenFeatures(torch.from_numpy(features), torch.from_numpy(data.starts), data.source)
 
 
 def _described(data: ImageDataset) -> str:

@@ -28,6 +28,11 @@ SHOTS: tuple[tuple[int, ...], ...] = ((1, 1), (5,) * 5, (1, 20), (1, 3, 2, 7), (
 
 EPISODES = 200
 
+DRIFT = 100
+"""Where features have a common mean that is large beside how far they are apart, their last bit decides much, and no two
+implementations agree to `TOLERANCE`. So as much is allowed as this many times what the last bit of the features makes of
+PyTorch's own answer; sums in another order weigh as much as some hundred last bits."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -175,9 +180,15 @@ def _compare_adaptation(
     steps: int,
 ) -> Comparison:
     ours, theirs = (_adapt(model, features, labels, query, shots, steps) for model in (bundle, torch_model))
+    up = np.random.default_rng(1).random(features.shape) < 0.5
+    nudged = np.nextafter(features, np.where(up, np.inf, -np.inf).astype(np.float32))
+    drift = DRIFT * _adapt(torch_model, nudged, labels, query, shots, steps).difference(theirs)
     difference = ours.difference(theirs)
+    result = f"relative difference {difference:.1e}"
+    if drift > TOLERANCE:
+        result += f" ({drift:.1e} allowed: the last bit of the features decides much here)"
     described = f"{len(shots)} ways of {_span(shots)}, {steps} steps: head state, losses and logits"
-    return Comparison(described, f"relative difference {difference:.1e}", difference <= TOLERANCE)
+    return Comparison(described, result, np.isfinite(difference) and difference <= max(TOLERANCE, drift))
 
 
 def _compare(what: str, ours: NDArray[np.float32], theirs: NDArray[np.float32], tolerance: float) -> Comparison:

@@ -38,6 +38,15 @@ threads = click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), metavar="N", show_default="all cores", help="CPU threads."
 )
 
+part = click.option(
+    "--part",
+    type=click.FloatRange(0.1, 1),
+    default=1.0,
+    show_default="1",
+    metavar="SHARE",
+    help="The central part of the middle square that is seen, 0.1 to 1.",
+)
+
 rotations = click.option("--rotations", is_flag=True, help="Make four classes of each by quarter turns.")
 
 

@@ -106,14 +106,7 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
     metavar="PIXELS",
     help="Height and width of the images, pixels.",
 )
-@click.option(
-    "--part",
-    type=click.FloatRange(0.1, 1),
-    default=1.0,
-    show_default="1",
-    metavar="SHARE",
-    help="The central part of the middle square that is seen, 0.1 to 1.",
-)
+@options.part
 @click.option(
     "--grayscale",
     is_flag=True,

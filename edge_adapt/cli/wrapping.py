@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--normalize",
     type=click.Choice(["imagenet", "unit", "symmetric", "none"]),
-    show_default="imagenet, or none for uint8",
+    show_default="what does best on DATA; none for uint8",
     help="What EMBED.onnx takes: pixels less ImageNet's mean over its std, in 0..1, in -1..1, or in 0..255.",
 )
 @click.option(
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     show_default="as EMBED.onnx says",
     help="Height and width of the images, where EMBED.onnx leaves them open.",
 )
+@options.part
 @click.option("--output-name", metavar="TENSOR", show_default="the only output", help="The tensor with the features.")
 @click.option(
     "--head",
@@ -66,6 +67,7 @@ def wrap(
     mean: str | None,
     std: str | None,
     image_size: int | None,
+    part: float,
     output_name: str | None,
     head: Initialization,
     steps: int,
@@ -78,8 +80,9 @@ def wrap(
 
     EMBED.onnx takes images, [B, C, H, W] or [B, H, W, C], float or uint8, and gives one vector an image, or a feature map. DATA
     is a folder or a zip with a sub-folder for each class; its features are computed once and kept in
-    ~/.cache/edge-adapt (or DIR), and the scale and the learning rates of the last layer are meta-learned from them. The bundle is
-    compared with EMBED.onnx before it is written.
+    ~/.cache/edge-adapt (or DIR), and the few numbers that the last layer learns by are meta-learned from them. Without
+    --normalize, what EMBED.onnx wants done to pixels is recognized by what does best on DATA. The bundle is compared with
+    EMBED.onnx before it is written.
     """
     options.require_training("wrap")
     import torch
@@ -95,6 +98,7 @@ def wrap(
         classes=classes,
         normalization=_normalization(normalize, mean, std),
         image_size=image_size,
+        part=part,
         output=output_name,
         head=head,
         steps=steps,

@@ -190,6 +190,22 @@ def _frozen_features(learner: MetaLearner, drawing: TrainingData) -> FrozenFeatu
     return FrozenFeatures(torch.from_numpy(features).to(device), torch.from_numpy(data.starts).to(device), data.source)
 
 
+@torch.no_grad()
+def expected_accuracy(head: GradientHead, features: FrozenFeatures, *, seed: int = 0, draws: int = 50) -> float:
+    """What a head that has learned nothing yet reaches on the features, over episodes of all kinds; changes its scale."""
+    _scale_to(head, features)
+    generator = torch.Generator(features.features.device).manual_seed(seed)
+    with _one_thread():
+        found = [head_loss(head, features, EPISODES, STEPS, generator)[1].item() for _ in range(draws)]
+    return sum(found) / draws
+
+
+@torch.no_grad()
+def _scale_to(head: GradientHead, features: FrozenFeatures) -> None:
+    """The order of magnitude of the scale follows from how far apart features lie."""
+    head.log_scale.copy_((SCALE / features.features.var(0).sum().clamp(min=1e-12)).log())
+
+
 def meta_train_head(
     head: GradientHead,
     features: FrozenFeatures,
@@ -209,8 +225,7 @@ def meta_train_head(
         seed: of the episodes.
         progress: show a bar.
     """
-    with torch.no_grad():  # the order of magnitude follows from how far apart features lie
-        head.log_scale.copy_((SCALE / features.features.var(0).sum().clamp(min=1e-12)).log())
+    _scale_to(head, features)
     optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
     generator = torch.Generator(features.features.device).manual_seed(seed)
     with _one_thread(), Progress("meta-training", iterations, "steps", show=progress) as bar:

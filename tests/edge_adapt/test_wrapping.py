@@ -16,6 +16,7 @@ pytest.importorskip("onnxruntime")
 import edge_adapt as package
 from edge_adapt import wrapping
 from edge_adapt.export.parity import Comparison
+from edge_adapt.export.wrapped import NORMALIZATIONS
 from edge_adapt.methods.head_alone import meta_train_head
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.model import load_model
@@ -80,11 +81,27 @@ def test_an_extractor_in_float16_goes_the_whole_way(
     source = change(extractor(tmp_path / "half.onnx", tail="mean"))
     comparisons: list[Comparison] = []
     package.wrap(source, images, tmp_path / "m.edge", threads=1, report=comparisons.append)
-    assert "features of 48 images beside those of half.onnx: relative difference" in str(comparisons[0])
+    reported = "\n".join(map(str, comparisons))
+    assert "features of 48 images beside those of half.onnx: relative difference" in reported
     assert "self-check     passed" in succeeded(edge_adapt("info", tmp_path / "m.edge"))
     model = load_model(tmp_path / "m.edge", "cpu", 1)
     shots = {name: sorted((images / name).iterdir())[:4] for name in ("grating 00", "grating 03")}
     assert model.adapt(shots).classify(shots["grating 03"][0]).label == "grating 03"
+
+
+def test_what_does_best_on_the_images_is_taken_and_reported(tmp_path: Path) -> None:
+    data = gratings(8, 12, size=20)
+    images = write_images(tmp_path / "photos", data)
+    source = extractor(tmp_path / "mobile.onnx", tail="map")
+    comparisons: list[Comparison] = []
+    package.wrap(source, images, tmp_path / "m.edge", threads=1, report=comparisons.append)
+    pixels, features = map(str, comparisons[:2])
+    for said, names in ((pixels, ("imagenet", "unit", "symmetric", "none")), (features, ("centred", "as they are"))):
+        taken, _, shares = said.partition(" taken ")[2].partition(": ")
+        found = {name: float(share.rstrip("%")) for name, share in (item.rsplit(" ", 1) for item in shares.split(", "))}
+        assert set(found) == set(names) and found[taken] == max(found.values()), said
+    package.wrap(source, images, tmp_path / "n.edge", threads=1, part=0.5, normalization=NORMALIZATIONS["unit"])
+    assert load_model(tmp_path / "n.edge").manifest.preprocessing.part == 0.5
 
 
 def test_a_class_of_one_image_is_no_obstacle(tmp_path: Path, images: Path) -> None:
