@@ -60,12 +60,14 @@ class Source:
 
 
 def with_enough(data: ImageDataset, features: Features, source: Source, n_shot: int) -> tuple[ImageDataset, Features]:
-    """The classes that have so many files for the support set, and the features of their images."""
+    """The classes that have so many files for the support set, and one more for a query where all may be either, and the features
+    of their images."""
+    least = n_shot + (source.support is None and source.query is None)
     names = [name.rpartition("/")[2] for name in data.files]
     fits = np.array([source.support is None or fnmatchcase(name, source.support) for name in names])
     spans = list(zip(data.starts[:-1], data.starts[1:], strict=True))
-    kept = [index for index, (start, stop) in enumerate(spans) if fits[start:stop].sum() >= n_shot]
-    members = np.concatenate([np.arange(*spans[index]) for index in kept])
+    kept = [index for index, (start, stop) in enumerate(spans) if fits[start:stop].sum() >= least]
+    members = np.concatenate([np.empty(0, np.int64), *(np.arange(*spans[index]) for index in kept)])
     smaller = replace(
         data,
         images=data.images[members],
