@@ -24,10 +24,11 @@ from edge_adapt import export_bundle
 from edge_adapt.methods import METHODS
 from edge_adapt.run import Checkpoint, load_checkpoint, stages_of
 from edge_adapt.runtime.dataset import ImageDataset, load_dataset
-from edge_adapt.runtime.evaluation import Evaluation
+from edge_adapt.runtime.evaluation import Evaluation, embed_dataset
 from edge_adapt.runtime.model import load_model
 from edge_adapt.verbs import evaluate
 
+EPISODES = 1000
 ALL_LAYERS_EPISODES = {False: 600, True: 100}
 """Of 5 ways, and of more: at 20-way 5-shot one takes a second."""
 
@@ -78,7 +79,9 @@ def through_bundle(run: str, data: ImageDataset, suite: Suite) -> list[Evaluatio
     """Accuracy in each column of what the run exports."""
     with tempfile.TemporaryDirectory() as folder:
         export_bundle(run, Path(folder) / "run.edge")
-        return photos.over_columns(load_model(Path(folder) / "run.edge", provider="cpu").graphs, data, suite.columns)
+        graphs = load_model(Path(folder) / "run.edge", provider="cpu").graphs
+        features = embed_dataset(graphs, data, graphs.manifest.support_views)
+        return photos.over_columns(graphs, data, features, suite.columns, EPISODES, graphs.manifest.default_steps)
 
 
 def in_all_layers(run: str, data: ImageDataset, suite: Suite) -> list[Evaluation]:
@@ -121,7 +124,7 @@ def main() -> None:
     suite = SUITES[arguments.suite]
     print(machine("onnxruntime", "torch", "numpy"), "\n")
     print(
-        f"Percent of {Path(arguments.classes).stem}, {photos.N_QUERY} queries a class, {photos.EPISODES} episodes; in all layers "
+        f"Percent of {Path(arguments.classes).stem}, {photos.N_QUERY} queries a class, {EPISODES} episodes; in all layers "
         f"{ALL_LAYERS_EPISODES[False]} of 5 ways and {ALL_LAYERS_EPISODES[True]} of more.\n"
     )
     measured = [row for run in arguments.runs for row in rows(run, arguments.data, arguments.classes, suite)]
