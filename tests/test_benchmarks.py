@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import accuracy, decoding, measuring, photo_sets, plain_heads, quantization, whole_process
 from edge_adapt.runtime.dataset import ImageDataset
-from edge_adapt.runtime.evaluation import BATCH
+from edge_adapt.runtime.evaluation import BATCH, HeadState
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.model import load_classifier, load_model
 from tests.conftest import TINY
@@ -402,3 +403,69 @@ def test_plain_heads_are_those_that_they_are_called_after(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(SystemExit, match="pip install scikit-learn"):
         plain_heads.LogisticRegression(lambda images: features, 10)
+
+
+@pytest.mark.usefixtures("regression")
+def test_heads_are_compared_on_the_sets_that_have_the_classes_and_images(
+    photo_zips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnx")
+    from benchmarks import heads
+
+    graphs = load_model(TINY, provider="cpu").graphs
+    sets = photo_sets.find(str(photo_zips), None)
+    results = heads.over_sets(graphs, sets, shots=[1, 5], ways=[2, 4, 0], episodes=3)
+    assert {setting: set(entries) for setting, entries in results.items()} == {
+        **{(n_way, 1): {"coins", "fish"} for n_way in (2, 0)},
+        **{(n_way, 5): {"fish"} for n_way in (2, 0)},  # of coins there are three images to learn from
+    }
+    columns = ["no steps", "3 steps", "50 steps", "class means", "LR, C = 1", "LR, C = 10", "LR, C = 100"]
+    assert list(results[2, 1]["coins"]) == columns
+    heads.report(graphs, results)
+    assert "all" in capsys.readouterr().out
+
+
+def test_the_best_regression_is_that_of_the_mean_and_class_means_count_at_worst() -> None:
+    pytest.importorskip("onnx")
+    from benchmarks import heads
+
+    names = ("3 steps", "class means", "LR, C = 1", "LR, C = 10")
+    rows = {"a": (80.0, 70.0, 90.0, 60.0), "b": (60.0, 61.0, 50.0, 75.0)}
+    entries = {data: dict(zip(names, row, strict=True)) for data, row in rows.items()}
+    shown = heads.summary(entries, "3 steps")
+    assert shown == ["70.00", "65.50", "70.00", "67.50", "+0.00 (LR, C = 1)", "-1.00 (b)"]
+
+
+class _Diverging:
+    """A head whose loss goes up or whose weights overflow, in turn, and every third time neither."""
+
+    def __init__(self) -> None:
+        self.outcomes: Iterator[tuple[float, float]] = iter([(1.0, 2.0), (np.inf, 0.0), (1.0, 0.0)])
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+    predict: Any = None
+
+    def adapt(
+        self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+    ) -> tuple[HeadState, NDArray[np.float32]]:
+        weight, loss = next(self.outcomes)
+        return {"weight": np.array([weight])}, np.array([1.0, *[loss] * (steps - 1)], np.float32)
+
+
+def test_support_sets_that_diverge_are_told() -> None:
+    pytest.importorskip("onnx")
+    from benchmarks import heads
+
+    drawn = list(heads.hostile_support_sets(6, 12))
+    for support_set in drawn:
+        assert support_set.features.shape == (len(support_set.labels), 6)
+        assert np.isfinite(support_set.features).all()
+        counts = np.bincount(support_set.labels)
+        assert 2 <= support_set.n_way == len(counts) <= 100
+        assert 1 <= counts.min() <= counts.max() <= 20
+    told = list(heads.diverging(_Diverging(), iter(drawn[:3])))
+    assert [row[3:] for row in told] == [["2", "yes"], ["0", "no"]]
+    graphs = load_model(TINY).graphs
+    assert not list(heads.diverging(graphs, heads.hostile_support_sets(graphs.manifest.feature_size, 2)))
