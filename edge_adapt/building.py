@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -34,12 +36,13 @@ def build_learner(
             f"{config.method} adapts all layers and takes the features as they are; leave out centred."
         )
     size = feature_size(backbone, config.preprocessing)
-    of_crops = size if config.trained_on == config.preprocessing else feature_size(backbone, config.trained_on)
-    if of_crops != size:
-        raise EdgeAdaptError(
-            f"the backbone gives {of_crops} features of crops of {config.crop_size} pixels and {size} of images of "
-            f"{config.image_size}; choose a crop size nearer to the image size."
-        )
+    for crop_size in sorted({*config.crop_sizes} - {config.image_size}):
+        of_crops = feature_size(backbone, replace(config.preprocessing, height=crop_size, width=crop_size))
+        if of_crops != size:
+            raise EdgeAdaptError(
+                f"the backbone gives {of_crops} features of crops of {crop_size} pixels and {size} of images of "
+                f"{config.image_size}; choose a crop size nearer to the image size."
+            )
     centring = Centring(size) if config.centred else None
     if not centring:
         size = parts_of(backbone, size)[0].size

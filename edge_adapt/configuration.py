@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 from edge_adapt.backbones.timm import PREFIX as TIMM
@@ -20,6 +20,9 @@ LITE = ("lite0", "lite2")
 
 MAX_BATCH = 100_000
 """Episodes (or images) in an outer step at most: more is a slip of the finger, and the first step would not end."""
+
+CROP_STEP = 8
+"""Pixels by which crops that grow do so at a time."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class TrainingConfig:
         crop_size: height and width, in pixels, of the crops of RGB images that `augment` makes; None takes `image_size`.
             Crops show things larger than whole images do, and smaller pixels make up for that (Touvron et al., "Fixing the
             train-test resolution discrepancy", NeurIPS 2019, https://arxiv.org/abs/1906.06423) and take less time.
+        first_crop_size: where crops grow, the size that they have at first: by `CROP_STEP` pixels at a time, after equal parts of
+            the budget, they come to `crop_size`, for little can be learned from few pixels before much from many (Tan and Le,
+            "EfficientNetV2", ICML 2021, https://arxiv.org/abs/2104.00298). None takes `crop_size` from the start.
         learning_rate: at its peak; it falls to zero along a cosine.
         augment: change the training images a little; see `edge_adapt.augmentation.augment`.
         iterations: outer steps to take; or
@@ -78,6 +84,7 @@ class TrainingConfig:
     meta_batch: int = 8
     batch_size: int = 128
     crop_size: int | None = None
+    first_crop_size: int | None = None
     learning_rate: float = 0.002
     augment: bool = False
     iterations: int | None = None
@@ -95,7 +102,8 @@ class TrainingConfig:
                 f"there are no pretrained weights of the backbone {self.backbone}; choose {LITE[0]} or {TIMM}NAME."
             )
         least = {"image_size": 1, "n_way": 2, "n_shot": 1, "n_query": 1, "steps": 0, "meta_batch": 1, "iterations": 1}
-        for name, smallest in (least | {"batch_size": 2, "crop_size": 1, "patience": 1, "seed": 0}).items():
+        least |= {"batch_size": 2, "crop_size": 1, "first_crop_size": 1, "patience": 1, "seed": 0}
+        for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
@@ -113,6 +121,11 @@ class TrainingConfig:
         ):
             if (getattr(self, name) or 0) > largest:
                 raise EdgeAdaptError(f"{name} is {getattr(self, name)}; take {largest} or less.")
+        if self.first_crop_size is not None and not (self.crop_size and self.first_crop_size < self.crop_size):
+            raise EdgeAdaptError(
+                f"crops grow from {self.first_crop_size} pixels to {self.crop_size or 'no size of their own'}; take a crop size "
+                "above the first."
+            )
 
     def _require_what_the_method_has(self) -> None:
         method = METHODS[self.method]
@@ -143,12 +156,16 @@ class TrainingConfig:
         return PHOTO_VIEWS if self.augment and self.centred and not self.grayscale else ()
 
     @property
-    def trained_on(self) -> Preprocessing:
-        """The pixels that the backbone sees where it is trained."""
-        images = self.preprocessing
+    def crop_sizes(self) -> tuple[int, ...]:
+        """Heights and widths in which the backbone sees images where it is trained, each for an equal part of the budget."""
         if not (self.augment and self.crop_size) or self.grayscale:
-            return images
-        return replace(images, height=self.crop_size, width=self.crop_size)
+            return (self.image_size,)
+        return (*range(self.first_crop_size or self.crop_size, self.crop_size, CROP_STEP), self.crop_size)
+
+    def crop_size_at(self, spent: float) -> int:
+        """That of `crop_sizes` at which this share of the budget, 0 to 1, is behind."""
+        sizes = self.crop_sizes
+        return sizes[min(int(spent * len(sizes) + 1e-9), len(sizes) - 1)]
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -36,7 +36,8 @@ class TrainingData(NamedTuple):
         sampler: draws training images on the training device.
         generator: draws images, on the training device.
         classified: how many numbers a classifier of the training classes looks at.
-        augmentation: changes images a little, as `edge_adapt.augmentation.augment` does; None leaves them alone.
+        augmentation: changes images a little, as `edge_adapt.augmentation.augment` does, at a share of the budget that is
+            behind, 0 to 1; None leaves them alone.
         teacher: to distil, for `classify`.
         cache: the folder for the features that `head` learns from; None takes the default.
         progress: show a bar where they are computed.
@@ -45,10 +46,15 @@ class TrainingData(NamedTuple):
     sampler: ImageSampler
     generator: torch.Generator
     classified: int
-    augmentation: Callable[[Tensor], Tensor] | None = None
+    augmentation: Callable[[Tensor, float], Tensor] | None = None
     teacher: Teacher | None = None
     cache: Path | None = None
     progress: bool = False
+
+    def augmentation_at(self, spent: float) -> Callable[[Tensor], Tensor] | None:
+        """The augmentation where this share of the budget, 0 to 1, is behind."""
+        augmentation = self.augmentation
+        return None if augmentation is None else lambda images: augmentation(images, spent)
 
 
 class Objective(Protocol):
@@ -120,7 +126,7 @@ class Episodic(WithoutState):
         several = config.multi_step_loss and spent < MULTI_STEP_SHARE
         weights = multi_step_weights(config.inner_steps, spent) if several else None
         return query_loss(
-            learner, self.draw(count), config.n_shot, config.inner_steps, self._data.augmentation, weights
+            learner, self.draw(count), config.n_shot, config.inner_steps, self._data.augmentation_at(spent), weights
         )
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
@@ -143,7 +149,7 @@ def query_loss(
         images: uint8 [E, N, n_shot + n_query, H, W, C], as `ImageSampler.draw_episodes` gives them.
         n_shot: how many images of each class are the support set.
         steps: of the inner loop.
-        augmentation: as of `TrainingData`.
+        augmentation: as of `TrainingData.augmentation_at`.
         weights: of the query loss after each step of an inner loop on all layers [steps]; None takes the last alone.
 
     Returns:

@@ -102,7 +102,7 @@ class Recipe:
             budget = {} if minutes is None else {"iterations": None, "minutes": minutes * stage.share}
             own = dict(overrides or {})
             if "crop_size" not in stage.settings:  # whole images, where the recipe does not crop to a size of its own
-                own.pop("crop_size", None)
+                own = {name: value for name, value in own.items() if name not in ("crop_size", "first_crop_size")}
             settings = {**self.settings, **stage.settings, **budget, **own}
             if not METHODS[settings.get("method", TrainingConfig.method)].keeps_best:
                 settings.pop("patience", None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def begin(
         ImageSampler(data, place),
         generator,
         _classified_features(learner.embedding.backbone, config),
-        functools.partial(augment, generator=generator, size=config.crop_size) if config.augment else None,
+        _augmentation(config, generator),
         Teacher(teacher, place) if teacher else None,
         Path(cache) if cache else None,
         progress and distributed.is_first(),
@@ -123,6 +123,12 @@ def begin(
     return Trainee(learner, objective, optimizer, generator, tuning)
 
 
+def _augmentation(config: TrainingConfig, generator: torch.Generator) -> Callable[[Tensor, float], Tensor] | None:
+    if not config.augment:
+        return None
+    return lambda images, spent: augment(images, generator, config.crop_size_at(spent))
+
+
 def _require_piece(piece: int | None, units: int, config: TrainingConfig) -> None:
     """Raise unless a piece that the user chose divides an outer step and leaves something to each process, and a batch of images
     has pieces that share batch statistics."""
@@ -146,12 +152,8 @@ def _require_piece(piece: int | None, units: int, config: TrainingConfig) -> Non
 
 
 def _classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
-    """How many numbers a classifier of the training classes looks at.
-
-    Raises:
-        EdgeAdaptError: the backbone fails on crops of this size.
-    """
-    return classified(backbone, torch.zeros(1, feature_size(backbone, config.trained_on))).shape[1]
+    """How many numbers a classifier of the training classes looks at."""
+    return classified(backbone, torch.zeros(1, feature_size(backbone, config.preprocessing))).shape[1]
 
 
 def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,27 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
         return value if str(value).startswith("timm:") else super().convert(value, param, ctx)
 
 
+class _CropSize(click.ParamType):  # type: ignore[type-arg]  # generic in newer click
+    """A size in pixels, or two that crops grow between: the first, or None, and the last."""
+
+    name = "pixels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | None, int]:
+        sizes = [int(size) if size.isdecimal() else 0 for size in str(value).split(":")]
+        if len(sizes) > 2 or not all(sizes):
+            self.fail(f"{value!r} is no size; give one such as 64, or two to grow between such as 64:96.", param, ctx)
+        return sizes[-2] if len(sizes) == 2 else None, sizes[-1]
+
+
+def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[int | None, int] | None) -> int | None:
+    """Set `first_crop_size` beside `crop_size`, as `TrainingConfig` holds them."""
+    source = ctx.get_parameter_source("crop_size")
+    assert source is not None  # click notes it before
+    ctx.set_parameter_source("first_crop_size", source)
+    ctx.params["first_crop_size"], last = sizes or (None, None)
+    return last
+
+
 @click.command(
     epilog=options.examples(
         "edge-adapt train omniglot.zip -o run --classes train.txt --val-classes val.txt --grayscale --rotations",
@@ -144,10 +165,11 @@ class _BackboneName(click.Choice):  # type: ignore[type-arg]  # of one argument 
 )
 @click.option(
     "--crop-size",
-    type=_count,
+    type=_CropSize(),
+    callback=_into_two_settings,
     metavar="PIXELS",
     show_default="the image size",
-    help="Height and width of the crops that --augment makes of photos.",
+    help="Height and width of the crops that --augment makes of photos; 64:96 lets them grow from the one to the other.",
 )
 @options.way(20, "Classes in a training episode.")
 @options.shot

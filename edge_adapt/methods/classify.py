@@ -99,7 +99,7 @@ class Classification(nn.Module):
         teacher = self._data.teacher
         images, labels = self._data.sampler.draw_images(count, self._data.generator)
         if self._data.augmentation:
-            images = self._data.augmentation(images)
+            images = self._data.augmentation(images, spent)
         normalized = learner.embedding.normalize(images).contiguous(memory_format=torch.channels_last)
         backbone = learner.embedding.backbone
         logits = self.classifier(classified(backbone, backbone(normalized)))

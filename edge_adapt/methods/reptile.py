@@ -55,7 +55,7 @@ class MoveTowardsAdapted(Episodic):
         The mean over `count` episodes.
         """
         config = self._config
-        images = normalized_episodes(learner, self.draw(count), self._data.augmentation)
+        images = normalized_episodes(learner, self.draw(count), self._data.augmentation_at(spent))
         batches = _batches(images, config.n_shot)  # [E, S, N * n_shot, C, H, W]
         labels = labels_of(config.n_way, config.n_shot, images.device)
         loop, head = learner.all_layers()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
@@ -13,11 +14,13 @@ pytest.importorskip("torch")
 
 from torch import Tensor, nn
 
+from edge_adapt.cli import main
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.training import train
+from tests import command_reference
 
 Configure = Callable[..., TrainingConfig]
 
@@ -59,7 +62,52 @@ def test_a_backbone_trains_on_crops_and_is_measured_on_whole_images(
 def test_crops_are_of_the_part_that_is_seen(tiny_config: Configure) -> None:
     config = tiny_config(grayscale=False, augment=True, crop_size=20, part=0.7)
     assert config.preprocessing == Preprocessing(28, 28, 3, part=0.7)
-    assert config.trained_on == Preprocessing(20, 20, 3, part=0.7)
+    assert config.crop_sizes == (20,)
+
+
+@pytest.mark.parametrize("method", ["anil", "reptile", "classify"])
+def test_crops_grow_over_the_training(
+    method: str, photos: ImageDataset, tmp_path: Path, tiny_config: Configure
+) -> None:
+    backbone = Watched()
+    config = tiny_config(
+        method=method, grayscale=False, augment=True, first_crop_size=16, crop_size=30, iterations=6, batch_size=2
+    )
+    assert [config.crop_size_at(step / 6) for step in range(7)] == [16, 16, 24, 24, 30, 30, 30]
+    train(photos, tmp_path / "run", config, backbone=backbone, device="cpu", piece=2, bf16=False)
+    assert backbone.in_training == {16, 24, 30}
+
+
+def test_crops_do_not_shrink(tiny_config: Configure) -> None:
+    for sizes, said in (
+        ({"first_crop_size": 30, "crop_size": 20}, "grow from 30 pixels to 20; take a crop size above the first"),
+        ({"first_crop_size": 30}, "grow from 30 pixels to no size of their own; take"),
+        ({"first_crop_size": 0, "crop_size": 20}, "first_crop_size is 0; take 1 or more"),
+    ):
+        with pytest.raises(EdgeAdaptError, match=said):
+            tiny_config(**sizes)
+
+
+def train_command(*options: str) -> click.Context:
+    """What the options of `train` say."""
+    whole = main.make_context("edge-adapt", ["train"])
+    return command_reference.command("train").make_context("train", ["data", "-o", "run", *options], parent=whole)
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "last"),
+    [([], None, None), (["--crop-size", "64"], None, 64), (["--crop-size", "64:96"], 64, 96)],
+)
+def test_one_option_says_both_sizes(given: list[str], first: int | None, last: int | None) -> None:
+    context = train_command(*given)
+    assert (context.params["first_crop_size"], context.params["crop_size"]) == (first, last)
+    assert context.get_parameter_source("first_crop_size") == context.get_parameter_source("crop_size")
+
+
+@pytest.mark.parametrize("given", ["64:", ":96", "0", "-3", "48:64:96", "small"])
+def test_what_is_no_size_is_said_with_what_is(given: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no size; give one such as 64, or two to grow between"):
+        train_command(f"--crop-size={given}")
 
 
 @pytest.mark.parametrize(
@@ -76,3 +124,9 @@ def test_crops_that_do_not_suit_the_backbone_are_refused_at_once(
     with pytest.raises(EdgeAdaptError, match=said):
         train(photos, tmp_path / "run", config, device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_crops_on_the_way_are_tried_too(photos: ImageDataset, tmp_path: Path, tiny_config: Configure) -> None:
+    config = tiny_config(grayscale=False, augment=True, first_crop_size=8, crop_size=24, iterations=1)
+    with pytest.raises(EdgeAdaptError, match=r"Conv4 fails on images of \(8, 8, 3\)"):
+        train(photos, tmp_path / "run", config, device="cpu")
