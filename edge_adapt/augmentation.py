@@ -40,6 +40,11 @@ def augment(images: Tensor, generator: torch.Generator, size: int | None = None)
     return random_affine(pixels, generator).permute(0, 2, 3, 1)
 
 
+def random_maps(count: int, channels: int, generator: torch.Generator) -> Tensor:
+    """What `augment` does to `count` images but for their colours: float32 [count, 2, 3], for `seen_through`."""
+    return _crops(count, generator) if channels == 3 else _turns(count, generator)
+
+
 def random_crops(images: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
     """Cut a random part out of each image, mirror every other one, and scale it to one size.
 
@@ -51,20 +56,24 @@ def random_crops(images: Tensor, height: int, width: int, generator: torch.Gener
     Returns:
         float [B, C, height, width].
     """
-    uniform = _Uniform(images, generator)
+    return seen_through(images, _crops(len(images), generator), height, width)
+
+
+def _crops(count: int, generator: torch.Generator) -> Tensor:
+    """Parts of photos, every other one mirrored, as maps [count, 2, 3]."""
+    uniform = _Uniform(count, generator)
     area = 1 - (1 - LEAST_AREA) * (1 + uniform(1)) / 2
     stretch = (uniform(1) * torch.log(torch.tensor(ASPECT))).exp()
     across, down = (area * stretch).sqrt().clamp(max=1), (area / stretch).sqrt().clamp(max=1)  # shares of the image
     x, y = uniform(1) * (1 - across), uniform(1) * (1 - down)  # of the centre, in half-widths of the image
     mirrored = torch.where(uniform(1) < 0, -across, across)
     zero = torch.zeros_like(x)
-    rows = torch.stack([torch.stack([mirrored, zero, x], dim=-1), torch.stack([zero, down, y], dim=-1)], dim=1)
-    return _resample(images, rows, height, width)
+    return torch.stack([torch.stack([mirrored, zero, x], dim=-1), torch.stack([zero, down, y], dim=-1)], dim=1)
 
 
 def jitter_colours(images: Tensor, generator: torch.Generator) -> Tensor:
     """Change brightness, contrast and saturation of RGB images, float [B, 3, H, W] in 0..255."""
-    uniform = _Uniform(images, generator)
+    uniform = _Uniform(len(images), generator)
 
     def factor() -> Tensor:
         return (1 + uniform(JITTER)).view(-1, 1, 1, 1)
@@ -85,7 +94,12 @@ def random_affine(images: Tensor, generator: torch.Generator) -> Tensor:
         images: float [B, C, H, W].
         generator: on the images' device.
     """
-    uniform = _Uniform(images, generator)
+    return seen_through(images, _turns(len(images), generator), *images.shape[2:])
+
+
+def _turns(count: int, generator: torch.Generator) -> Tensor:
+    """Drawings turned, scaled, slanted and shifted, three in four of them, as maps [count, 2, 3]."""
+    uniform = _Uniform(count, generator)
     angle, slant = uniform(0.2), uniform(0.15)  # radians; shear
     scale_x, scale_y = uniform(0.12).exp(), uniform(0.12).exp()
     shift_x, shift_y = uniform(0.12), uniform(0.12)  # in half-widths of the image
@@ -97,23 +111,28 @@ def random_affine(images: Tensor, generator: torch.Generator) -> Tensor:
         dim=1,
     )  # [B, 2, 3]
     untouched = uniform(1) < -0.5
-    rows[untouched] = torch.eye(2, 3, device=images.device)
-    return _resample(images, rows, *images.shape[2:])
+    rows[untouched] = torch.eye(2, 3, device=rows.device)
+    return rows
 
 
 class _Uniform:
     """Draws a number for each image, uniform between -limit and limit."""
 
-    def __init__(self, images: Tensor, generator: torch.Generator) -> None:
-        self._batch, self._device, self._generator = len(images), images.device, generator
+    def __init__(self, count: int, generator: torch.Generator) -> None:
+        self._count, self._generator = count, generator
 
     def __call__(self, limit: float) -> Tensor:
-        return (2 * torch.rand(self._batch, generator=self._generator, device=self._device) - 1) * limit
+        drawn = torch.rand(self._count, generator=self._generator, device=self._generator.device)
+        return (2 * drawn - 1) * limit
 
 
-def _resample(images: Tensor, rows: Tensor, height: int, width: int) -> Tensor:
-    """Images [B, C, H, W] seen through the affine maps `rows` [B, 2, 3], as [B, C, height, width]."""
+def seen_through(images: Tensor, maps: Tensor, height: int, width: int) -> Tensor:
+    """Float images [B, C, H, W] seen through affine maps [B, 2, 3], as `torch.nn.functional.affine_grid` takes them.
+
+    Returns:
+        float [B, C, height, width].
+    """
     shape = [len(images), images.shape[1], height, width]
     with torch.autocast(images.device.type, enabled=False):  # in bfloat16 a grid is off by half a pixel in 256
-        grid = functional.affine_grid(rows, shape, align_corners=False)
+        grid = functional.affine_grid(maps, shape, align_corners=False)
         return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -52,8 +52,15 @@ class ImageSampler:
         Returns:
             uint8 [count, H, W, C] and their classes, int64 [count].
         """
-        chosen = torch.randint(len(self.images), (count,), generator=generator, device=self.starts.device)
-        return self._take(chosen), torch.searchsorted(self.starts, chosen, right=True) - 1
+        return self.at(self.draw_positions(count, generator))
+
+    def draw_positions(self, count: int, generator: torch.Generator) -> Tensor:
+        """What `draw_images` draws: where the images are in the data set, int64 [count]."""
+        return torch.randint(len(self.images), (count,), generator=generator, device=self.starts.device)
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The images at these positions, int64 [count], and their classes, as `draw_images` gives them."""
+        return self._take(positions), torch.searchsorted(self.starts, positions, right=True) - 1
 
     def _take(self, chosen: Tensor) -> Tensor:
         """uint8 [..., H, W, C] on the device: the images of these indices, int64 [...]."""

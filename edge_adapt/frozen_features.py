@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from edge_adapt.runtime.files import write_atomically
 from edge_adapt.runtime.images import reason
 
 _HASHED_TOGETHER = 1024
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 def cached_features(
@@ -34,23 +37,41 @@ def cached_features(
     Raises:
         EdgeAdaptError: the cache cannot be written.
     """
-    path = directory / f"features-{_key(weights, data.images)}.npy"
-    try:
-        features = np.load(path, allow_pickle=False)
-        if features.dtype == np.float32 and features.ndim == 2 and len(features) == len(data.images):
-            return np.asarray(features)
-    except (OSError, ValueError, EOFError):
-        pass  # not there, or damaged: a file takes its name when it is whole, so this is rare
+    path = directory / f"features-{digest_of_images(data.images, weights)[:32]}.npy"
+    found = features_in(path, np.float32, len(data.images))
+    if found is not None:
+        return np.array(found)
     features = embed_dataset(model, data, progress=progress).queries
+    make_cache(directory, data.source)
+    write_atomically(path, lambda stream: np.save(stream, features))
+    return features
+
+
+def features_in(path: Path, dtype: type[Number], count: int) -> NDArray[Number] | None:
+    """Features [count, D] mapped from a file of a cache; None where it is not there, or not such a file."""
+    try:
+        features = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # or damaged: a file takes its name when it is whole, so this is rare
+    return features if features.dtype == dtype and features.ndim == 2 and len(features) == count else None
+
+
+def make_cache(directory: Path, source: str) -> None:
+    """Make the folder of a cache where there is none.
+
+    Args:
+        directory: the folder.
+        source: what features are of, for the message.
+
+    Raises:
+        EdgeAdaptError: it cannot be made.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgeAdaptError(
-            f"{directory} cannot be made to hold the features of {data.source} ({reason(error)}); choose another place with "
-            "--cache."
+            f"{directory} cannot be made to hold the features of {source} ({reason(error)}); choose another place with --cache."
         ) from error
-    write_atomically(path, lambda stream: np.save(stream, features))
-    return features
 
 
 def digest_of(module: nn.Module) -> str:
@@ -67,8 +88,9 @@ def digest_of_state(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _key(weights: str, images: NDArray[np.uint8]) -> str:
+def digest_of_images(images: NDArray[np.uint8], weights: str = "") -> str:
+    """SHA-256 of images, uint8 [I, H, W, C], and of what is to see them, hexadecimal."""
     digest = hashlib.sha256(f"{weights} {images.shape}\n".encode())
     for start in range(0, len(images), _HASHED_TOGETHER):
         digest.update(np.ascontiguousarray(images[start : start + _HASHED_TOGETHER]).data)
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
