@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_adapt.configuration import TrainingConfig
     from edge_adapt.exporting import export_bundle
+    from edge_adapt.feature_teacher import FeatureTeacher
     from edge_adapt.reporting.report import Report, report
     from edge_adapt.runtime.dataset import ImageDataset, load_dataset
     from edge_adapt.runtime.errors import EdgeAdaptError
@@ -46,6 +47,7 @@ __all__ = [
     "ClassifierEvaluation",
     "EdgeAdaptError",
     "Evaluation",
+    "FeatureTeacher",
     "ImageDataset",
     "MetaModel",
     "Prediction",
@@ -72,6 +74,7 @@ _HOME = {
     "ClassifierEvaluation": "runtime.labelled",
     "EdgeAdaptError": "runtime.errors",
     "Evaluation": "runtime.evaluation",
+    "FeatureTeacher": "feature_teacher",
     "ImageDataset": "runtime.dataset",
     "MetaModel": "runtime.model",
     "Prediction": "runtime.model",
@@ -92,7 +95,7 @@ _HOME = {
     "wrap": "wrapping",
 }
 
-_TRAINING = frozenset({"configuration", "exporting", "training", "wrapping"})
+_TRAINING = frozenset({"configuration", "exporting", "feature_teacher", "training", "wrapping"})
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,9 @@ LITE = ("lite0", "lite2")
 MAX_BATCH = 100_000
 """Episodes (or images) in an outer step at most: more is a slip of the finger, and the first step would not end."""
 
+MAX_TEACHER_CROPS = 1000
+"""Of each image: more features than any disk is for."""
+
 CROP_STEP = 8
 """Pixels by which crops that grow do so at a time."""
 
@@ -46,7 +49,8 @@ class TrainingConfig:
         multi_step_loss: in training, count the query loss after every step of an inner loop on all layers, and less and less so.
         recompute: compute the steps of an inner loop on all layers again in the backward pass, to save memory.
         meta_batch: episodes in an outer step.
-        batch_size: images in a step of `classify`.
+        batch_size: images in a step of `classify` and `distil`.
+        teacher_crops: how many crops of each image the teachers of `distil` see; without `augment` they see all of it, once.
         crop_size: height and width, in pixels, of the crops of RGB images that `augment` makes; None takes `image_size`.
             Crops show things larger than whole images do, and smaller pixels make up for that (Touvron et al., "Fixing the
             train-test resolution discrepancy", NeurIPS 2019, https://arxiv.org/abs/1906.06423) and take less time.
@@ -83,6 +87,7 @@ class TrainingConfig:
     recompute: bool = False
     meta_batch: int = 8
     batch_size: int = 128
+    teacher_crops: int = 2
     crop_size: int | None = None
     first_crop_size: int | None = None
     learning_rate: float = 0.002
@@ -102,7 +107,7 @@ class TrainingConfig:
                 f"there are no pretrained weights of the backbone {self.backbone}; choose {LITE[0]} or {TIMM}NAME."
             )
         least = {"image_size": 1, "n_way": 2, "n_shot": 1, "n_query": 1, "steps": 0, "meta_batch": 1, "iterations": 1}
-        least |= {"batch_size": 2, "crop_size": 1, "first_crop_size": 1, "patience": 1, "seed": 0}
+        least |= {"batch_size": 2, "teacher_crops": 1, "crop_size": 1, "first_crop_size": 1, "patience": 1, "seed": 0}
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
@@ -117,6 +122,7 @@ class TrainingConfig:
             ("steps", MAX_STEPS),
             ("meta_batch", MAX_BATCH),
             ("batch_size", MAX_BATCH),
+            ("teacher_crops", MAX_TEACHER_CROPS),
             ("seed", 2**32 - 1),
         ):
             if (getattr(self, name) or 0) > largest:

@@ -8,7 +8,7 @@ reptile's), and all at once on a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from edge_adapt.side_by_side import pays, side_by_side
 
 if TYPE_CHECKING:
     from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.feature_teacher import FeatureTeacher
     from edge_adapt.teacher import Teacher
 
 
@@ -39,8 +40,10 @@ class TrainingData(NamedTuple):
         augmentation: changes images a little, as `edge_adapt.augmentation.augment` does, at a share of the budget that is
             behind, 0 to 1; None leaves them alone.
         teacher: to distil, for `classify`.
-        cache: the folder for the features that `head` learns from; None takes the default.
+        cache: the folder for the features that `head` and `distil` learn from; None takes the default.
         progress: show a bar where they are computed.
+        feature_size: how many numbers the backbone gives.
+        feature_teachers: whose features to learn, for `distil`.
     """
 
     sampler: ImageSampler
@@ -50,6 +53,8 @@ class TrainingData(NamedTuple):
     teacher: Teacher | None = None
     cache: Path | None = None
     progress: bool = False
+    feature_size: int = 0
+    feature_teachers: Sequence[FeatureTeacher] = ()
 
     def augmentation_at(self, spent: float) -> Callable[[Tensor], Tensor] | None:
         """The augmentation where this share of the budget, 0 to 1, is behind."""

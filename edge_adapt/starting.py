@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from edge_adapt.building import build_learner, feature_size
 from edge_adapt.compiling import fused_where_faster, keep_compiled
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
+from edge_adapt.feature_teacher import FeatureTeacher
 from edge_adapt.learner import MetaLearner
 from edge_adapt.methods import METHODS
 from edge_adapt.outer_loop import Objective, TrainingData
@@ -61,7 +62,7 @@ def begin(
     backbone: nn.Module | None,
     previous: Checkpoint | None,
     initial: Checkpoint | None,
-    teacher: Checkpoint | None,
+    teacher: Checkpoint | Sequence[FeatureTeacher] | None,
     piece: int | None,
     bf16: bool | None,
     cache: str | os.PathLike[str] | None,
@@ -90,9 +91,11 @@ def begin(
         generator,
         _classified_features(learner.embedding.backbone, config),
         _augmentation(config, generator),
-        Teacher(teacher, place) if teacher else None,
+        Teacher(teacher, place) if isinstance(teacher, Checkpoint) else None,
         Path(cache) if cache else None,
         progress and distributed.is_first(),
+        feature_size(learner.embedding.backbone, config.preprocessing),
+        () if teacher is None or isinstance(teacher, Checkpoint) else teacher,
     )
     objective = METHODS[config.method].objective(config, drawing)
     optimizer = objective.optimizer(learner, config.learning_rate)
@@ -106,7 +109,7 @@ def begin(
             raise misfit(run, config, backbone) from error
     elif initial:
         _start_from(learner, objective, initial, config.method, data, place)
-    elif config.method != "classify":
+    elif not METHODS[config.method].of_images:
         centre(learner, data, place)
     distributed.copy_from_first([*learner.state_dict().values(), *objective.state_dict().values()])
     with distributed.first_alone():
@@ -134,7 +137,7 @@ def _require_piece(piece: int | None, units: int, config: TrainingConfig) -> Non
     has pieces that share batch statistics."""
     processes = distributed.processes()
     largest = tuning_module.largest_piece(units, processes)
-    if config.method == "classify" and largest == 1:
+    if METHODS[config.method].of_images and largest == 1:
         fitting = math.ceil(units / (2 * processes)) * 2 * processes
         raise EdgeAdaptError(
             f"{units} images in a step leave single ones to {processes} processes, without batch statistics; choose a "
@@ -189,7 +192,7 @@ def _start_from(
     Rates of an inner loop on all layers are those of its method.
     """
     before = initial.config.method
-    new_head = method == "head" or before == "classify" or METHODS[method].head != METHODS[before].head
+    new_head = method == "head" or METHODS[before].of_images or METHODS[method].head != METHODS[before].head
     state = dict(initial.exported.learner)
     centred, has_head = (any(name.startswith(start) for name in state) for start in (CENTRING, HEAD))
     newly_centred = learner.embedding.centring is not None and not centred

@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
 
 from edge_adapt.backbones.layers import classified
 from edge_adapt.building import build_learner
+from edge_adapt.configuration import TrainingConfig
+from edge_adapt.feature_teacher import FeatureTeacher
 from edge_adapt.frozen_features import digest_of_state
 from edge_adapt.methods.classify import CosineClassifier
 from edge_adapt.run import Checkpoint, misfit
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 
-def digest_of_teacher(checkpoint: Checkpoint | None) -> str:
-    """SHA-256 of what a teacher has learned, hexadecimal; empty for none."""
-    return digest_of_state({**checkpoint.learner, **checkpoint.objective}) if checkpoint else ""
+def digest_of_teacher(teacher: Checkpoint | Sequence[FeatureTeacher] | None) -> str:
+    """SHA-256 of what a teacher has learned, or several have, hexadecimal; empty for none."""
+    if not teacher:
+        return ""
+    if isinstance(teacher, Checkpoint):
+        return digest_of_state({**teacher.learner, **teacher.objective})
+    return sha256("\n".join(each.digest for each in teacher).encode()).hexdigest()
+
+
+def require_fitting_teacher(
+    teacher: Checkpoint | Sequence[FeatureTeacher] | None, config: TrainingConfig, classes: str
+) -> None:
+    """Raise where a run has no use for a teacher, or lacks one.
+
+    Args:
+        teacher: what it is given.
+        config: what it trains.
+        classes: a digest of the names of the classes that it learns.
+
+    Raises:
+        EdgeAdaptError: says what to give.
+    """
+    if config.method == "distil":
+        if isinstance(teacher, Checkpoint):
+            raise EdgeAdaptError(
+                "distil learns features, and this teacher is a run, which gives answers; give the bundle that it exports, or "
+                "take the method classify."
+            )
+        if not teacher:
+            raise EdgeAdaptError(
+                "distil learns the features of a teacher, and there is none; give a bundle or an ONNX file with --teacher."
+            )
+    elif isinstance(teacher, Checkpoint):
+        if config.method != "classify":
+            raise EdgeAdaptError(f"a teacher is for the method classify, and this is {config.method}; leave it out.")
+        if teacher.given.get("classes", classes) != classes:
+            raise EdgeAdaptError(
+                f"the teacher learned other classes ({teacher.trained_on or 'without a name'}); distil one that learned the same."
+            )
+    elif teacher:
+        raise EdgeAdaptError(
+            f"a teacher of features is for the method distil, and this is {config.method}; leave it out, or take distil."
+        )
 
 
 class Teacher(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from edge_adapt import distributed
 from edge_adapt import tuning as tuning_module
 from edge_adapt.compiling import still_fused
 from edge_adapt.configuration import TrainingConfig
+from edge_adapt.feature_teacher import FeatureTeacher
 from edge_adapt.frozen_features import digest_of_state
 from edge_adapt.methods import METHODS
 from edge_adapt.outer_step import OuterStep
@@ -23,7 +24,7 @@ from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.starting import Trainee, begin, centre
-from edge_adapt.teacher import digest_of_teacher
+from edge_adapt.teacher import digest_of_teacher, require_fitting_teacher
 from edge_adapt.tuning import Device, Tuning, choose_device
 from edge_adapt.validation import (
     VALIDATIONS,
@@ -53,7 +54,7 @@ def train(
     backbone: nn.Module | None = None,
     device: Device = "auto",
     initial: Checkpoint | None = None,
-    teacher: Checkpoint | None = None,
+    teacher: Checkpoint | FeatureTeacher | Sequence[FeatureTeacher] | None = None,
     resume: bool = False,
     piece: int | None = None,
     bf16: bool | None = None,
@@ -76,13 +77,14 @@ def train(
         backbone: a module of one's own, float [B, C, H, W] -> float [B, D], in place of `config.backbone`.
         device: `auto`, `cpu` or `cuda`.
         initial: the end of another run of the same backbone, such as pre-training, to start from; not needed to resume.
-        teacher: the end of a run of `classify` on the same classes, which a run of `classify` distils; needed again to resume.
+        teacher: the end of a run of `classify` on the same classes, whose answers a run of `classify` distils; or, for `distil`,
+            one or several whose features it learns. Needed again to resume.
         resume: go on from the checkpoint in `run`, if there is one.
-        piece: episodes (for `classify`: images) that are computed together; None takes what a run that is resumed had, all on a
-            GPU, and on a CPU measures what is fastest.
+        piece: episodes (or images, see `Method.of_images`) that are computed together; None takes what a run that is resumed had,
+            all on a GPU, and on a CPU measures what is fastest.
         bf16: run the backbone under bfloat16 autocast or not; None takes what a run that is resumed had, bfloat16 on a GPU that
             has it in hardware, and on a CPU measures what is faster.
-        cache: the folder for the features that `head` learns from; None takes the default of `load_dataset`.
+        cache: the folder for the features that `head` and `distil` learn from; None takes the default of `load_dataset`.
         trained_on: the data in words, for the bundle.
         progress: show a bar.
 
@@ -97,13 +99,9 @@ def train(
     require_data(config, data, validation)
     if (config.iterations is None) == (config.minutes is None):
         raise EdgeAdaptError("a training budget is either iterations or minutes; give exactly one of the two.")
-    if teacher and config.method != "classify":
-        raise EdgeAdaptError(f"a teacher is for the method classify, and this is {config.method}; leave it out.")
     class_names = digest_of_classes(data, counts=False)
-    if teacher and teacher.given.get("classes", class_names) != class_names:
-        raise EdgeAdaptError(
-            f"the teacher learned other classes ({teacher.trained_on or 'without a name'}); distil one that learned the same."
-        )
+    teacher = (teacher,) if isinstance(teacher, FeatureTeacher) else teacher
+    require_fitting_teacher(teacher, config, class_names)
     measured = Validation(validation, config, place) if validation is not None else None
     given = {
         "teacher": digest_of_teacher(teacher),
@@ -129,7 +127,7 @@ def train(
             stretch.keep_start()
         stretch.checkpoint()  # so that what is resumed is this run, whenever it is stopped
     stretch.run(progress)
-    if config.method == "classify":
+    if METHODS[config.method].of_images:
         centre(trainee.learner, data, place)
         stretch.measure_end()
     return stretch.checkpoint()
@@ -357,16 +355,16 @@ def _require_pixels(config: TrainingConfig, data: ImageDataset) -> None:
 
 def _with_less_memory(tuning: Tuning, units: int, config: TrainingConfig, bar: Progress) -> Tuning:
     """With a smaller piece, and a line about it; EdgeAdaptError where there is none."""
-    smaller, classifies = tuning_module.smaller(tuning, units), config.method == "classify"
+    smaller, of_images = tuning_module.smaller(tuning, units), METHODS[config.method].of_images
     if smaller is None:
-        remedy = "--image-size" if classifies else "--way, --shot or --query"
+        remedy = "--image-size" if of_images else "--way, --shot or --query"
         if "recompute" in METHODS[config.method].options and not config.recompute:
             remedy += ", or take --recompute"
         raise EdgeAdaptError(
-            f"memory does not suffice for a single {'image' if classifies else 'episode'}; choose a smaller {remedy}."
+            f"memory does not suffice for a single {'image' if of_images else 'episode'}; choose a smaller {remedy}."
         )
     if distributed.is_first():
-        what = "images" if classifies else "episodes"
+        what = "images" if of_images else "episodes"
         bar.say(f"memory does not suffice for {tuning.piece} {what} at once; going on with {smaller.piece}")
     return smaller
 

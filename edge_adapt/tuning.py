@@ -61,7 +61,7 @@ class Tuning:
     """How a meta-batch is computed.
 
     Attributes:
-        piece: episodes (of `classify`: images) that go forward and backward together, and that share batch statistics. On a CPU
+        piece: episodes (or images) that go forward and backward together, and that share batch statistics. On a CPU
             the activations of a piece should fit into the cache; a piece too large costs a factor of two or more.
         bf16: whether the backbone runs under bfloat16 autocast.
         fused: whether its blocks are computed as one, in loops that are compiled; see `edge_adapt.compiling`.

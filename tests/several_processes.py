@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from edge_adapt import curve, distributed, training
 from edge_adapt.cli import main as edge_adapt
 from edge_adapt.configuration import TrainingConfig
+from edge_adapt.feature_teacher import FeatureTeacher
 from edge_adapt.outer_loop import query_loss
 from edge_adapt.outer_step import Figures, OuterStep
 from edge_adapt.run import Checkpoint, save_checkpoint
@@ -65,7 +66,9 @@ def train_in_float64(folder: Path, method: str) -> Checkpoint:
     """50 outer steps of three pieces, which two processes cannot share equally."""
     torch.manual_seed(distributed.rank())  # the module of the first process is the one that counts
     config = TrainingConfig(method=method, iterations=50, batch_size=24, **SMALL)
-    options = OPTIONS | ({"piece": 8} if method == "classify" else {})
+    options = OPTIONS | ({} if method == "anil" else {"piece": 8})
+    if method == "distil":
+        options |= {"teacher": FeatureTeacher.of_module(asked, 12, grayscale=True, name="rows"), "cache": folder.parent}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edge_adapt.validation.MOST_EPISODES", 50)
         torch.set_default_dtype(torch.float64)
@@ -73,6 +76,16 @@ def train_in_float64(folder: Path, method: str) -> Checkpoint:
             return train(DATA, folder, config, backbone=Double(), validation=NEW_CLASSES, **options)
         finally:
             torch.set_default_dtype(torch.float32)
+
+
+asked_about: list[int] = []
+"""How many images a teacher was asked about, each time."""
+
+
+def asked(images: Tensor) -> Tensor:
+    """A teacher of features, uint8 [B, H, W, 1] to [B, H]."""
+    asked_about.append(len(images))
+    return images.double().mean((2, 3))
 
 
 def refused(start: Callable[[], object]) -> str:
@@ -120,10 +133,11 @@ def main(folder: Path) -> None:
     patch.setattr(training, "save_checkpoint", noted)
     seen: dict[str, Any] = {"saved": saved}
     with distributed.joined():
-        for method in ("anil", "classify"):
+        for method in ("anil", "classify", "distil"):
             checkpoint = train_in_float64(folder / method, method)
             seen[method] = {name: tensor.double().sum().item() for name, tensor in checkpoint.learner.items()}
             seen["validation"] = [record.validation for record in checkpoint.records]
+        seen["asked"] = sum(asked_about)
         seen["again"] = refused(lambda: train_in_float64(folder / "anil", "anil"))
         config = TrainingConfig(iterations=None, minutes=1 / 120, **SMALL)
         seen["minutes"] = train(DATA, folder / "minutes", config, **OPTIONS).iteration

@@ -57,7 +57,8 @@ def reads_a_data_set(command: Command) -> Command:
         type=click.Path(),
         metavar="DIR",
         show_default="in memory; over 1 GiB in ~/.cache/edge-adapt",
-        help="Keep the pixels of DATA in a file in DIR, and map them from there; features that a head learns from lie there too.",
+        help="Keep the pixels of DATA in a file in DIR, and map them from there; features that train and wrap learn from lie "
+        "there too.",
     )
     skip_bad = click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read.")
     return cache(skip_bad(command))

@@ -61,9 +61,42 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
 )
 @click.option(
     "--teacher",
+    "teachers",
+    multiple=True,
     type=click.Path(),
-    metavar="RUN",
-    help="A run of classify on the same classes, which classify distils, or the first stage of a recipe.",
+    metavar="RUN|FILE",
+    help="A run of classify on the same classes, whose answers classify distils, or the first stage of a recipe. For distil a "
+    "bundle or an ONNX feature extractor, whose features it learns; may then be repeated.",
+)
+@click.option(
+    "--teacher-crops",
+    type=_count,
+    default=2,
+    show_default=True,
+    metavar="K",
+    help="How many crops of each image the teachers of distil see; their features are computed once, and kept.",
+)
+@click.option(
+    "--teacher-normalize",
+    multiple=True,
+    type=click.Choice(["imagenet", "unit", "symmetric", "none"]),
+    show_default="imagenet",
+    help="What an ONNX file of --teacher that takes floats wants, as of wrap. Once for all teachers, or once for each.",
+)
+@click.option(
+    "--teacher-image-size",
+    multiple=True,
+    type=click.IntRange(8, 2048),
+    metavar="PIXELS",
+    show_default="as the file says",
+    help="Height and width of the images, where an ONNX file of --teacher leaves them open. Once for all, or for each.",
+)
+@click.option(
+    "--teacher-output-name",
+    multiple=True,
+    metavar="TENSOR",
+    show_default="the only output",
+    help="The tensor with the features of an ONNX file of --teacher. Once for all teachers, or once for each.",
 )
 @click.option(
     "--start-from",
@@ -88,6 +121,7 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
             "siamese",
             "memory",
             "classify",
+            "distil",
             "head",
         ]
     ),
@@ -97,7 +131,8 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
     "fomaml (first order), meta-sgd (a rate for every weight) and reptile (no query set) all of them. protonet (the nearest "
     "class mean), matching (cosine attention over the support set) and siamese (a learned distance of two images) take no steps, "
     "nor does memory, which writes the support set into an external memory. "
-    "classify has none: it trains a classifier of all classes, to start episodes from. head learns the last layer's scale and "
+    "classify has none: it trains a classifier of all classes, to start episodes from. distil does so too, and learns to give "
+    "the features of --teacher. head learns the last layer's scale and "
     "rates on a backbone that it leaves as it is, that of --start-from or --pretrained.",
 )
 @click.option(
@@ -161,7 +196,7 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
     default=128,
     show_default=True,
     metavar="B",
-    help="Images in a step of classify.",
+    help="Images in a step of classify and distil.",
 )
 @click.option(
     "--crop-size",
@@ -203,7 +238,7 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
     type=_count,
     metavar="N",
     show_default="the fastest, measured first; with CUDA, all",
-    help="Episodes (with classify: images) that are computed together. Not with --recipe.",
+    help="Episodes (with classify and distil: images) that are computed together. Not with --recipe.",
 )
 @click.option(
     "--bf16/--no-bf16",
@@ -256,7 +291,10 @@ def train(
     data: str | None,
     run: str | None,
     recipe: str | None,
-    teacher: str | None,
+    teachers: tuple[str, ...],
+    teacher_normalize: tuple[str, ...],
+    teacher_image_size: tuple[int, ...],
+    teacher_output_name: tuple[str, ...],
     start_from: tuple[str, ...],
     show: bool,
     classes: tuple[str, ...],
@@ -289,11 +327,12 @@ def train(
     options.require_training("train")
     chosen = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if show:
-        _show(recipe, {name: settings[name] for name in chosen}, teacher is not None)
+        _show(recipe, {name: settings[name] for name in chosen}, bool(teachers))
         return
     if data is None or run is None:
         raise click.UsageError("DATA and --output are needed to train: what to learn from, and the folder to write.")
     from edge_adapt import distributed
+    from edge_adapt.cli.teachers import GivenTeachers
     from edge_adapt.cli.training_process import train_in_process
 
     with distributed.joined(), distributed.in_one_voice():
@@ -303,7 +342,7 @@ def train(
             recipe,
             settings,
             chosen,
-            teacher=teacher,
+            teachers=GivenTeachers(teachers, teacher_normalize, teacher_image_size, teacher_output_name),
             start_from=start_from,
             classes=classes,
             val_classes=val_classes,

@@ -92,11 +92,17 @@ def plan_training(
 
 def _require_a_use(config: TrainingConfig, chosen: Set[str]) -> None:
     """Raise for an option about outer steps of the other kind, or about crops where there are none."""
-    without_a_use = {"classify": {"meta_batch"}, "head": {"batch_size", "crop_size", "first_crop_size"}}
+    without_a_use = {
+        "classify": {"meta_batch"},
+        "distil": {"meta_batch"},
+        "head": {"batch_size", "crop_size", "first_crop_size"},
+    }
     for name in sorted(chosen & without_a_use.get(config.method, {"batch_size"})):
         raise EdgeAdaptError(f"{name} is not for the method {config.method}; leave it out.")
     if "crop_size" in chosen and (config.grayscale or not config.augment):
         raise EdgeAdaptError("crop_size is of crops of RGB images with --augment, and there are none; leave it out.")
+    if "teacher_crops" in chosen and not config.augment:
+        raise EdgeAdaptError("teacher_crops is of crops with --augment, and there are none; leave it out.")
 
 
 def _recipe_plan(run: str, recipe: str, overrides: Mapping[str, Any], minutes: float | None) -> Plan:

@@ -12,6 +12,7 @@ import torch
 
 from edge_adapt import distributed
 from edge_adapt.cli import options
+from edge_adapt.cli.teachers import GivenTeachers
 from edge_adapt.cli.training_plan import N_QUERY, plan_training
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.joining import join
@@ -28,7 +29,7 @@ def train_in_process(
     settings: Mapping[str, Any],
     chosen: Set[str],
     *,
-    teacher: str | None,
+    teachers: GivenTeachers,
     start_from: tuple[str, ...],
     classes: tuple[str, ...],
     val_classes: tuple[str, ...],
@@ -49,6 +50,7 @@ def train_in_process(
     for option, value in (("--episodes-per-piece", piece), ("--start-from", start_from)):
         if plan.recipe and value:
             raise click.UsageError(f"{option} is about one stage, and a recipe has several; leave it out.")
+    teacher = teachers.read(plan.config.method, arguments["device"], threads)
     with distributed.first_alone():
         training, validation = _load(data, classes, val_classes, plan.config, cache, skip_bad, distributed.is_first())
     if plan.n_query_is_free:
@@ -66,7 +68,7 @@ def train_in_process(
             validation=validation,
             resume=resume,
             trained_on=trained_on,
-            teacher=load_checkpoint(teacher) if teacher else None,
+            teacher=teacher,
             cache=cache,
             progress=True,
             **arguments,

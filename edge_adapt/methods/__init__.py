@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from edge_adapt.methods import anil, classify, head_alone, maml, matching, memory, meta_sgd, protonet, reptile, siamese
+from edge_adapt.methods import (
+    anil,
+    classify,
+    distil,
+    head_alone,
+    maml,
+    matching,
+    memory,
+    meta_sgd,
+    protonet,
+    reptile,
+    siamese,
+)
 from edge_adapt.methods.method import Method
 
 METHODS: dict[str, Method] = {
@@ -16,6 +28,7 @@ METHODS: dict[str, Method] = {
     "siamese": siamese.METHOD,
     "memory": memory.METHOD,
     "classify": classify.METHOD,
+    "distil": distil.METHOD,
     "head": head_alone.METHOD,
 }
 """By the name that `--method` takes."""

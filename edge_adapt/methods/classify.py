@@ -100,13 +100,18 @@ class Classification(nn.Module):
         images, labels = self._data.sampler.draw_images(count, self._data.generator)
         if self._data.augmentation:
             images = self._data.augmentation(images, spent)
-        normalized = learner.embedding.normalize(images).contiguous(memory_format=torch.channels_last)
-        backbone = learner.embedding.backbone
-        logits = self.classifier(classified(backbone, backbone(normalized)))
-        loss = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+        _, logits = self._answers(learner, images)
+        loss, accuracy = classification_loss(logits, labels)
         if teacher:
             loss = (loss + distillation_loss(logits, teacher(images))) / 2
-        return loss, (logits.detach().argmax(1) == labels).float().mean()
+        return loss, accuracy
+
+    def _answers(self, learner: MetaLearner, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels in 0..255, uint8 or float [B, H, W, C], to all features of the backbone [B, D] and logits [B, n_classes]."""
+        normalized = learner.embedding.normalize(images).contiguous(memory_format=torch.channels_last)
+        backbone = learner.embedding.backbone
+        features: Tensor = backbone(normalized)
+        return features, self.classifier(classified(backbone, features))
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
         """Stochastic gradient descent with Nesterov momentum; weight decay on weights, not on scales, biases and rates."""
@@ -118,13 +123,20 @@ class Classification(nn.Module):
         return torch.optim.SGD(groups, lr=learning_rate, momentum=MOMENTUM, nesterov=True)
 
 
+def classification_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Smoothed cross-entropy in nats of logits [B, n_classes] with labels [B], and the share of right answers; scalars."""
+    loss = functional.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+    return loss, (logits.detach().argmax(1) == labels).float().mean()
+
+
 def distillation_loss(logits: Tensor, of_teacher: Tensor) -> Tensor:
     """The divergence in nats of softened answers [B, n_classes] from the teacher's, times the temperature's square."""
     ours, theirs = (functional.log_softmax(each / TEMPERATURE, dim=1) for each in (logits, of_teacher))
     return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * TEMPERATURE**2
 
 
-def _require(data: ImageDataset) -> None:
+def require_two_classes(data: ImageDataset) -> None:
+    """Raise DataError unless there are classes to tell apart."""
     if len(data.class_names) < 2:
         raise DataError(f"{data.source}: there is one class, and a classifier tells two or more apart; add classes.")
 
@@ -132,6 +144,7 @@ def _require(data: ImageDataset) -> None:
 METHOD = Method(
     "classify all training classes at once, to start episodes from",
     objective=Classification,
-    require=_require,
+    require=require_two_classes,
     keeps_best=False,  # features are centred at the end, and only where the learning rate has come to zero is it any good
+    of_images=True,
 )

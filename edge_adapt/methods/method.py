@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CENTRED_SCALE = 10.0
 """Where the scale of prototypes starts from with features of length 1: as cosine classifiers commonly do."""
 
-OPTIONS = frozenset({"head", "steps", "first_order", "per_step_rates", "multi_step_loss", "recompute"})
+OPTIONS = frozenset({"head", "steps", "first_order", "per_step_rates", "multi_step_loss", "recompute", "teacher_crops"})
 """Fields of `TrainingConfig` that say something to some methods only."""
 
 ALL_LAYERS = frozenset({"head", "steps", "first_order", "multi_step_loss", "recompute"})
@@ -55,6 +55,8 @@ class Method:
         require: raises DataError unless the training classes suffice; None for a method that learns from episodes of `n_way`
             classes with `n_shot` + `n_query` images each.
         keeps_best: whether the state with the best validation accuracy is what exports; if not, the end is.
+        of_images: whether an outer step is of `batch_size` images of all classes, without episodes. Its head learns nothing, and
+            features are centred at its end.
     """
 
     summary: str
@@ -65,3 +67,4 @@ class Method:
     default_steps: int = 5
     require: Callable[[ImageDataset], None] | None = None
     keeps_best: bool = True
+    of_images: bool = False

@@ -67,14 +67,14 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
     return Launch(tmp_path_factory.mktemp("launch"))
 
 
-@pytest.mark.parametrize("method", ["anil", "classify"])
+@pytest.mark.parametrize("method", ["anil", "classify", "distil"])
 def test_two_processes_train_what_one_does(
     method: str, launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
     one, two = train_in_float64(tmp_path / "run", method), load_checkpoint(launch.folder / method)
     assert any(name.endswith("running_var") for name in one.learner)
-    assert (one.best is None) == (two.best is None) == (method == "classify")
+    assert (one.best is None) == (two.best is None) == (method != "anil")
     for state, found in ((one.learner, two.learner), (one.exported.learner, two.exported.learner)):
         assert list(state) == list(found)
         for name, expected in state.items():
@@ -89,13 +89,21 @@ def test_two_processes_train_what_one_does(
 
 
 def test_both_processes_hold_the_same_weights_and_figures(launch: Launch) -> None:
-    for what in ("anil", "classify", "validation"):
+    for what in ("anil", "classify", "distil", "validation"):
         assert launch.first[what] == launch.second[what]
     assert any(value is not None for value in launch.first["validation"])
 
 
+def test_a_teacher_is_asked_by_the_first_process_alone(launch: Launch) -> None:
+    tried = 2
+    assert (launch.first["asked"], launch.second["asked"]) == (tried + len(DATA.images), tried)
+    assert len(list(launch.folder.glob("teacher-*.npy"))) == 1
+
+
 def test_only_the_first_process_writes(launch: Launch) -> None:
-    assert set(launch.first["saved"]) == {"anil", "classify", "minutes", "nan", "halved", "1-classify", "2-episodes"}
+    assert set(launch.first["saved"]) == {
+        "anil", "classify", "distil", "minutes", "nan", "halved", "1-classify", "2-episodes"
+    }  # fmt: skip
     assert launch.second["saved"] == []
 
 

@@ -1,0 +1,127 @@
+"""Pre-training with the features of networks that have seen more: classify the training classes, and say what a teacher says.
+
+Hinton et al., "Distilling the knowledge in a neural network", 2015, https://arxiv.org/abs/1503.02531; of features in place of
+answers Romero et al., "FitNets", ICLR 2015, https://arxiv.org/abs/1412.6550, and by a cosine and for several teachers at once
+Ranzinger et al., "AM-RADIO", CVPR 2024, https://arxiv.org/abs/2312.06709. A teacher of answers knows the training classes; one of
+features may be anything that sees images.
+
+A teacher is asked once, about a few crops of each image that are the same in every run (Shen and Xing, "A fast knowledge
+distillation framework for visual recognition", ECCV 2022, https://arxiv.org/abs/2112.01528), and the student sees the same crops
+in colours that are new each time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_adapt.augmentation import jitter_colours, seen_through
+from edge_adapt.head import at_least_float32
+from edge_adapt.learner import MetaLearner
+from edge_adapt.methods.classify import Classification, classification_loss, require_two_classes
+from edge_adapt.methods.method import Method
+from edge_adapt.outer_loop import TrainingData
+from edge_adapt.runtime.dataset_cache import default_cache
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.stored_crops import features_of_crops, stored_crops, whole_images
+
+if TYPE_CHECKING:
+    from edge_adapt.configuration import TrainingConfig
+
+FEATURE_WEIGHT = 10.0
+"""Of the teachers' part of the loss beside the classifier's, which is of cosines times a scale that starts from 10: so the
+gradients of both are of one order."""
+
+
+class Distillation(Classification):
+    """The loss of a batch of crops; see `edge_adapt.outer_loop.Objective`.
+
+    Smoothed cross-entropy of the cosine classifier, and for each teacher 1 less the cosine between its features and a linear map
+    of all of the student's, which is thrown away afterwards. The mean is taken from the teacher's features first: what all images
+    have in common would make up most of the cosine.
+
+    Args:
+        config: batch size, crops and augmentation.
+        data: what to draw from, and the teachers.
+
+    Raises:
+        EdgeAdaptError: a teacher takes grey images and these are RGB.
+    """
+
+    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
+        super().__init__(config, data)
+        for teacher in data.feature_teachers:
+            if teacher.preprocessing.channels == 1 and not config.grayscale:
+                raise EdgeAdaptError(
+                    f"the teacher {teacher.name} takes grey images and these are RGB; take one of RGB images, or --grayscale."
+                )
+        self.regressions = nn.ModuleList(
+            nn.Linear(data.feature_size, teacher.feature_size) for teacher in data.feature_teachers
+        ).to(data.generator.device)
+
+    def prepare(self, learner: MetaLearner) -> None:
+        """Have the teachers look at the crops, or find their features in the cache."""
+        data, images = self._data, self._data.sampler.dataset
+        maps = stored_crops(images, self._config.teacher_crops) if self._config.augment else whole_images(images)
+        directory = data.cache or default_cache()
+        self._features = [
+            features_of_crops(teacher, images, maps, directory, data.progress) for teacher in data.feature_teachers
+        ]
+        self._means = [_mean(features) for features in self._features]
+        self._maps = maps.to(data.generator.device)
+
+    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The loss over one crop each of `count` images (differentiable, scalar) and the share of right answers (scalar)."""
+        data, config = self._data, self._config
+        positions = data.sampler.draw_positions(count, data.generator)
+        crops = torch.randint(len(self._maps), (count,), generator=data.generator, device=data.generator.device)
+        images, labels = data.sampler.at(positions)
+        size = config.crop_size_at(spent)
+        pixels = seen_through(images.permute(0, 3, 1, 2).to(torch.float32), self._maps[crops, positions], size, size)
+        if config.augment and not config.grayscale:
+            pixels = jitter_colours(pixels, data.generator)
+        features, logits = self._answers(learner, pixels.permute(0, 2, 3, 1))
+        taught = self._taught(crops, positions)
+        further = [
+            cosine_distance(linear(features), target) for linear, target in zip(self.regressions, taught, strict=True)
+        ]
+        loss, accuracy = classification_loss(logits, labels)
+        return (loss + FEATURE_WEIGHT * torch.stack(further).mean()) / (1 + FEATURE_WEIGHT), accuracy
+
+    def _taught(self, crops: Tensor, positions: Tensor) -> list[Tensor]:
+        """What each teacher gives for these crops of these images, less its mean, float32 [B, D] on the training device."""
+        chosen = list(zip(crops.tolist(), positions.tolist(), strict=True))
+        rows = [np.stack([of_teacher[crop][position] for crop, position in chosen]) for of_teacher in self._features]
+        return [
+            torch.from_numpy(features.astype(np.float32) - mean).to(positions.device)
+            for features, mean in zip(rows, self._means, strict=True)
+        ]
+
+
+def cosine_distance(features: Tensor, target: Tensor) -> Tensor:
+    """1 less the cosine between features and their target, [B, D] each, on average (scalar); float32 under autocast too."""
+    with torch.autocast(features.device.type, enabled=False):
+        return 1 - functional.cosine_similarity(at_least_float32(features), target, dim=1).mean()
+
+
+def _mean(features: list[NDArray[np.float16]]) -> NDArray[np.float32]:
+    """Over all crops of all images [D]."""
+    mean: NDArray[np.float32] = np.mean([crop.mean(0, dtype=np.float64) for crop in features], axis=0).astype(
+        np.float32
+    )
+    return mean
+
+
+METHOD = Method(
+    "classify as classify does, and learn to give the features of teachers, to start episodes from",
+    objective=Distillation,
+    options=frozenset({"head", "steps", "teacher_crops"}),
+    require=require_two_classes,
+    keeps_best=False,  # as classify
+    of_images=True,
+)
