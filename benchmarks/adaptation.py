@@ -3,7 +3,7 @@
     python benchmarks/adaptation.py
 
 What is timed is `Session.run` of the runtime as a classifier calls it, from NumPy arrays to NumPy arrays. The others start from
-what is natural to them, arrays or tensors. The learned rates are as `train` leaves them: one of its own for each of five steps.
+what is natural to them, arrays or tensors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -28,7 +28,7 @@ from edge_adapt.runtime.sessions import Session, scalar
 
 STEPS = 10
 ROUNDS, CALLS = 40, 100
-PARAMETERS = GradientHeadParameters(scale=0.1, rates=(0.5, 0.4, 0.3, 0.2, 0.2), bias_rate=0.5)
+PARAMETERS = GradientHeadParameters(scale=0.1, rate=0.95, momentum=0.95, bias_rate=0.3, pull=1e-3)
 TOLERANCE = 1e-5
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -63,73 +63,120 @@ FASTER_THAN_TORCH = 5
 
 def numpy_adapt(features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int) -> Arrays:
     """The inner loop through weight and bias, float32 throughout."""
-    rates, bias_rate = np.array(PARAMETERS.rates, np.float32), np.float32(PARAMETERS.bias_rate)
-    scale = np.float32(PARAMETERS.scale or 0)
     images = np.arange(len(labels))
     one_hot = np.eye(n_way, dtype=np.float32)[labels]
     shots = one_hot.sum(axis=0)
-    share = 1 / (n_way * shots[labels])
-    rates = rates * np.float32(n_way / (share @ (features**2).sum(axis=1) + bias_rate))
-    prototypes = (one_hot.T @ features) / shots[:, None]
-    weight, bias = 2 * scale * prototypes, -scale * (prototypes**2).sum(axis=1)
+    share = (1 / (n_way * shots[labels])).astype(np.float32)
+    mean = share @ features
+    centred = features - mean
+    rows = np.sqrt(share)[:, None] * centred
+    products = rows @ rows.T
+    curvature = np.float32(np.sqrt(np.linalg.norm(products @ products)))
+    length, kept, bias_square = _lengths(curvature)
+    prototypes = (one_hot.T @ centred) / shots[:, None]
+    scale = np.float32(PARAMETERS.scale or 0)
+    weight_0, bias_0 = 2 * scale * prototypes, -scale * (prototypes**2).sum(axis=1)
+    logits_0 = centred @ weight_0.T + bias_0
+    weight, bias = np.zeros_like(weight_0), np.zeros_like(bias_0)
+    ahead, bias_ahead = weight, bias
     losses = np.empty(steps, np.float32)
     for step in range(steps):
-        logits = features @ weight.T + bias
+        logits = logits_0 + centred @ ahead.T + bias_ahead
         logits -= logits.max(axis=1, keepdims=True)
         probabilities = np.exp(logits)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
         losses[step] = -share @ np.log(probabilities[images, labels])
-        error = (one_hot - probabilities) * (rates[min(step, len(rates) - 1)] * share)[:, None]
-        weight += error.T @ features
-        bias += bias_rate * error.sum(axis=0)
-    return weight, bias, losses
+        error = (one_hot - probabilities) * (length * share)[:, None]
+        moved, bias_moved = kept * ahead + error.T @ centred, kept * bias_ahead + bias_square * error.sum(axis=0)
+        further = _momentum(step)
+        ahead, bias_ahead = moved + further * (moved - weight), bias_moved + further * (bias_moved - bias)
+        weight, bias = moved, bias_moved
+    weight = weight_0 + weight
+    return weight, bias_0 + bias - weight @ mean, losses
 
 
 @torch.inference_mode()
 def torch_adapt(features: Tensor, labels: Tensor, n_way: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     """The same in PyTorch, with the gradient written out."""
-    one_hot, share, weight, bias, unit = _torch_start(features, labels, n_way)
+    start = _torch_start(features, labels, n_way)
     images = torch.arange(len(labels))
-    losses = []
+    length, kept, bias_square = _lengths(start.curvature)
+    weight, bias = torch.zeros_like(start.weight), torch.zeros_like(start.bias)
+    ahead, bias_ahead, losses = weight, bias, []
     for step in range(steps):
-        probabilities = torch.softmax(features @ weight.T + bias, dim=1)
-        losses.append(-share @ probabilities[images, labels].log())
-        error = (one_hot - probabilities) * (_rate(step) * unit * share)[:, None]
-        weight += error.T @ features
-        bias += PARAMETERS.bias_rate * error.sum(dim=0)
-    return weight, bias, torch.stack(losses)
+        logits = start.centred @ (start.weight + ahead).T + start.bias + bias_ahead
+        probabilities = torch.softmax(logits, dim=1)
+        losses.append(-start.share @ probabilities[images, labels].log())
+        error = (start.one_hot - probabilities) * (length * start.share)[:, None]
+        moved, bias_moved = kept * ahead + error.T @ start.centred, kept * bias_ahead + bias_square * error.sum(dim=0)
+        further = _momentum(step)
+        ahead, bias_ahead = moved + further * (moved - weight), bias_moved + further * (bias_moved - bias)
+        weight, bias = moved, bias_moved
+    weight = start.weight + weight
+    return weight, start.bias + bias - weight @ start.mean, torch.stack(losses)
 
 
 def torch_adapt_by_autograd(features: Tensor, labels: Tensor, n_way: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     """The same in PyTorch, with the gradient from autograd: what a user writes first."""
     with torch.no_grad():
-        _, share, weight, bias, unit = _torch_start(features, labels, n_way)
-    weight.requires_grad_()
-    bias.requires_grad_()
-    losses = []
+        start = _torch_start(features, labels, n_way)
+    length, kept, bias_square = _lengths(start.curvature)
+    weight, bias = torch.zeros_like(start.weight), torch.zeros_like(start.bias)
+    ahead, bias_ahead, losses = weight, bias, []
     for step in range(steps):
-        loss = functional.cross_entropy(functional.linear(features, weight, bias), labels, reduction="none") @ share
-        of_weight, of_bias = torch.autograd.grad(loss, (weight, bias))
+        ahead, bias_ahead = ahead.detach().requires_grad_(), bias_ahead.detach().requires_grad_()
+        logits = functional.linear(start.centred, start.weight + ahead, start.bias + bias_ahead)
+        loss = functional.cross_entropy(logits, labels, reduction="none") @ start.share
+        of_weight, of_bias = torch.autograd.grad(loss, (ahead, bias_ahead))
         with torch.no_grad():
-            weight -= _rate(step) * unit * of_weight
-            bias -= _rate(step) * unit * PARAMETERS.bias_rate * of_bias
+            moved = kept * ahead - length * of_weight
+            bias_moved = kept * bias_ahead - length * bias_square * of_bias
+            further = _momentum(step)
+            ahead, bias_ahead = moved + further * (moved - weight), bias_moved + further * (bias_moved - bias)
+            weight, bias = moved, bias_moved
         losses.append(loss.detach())
-    return weight.detach(), bias.detach(), torch.stack(losses)
+    weight = start.weight + weight
+    return weight, start.bias + bias - weight @ start.mean, torch.stack(losses)
 
 
-def _rate(step: int) -> float:
-    return PARAMETERS.rates[min(step, len(PARAMETERS.rates) - 1)]
+def _lengths(curvature: float | np.float32) -> tuple[np.float32, np.float32, np.float32]:
+    """How long a step is, what the pull leaves of the way from the start, and the square of the bias's feature."""
+    weighed = 1 + PARAMETERS.pull
+    length, kept = 2 * PARAMETERS.rate / (weighed * curvature), 1 - PARAMETERS.rate * PARAMETERS.pull / weighed
+    return np.float32(length), np.float32(kept), np.float32(PARAMETERS.bias_rate * curvature)
 
 
-def _torch_start(features: Tensor, labels: Tensor, n_way: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """One-hot targets [M, N], the share of each image in the loss [M], the initial weight and bias, and the rates' unit."""
+def _momentum(step: int) -> np.float32:
+    further: np.float32 = np.float32(PARAMETERS.momentum * (step + 1) / (step + 4))
+    return further
+
+
+class _Start(NamedTuple):
+    """One-hot targets [M, N], shares in the loss [M], features less their mean [M, D], initial weight and bias."""
+
+    one_hot: Tensor
+    share: Tensor
+    mean: Tensor
+    centred: Tensor
+    curvature: float
+    weight: Tensor
+    bias: Tensor
+
+
+def _torch_start(features: Tensor, labels: Tensor, n_way: int) -> _Start:
     scale = PARAMETERS.scale or 0.0
     one_hot = functional.one_hot(labels, n_way).float()
     shots = one_hot.sum(dim=0)
-    prototypes = (one_hot.T @ features) / shots.unsqueeze(1)
     share = 1 / (n_way * shots[labels])
-    unit = n_way / (share @ features.square().sum(dim=1) + PARAMETERS.bias_rate)
-    return one_hot, share, 2 * scale * prototypes, -scale * prototypes.square().sum(dim=1), unit
+    mean = share @ features
+    centred = features - mean
+    rows = share.sqrt().unsqueeze(1) * centred
+    products = rows @ rows.T
+    curvature = (products @ products).norm().sqrt().item()
+    prototypes = (one_hot.T @ centred) / shots.unsqueeze(1)
+    return _Start(
+        one_hot, share, mean, centred, curvature, 2 * scale * prototypes, -scale * prototypes.square().sum(dim=1)
+    )
 
 
 def graph_session(feature_size: int) -> Session:

@@ -5,7 +5,7 @@
 DATA is a folder or zip, and may go on with `,classes=FILE`, `,support=PATTERN` and `,query=PATTERN`, such as
 `photos.zip,support=train_*,query=test_*`. Every image is embedded once and in the model's views, and every
 column sees the same episodes, drawn from the classes that have the images. The start from zero is the bundle's own graph with its
-scale set to zero: same rates, same steps.
+scale set to zero: same steps.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class FromZero:
         self.embed, self.predict = graphs.embed, graphs.predict
         model = onnx.load_from_string(graphs.bundle.graph("adapt.onnx"))
         for tensor in model.graph.initializer:
-            if tensor.name in ("double_scale", "bias_in_prototype"):
+            if tensor.name == "double_scale":
                 tensor.CopyFrom(numpy_helper.from_array(np.array(0, np.float32), tensor.name))
         inputs = ("features", "targets", "n_way", "steps")
         self._session = Session(model.SerializeToString(), "adapt.onnx from zero", inputs)
@@ -98,13 +98,6 @@ class FromZero:
         feeds |= {"n_way": scalar(n_way), "steps": scalar(steps)}
         outputs = dict(zip(self._session.outputs, self._session.run(feeds), strict=True))
         return {name: outputs[name] for name in ("weight", "bias")}, outputs["losses"]
-
-
-def learned_rates(graphs: Graphs) -> tuple[list[float], float]:
-    """The rate of each trained step, and that of the bias, as the bundle's graph holds them."""
-    model = onnx.load_from_string(graphs.bundle.graph("adapt.onnx"))
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    return [float(rate) for rate in arrays["rates"]], float(arrays["bias_rate"])
 
 
 def rows(
@@ -159,8 +152,6 @@ def main() -> None:
     print(
         f"{arguments.model}: {N_WAY}-way, {EPISODES} episodes, {N_QUERY} queries a class, {default} steps by default."
     )
-    rates, bias_rate = learned_rates(graphs)
-    print(f"Rates: {', '.join(f'{rate:.2f}' for rate in dict.fromkeys(rates))}; the bias's {bias_rate:.2f} times that.")
     print(machine("onnxruntime", "numpy"), "\n")
     header = ["data", "shots", "start", *(f"{count} steps" for count in sorted({*arguments.steps, 0, default}))]
     found: list[list[str]] = []

@@ -32,7 +32,7 @@ def rate_unit(features: NDArray[np.floating], labels: NDArray[np.int64], n_way: 
     return float(n_way / (np.mean([squares[labels == label].mean() for label in range(n_way)]) + bias_rate))
 
 
-def curvature(features: Array, shares: Array) -> float:
+def curvature(features: NDArray[np.floating], shares: Array) -> float:
     """The 4-norm of the eigenvalues of the features' second moment, [M, D] weighted by shares [M]."""
     moment = (shares[:, None] * features).T @ features
     eigenvalues = np.linalg.eigvalsh(moment) if np.isfinite(moment).all() else np.array([np.nan])

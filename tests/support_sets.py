@@ -22,10 +22,10 @@ class SupportSet:
     n_way: int
     steps: int
     scale: float | None
-    rate: float
-    momentum: float
-    bias_rate: float
-    pull: float
+    rate: float = 0.9
+    momentum: float = 0.9
+    bias_rate: float = 0.5
+    pull: float = 1e-3
 
     def __repr__(self) -> str:
         shots = np.bincount(self.labels).tolist()

@@ -243,6 +243,7 @@ def test_a_start_from_zero_is_the_bundle_without_its_scale() -> None:
     pytest.importorskip("onnx")
     from benchmarks import steps
     from tests import reference
+    from tests.data import make_tiny
 
     graphs = load_model(TINY, provider="cpu").graphs
     random = np.random.default_rng(0)
@@ -251,10 +252,7 @@ def test_a_start_from_zero_is_the_bundle_without_its_scale() -> None:
     zero = steps.FromZero(graphs)
     for count in (0, 3):
         state, losses = zero.adapt(features, labels, 3, count)
-        rates, bias_rate = steps.learned_rates(graphs)
-        weight, bias, expected = reference.adapt(
-            features, labels, 3, count, scale=None, rates=rates, bias_rate=bias_rate
-        )
+        weight, bias, expected = reference.adapt(features, labels, 3, count, **{**make_tiny.HEAD, "scale": None})
         np.testing.assert_allclose(state["weight"], weight, atol=1e-5)
         np.testing.assert_allclose(state["bias"], bias, atol=1e-5)
         np.testing.assert_allclose(losses, expected, atol=1e-5)

@@ -60,7 +60,7 @@ def test_a_step_is_gradient_descent_on_the_stated_loss_and_its_pull(support: Sup
         ahead = [(now + further * (now - then)).requires_grad_() for now, then in zip(here, before, strict=True)]
         distances = [(now - first.detach()).square().sum() for now, first in zip(ahead, start.values(), strict=True)]
         pull = support.pull * curvature / 4 * (distances[0] + distances[1] / bias_square)
-        of_weight, of_bias = torch.autograd.grad(stated_loss(*ahead, centred, labels) + pull, ahead)
+        of_weight, of_bias = torch.autograd.grad(stated_loss(ahead[0], ahead[1], centred, labels) + pull, ahead)
         moved = [ahead[0] - length * of_weight, ahead[1] - length * bias_square * of_bias]
         before, here = here, [tensor.detach() for tensor in moved]
     with torch.no_grad():
@@ -68,7 +68,9 @@ def test_a_step_is_gradient_descent_on_the_stated_loss_and_its_pull(support: Sup
     torch.testing.assert_close(state["weight"], here[0], rtol=1e-8, atol=1e-10)
     bias = here[1] - here[0] @ (shares * features).sum(0)
     torch.testing.assert_close(state["bias"], bias, rtol=1e-8, atol=1e-9)
-    assert losses[0].item() == pytest.approx(stated_loss(*start.values(), centred, labels).item(), rel=1e-8)
+    assert losses[0].item() == pytest.approx(
+        stated_loss(start["weight"], start["bias"], centred, labels).item(), rel=1e-8
+    )
 
 
 @settings(max_examples=60, deadline=None)

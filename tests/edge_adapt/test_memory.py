@@ -96,9 +96,7 @@ def test_what_was_written_is_recalled(shots: list[int], seed: int) -> None:
 def test_permuted_classes_give_permuted_logits(support: SupportSet, slots: int, seed: int) -> None:
     head = random_head(support.features.shape[1], seed, slots).double()
     order = np.random.default_rng(seed).permutation(support.n_way)
-    permuted = SupportSet(
-        support.features, order[support.labels], support.query, support.n_way, 0, None, 0.5, 0.5, 0.5, 0.5
-    )
+    permuted = SupportSet(support.features, order[support.labels], support.query, support.n_way, 0, None)
     _, logits = adapted(head, support)
     torch.testing.assert_close(adapted(head, permuted)[1][:, order], logits, rtol=1e-8, atol=1e-8)
 
@@ -111,9 +109,7 @@ def test_only_the_order_within_a_class_matters_while_there_are_slots(support: Su
     order = np.empty_like(turns)
     for label in range(support.n_way):
         order[turns == label] = np.flatnonzero(support.labels == label)
-    shuffled = SupportSet(
-        support.features[order], support.labels[order], support.query, support.n_way, 0, None, 0.5, 0.5, 0.5, 0.5
-    )
+    shuffled = SupportSet(support.features[order], support.labels[order], support.query, support.n_way, 0, None)
     torch.testing.assert_close(adapted(head, shuffled)[1], adapted(head, support)[1], rtol=1e-8, atol=1e-8)
 
 

@@ -114,7 +114,7 @@ def test_with_equal_shots_matching_is_the_papers_sum(n_way: int, n_shot: int, se
     random = np.random.default_rng(seed)
     labels = random.permutation(np.repeat(np.arange(n_way, dtype=np.int64), n_shot))
     features, query = (random.normal(size=(count, 7)).astype(np.float32) for count in (len(labels), 5))
-    support = SupportSet(features, labels, query, n_way, 0, None, (1.0,), 1.0)
+    support = SupportSet(features, labels, query, n_way, 0, None)
     sums = np.array([[of_class.sum() for of_class in answer] for answer in attention_in_numpy(support, 9.0)])
     logits = logits_of(matching(1), support)
     np.testing.assert_allclose(np.exp(log_softmax(logits)), sums, rtol=1e-5)

@@ -92,7 +92,7 @@ def test_two_hundred_ways_with_more_images_than_slots() -> None:
     random = np.random.default_rng(1)
     labels = np.repeat(np.arange(200, dtype=np.int64), [1, 5] * 100)
     features, query = (random.normal(size=(count, 20)).astype(np.float32) for count in (len(labels), 7))
-    check_against_torch(random_head(20, 0), SupportSet(features, labels, query, 200, 0, None, (1.0,), 1))
+    check_against_torch(random_head(20, 0), SupportSet(features, labels, query, 200, 0, None))
 
 
 @settings(max_examples=20, deadline=None)

@@ -90,7 +90,7 @@ def test_two_to_two_hundred_ways_of_one_to_fifty_shots(name: str, feature_size: 
     features, query = (
         random.normal(size=(count, feature_size)).astype(np.float32) / feature_size**0.5 for count in (len(labels), 7)
     )
-    check_against_torch(name, SupportSet(features, labels, query, len(shots), 0, None, (1.0,), 1.0))
+    check_against_torch(name, SupportSet(features, labels, query, len(shots), 0, None))
 
 
 @every_head
@@ -103,7 +103,7 @@ def test_features_of_nothing_but_zeros(name: str, which: str) -> None:
         features[1] = 0
     if which != "support":
         query[0] = 0
-    check_against_torch(name, SupportSet(features, np.array([0, 1, 0]), query, 2, 0, None, (1.0,), 1.0))
+    check_against_torch(name, SupportSet(features, np.array([0, 1, 0]), query, 2, 0, None))
 
 
 @every_head
