@@ -177,7 +177,9 @@ def over_sets(
 
 
 def groups(sets: Sequence[PhotoSet]) -> dict[str, Sequence[PhotoSet]]:
-    """What means are taken over, by the names of their columns."""
+    """What means are taken over, by the names of their columns; of a single set there are none."""
+    if len(sets) == 1:
+        return {}
     chosen, reported = ([data for data in sets if data.chosen_on == which] for which in (True, False))
     return {"mean": sets} | ({"to choose on": chosen, "to report": reported} if chosen and reported else {})
 

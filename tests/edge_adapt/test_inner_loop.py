@@ -36,7 +36,9 @@ def test_before_its_first_step_it_answers_as_the_last_layer_alone(
         state, _ = learner.adapt(features[:12], labels, 4, 0)
         expected = learner.predict(features[12:], state)
     adapted, _ = learner.adapt_all_layers(normalized[:12], labels, 4, 0)
-    torch.testing.assert_close(learner.predict_all_layers(normalized[12:], adapted), expected, rtol=1e-4, atol=1e-5)
+    found = learner.predict_all_layers(normalized[12:], adapted)
+    # Up to a term of each query that softmax cancels: the last layer alone takes the support mean out of the features.
+    torch.testing.assert_close(found.log_softmax(1), expected.log_softmax(1), rtol=1e-4, atol=1e-4)
     moved, losses = learner.adapt_all_layers(normalized[:12], labels, 4, 2)
     assert losses[1] < losses[0] and moved["head.weight"].shape == adapted["head.weight"].shape
 

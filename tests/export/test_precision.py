@@ -23,8 +23,9 @@ from edge_adapt.export import parity, precision
 from edge_adapt.export.parity import Comparison
 from edge_adapt.export.precision import Reduction, cosine
 from edge_adapt.exporting import export_bundle
+from edge_adapt.run import load_checkpoint
 from edge_adapt.runtime.bundle import Bundle, write_bundle
-from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
@@ -178,12 +179,13 @@ def test_images_to_calibrate_with_that_cannot_serve(
 
 def test_images_to_calibrate_with_need_no_classes(trained_run: Path, new_classes: ImageDataset, tmp_path: Path) -> None:
     photos = write_images(tmp_path / "photos", new_classes)
+    of_classes = load_dataset(photos, load_checkpoint(trained_run).config.preprocessing)
     loose = tmp_path / "loose"
     loose.mkdir()
     for path in photos.rglob("*.png"):
         path.rename(loose / f"{path.parent.name} {path.name}")
     shutil.make_archive(str(tmp_path / "loose"), "zip", loose)
-    sources: tuple[ImageDataset | Path, ...] = (new_classes, loose, tmp_path / "loose.zip")
+    sources: tuple[ImageDataset | Path, ...] = (of_classes, loose, tmp_path / "loose.zip")
     found = set()
     for source in sources:
         export_bundle(trained_run, tmp_path / "model.edge", precision="int8", calibrate=source)
