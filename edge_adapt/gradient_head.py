@@ -18,7 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.export.gradient_head import LEAST_SPREAD, LEAST_TRACE, GradientHeadParameters, gradient_head_graphs
+from edge_adapt.export.gradient_head import (
+    LEAST_SPREAD,
+    LEAST_TRACE,
+    WAYS_OF_A_STEP,
+    GradientHeadParameters,
+    gradient_head_graphs,
+)
 from edge_adapt.export.head_graphs import HeadGraphs
 from edge_adapt.head import Head, HeadState, class_shares, no_losses
 
@@ -50,7 +56,8 @@ class GradientHead(Head):
         W = V + 2 rate / (curvature (1 + pull)) * (sum_i share_i (y_i - p_i) f_i - pull * curvature / 2 * (V - W at first))
 
     and likewise for the bias, whose feature is the number sqrt(bias_rate * curvature). With momentum, twenty steps reach what
-    hundreds of plain ones do.
+    hundreds of plain ones do. Many classes need more: above 20 ways a step is two of these, above 40 three, and so on (81 ways of
+    5 shots of groceries: 43.9% after 20, 49.7 after 100, where the best logistic regression has 50.1).
 
     Args:
         initialization: `prototype` starts from weight = 2 s c, bias = -s |c|^2 for the class means c of the features, with
@@ -104,9 +111,11 @@ class GradientHead(Head):
         weight, bias = torch.zeros_like(weight_0), torch.zeros_like(bias_0)
         ahead, bias_ahead = weight, bias
         losses = []
-        for step in range(steps):
+        repeats = -(-n_way // WAYS_OF_A_STEP)
+        for step in range(steps * repeats):
             log_probabilities = torch.log_softmax(logits_0 + centred @ ahead.transpose(-1, -2) + bias_ahead, dim=-1)
-            losses.append(-(targets * log_probabilities.clamp(min=LEAST_LOG_PROBABILITY) * share).sum((-1, -2)))
+            if step % repeats == 0:
+                losses.append(-(targets * log_probabilities.clamp(min=LEAST_LOG_PROBABILITY) * share).sum((-1, -2)))
             error = length * share * (targets - log_probabilities.exp())  # [..., M, N]
             moved = kept * ahead + error.transpose(-1, -2) @ centred
             bias_moved = kept * bias_ahead + bias_square * error.sum(-2, keepdim=True)

@@ -28,6 +28,9 @@ from onnx import numpy_helper, parser
 from edge_adapt.export.head_graphs import HeadGraphs
 from edge_adapt.export.model_proto import finish
 
+WAYS_OF_A_STEP = 20
+"""Classes that one pass through the loop is enough for; a step is one for each so many that are begun."""
+
 LEAST_SPREAD = 1e-12
 """How far features are apart at least, in squares and of the sum of their squares: what is less is rounding."""
 
@@ -78,7 +81,10 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
     least = Max(least_of_squares, least_trace)
     scale_of_a = Mul(ways, double_scale)
     a_0 = Mul(one_hot, scale_of_a)
-    taken = Range(first, steps, step_by)
+    ways_and_rest = Add(n_way, rest_of_step)
+    repeats = Div(ways_and_rest, ways_of_a_step)
+    passes = Mul(steps, repeats)
+    taken = Range(first, passes, step_by)
     step_numbers = Cast <to = 1> (taken)
     from_one = Add(step_numbers, one_step)
     from_four = Add(step_numbers, four_steps)
@@ -117,7 +123,7 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
             bias_0 = Mul(halves_of_norms, ways)
             logits_0 = Add(raw_logits, bias_0)
             nothing = Sub(one_hot, one_hot)
-            a_end, ahead_end, logits_end, own_g = Loop (steps, true, nothing, nothing, logits_0) <body = gram_step
+            a_end, ahead_end, logits_end, own_g = Loop (passes, true, nothing, nothing, logits_0) <body = gram_step
                 (int64 step, bool continue, float[M, N] a, float[M, N] ahead, float[M, N] logits)
                 => (bool continue, float[M, N] a_next, float[M, N] ahead_next, float[M, N] logits_next, float[M, 1] own) {{
                 probabilities = Softmax <axis = -1> (logits)
@@ -163,7 +169,7 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
             step_share = Mul(share, length)
             nothing = Sub(weight_0, weight_0)
             no_bias = Sub(bias_0, bias_0)
-            w_end, b_end, wa_end, ba_end, own_w = Loop (steps, true, nothing, no_bias, nothing, no_bias) <body = weight_step
+            w_end, b_end, wa_end, ba_end, own_w = Loop (passes, true, nothing, no_bias, nothing, no_bias) <body = weight_step
                 (int64 step, bool continue, float[N, {D}] w, float[1, N] b, float[N, {D}] w_ahead, float[1, N] b_ahead)
                 => (bool continue, float[N, {D}] w_next, float[1, N] b_next, float[N, {D}] w_ahead_next,
                     float[1, N] b_ahead_next, float[M, 1] own) {{
@@ -195,8 +201,10 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
     bias_of_features = Sub(bias_row, at_mean)
     bias = Squeeze(bias_of_features, zero)
 
-    steps_and_count = Concat <axis = 0> (minus_one, count)
-    own_by_step = Reshape(own_probabilities, steps_and_count)
+    passes_and_count = Concat <axis = 0> (minus_one, count)
+    own_by_pass = Reshape(own_probabilities, passes_and_count)
+    every = Unsqueeze(repeats, zero)
+    own_by_step = Slice(own_by_pass, zero, end, zero, every)
     possible = Max(own_by_step, smallest)
     log_probabilities = Log(possible)
     loss_columns = Gemm <alpha = -1.0> (log_probabilities, share)
@@ -230,6 +238,8 @@ def gradient_head_graphs(parameters: GradientHeadParameters, feature_size: int) 
         "first": np.array(0, np.int64),
         "step_by": np.array(1, np.int64),
         "feature_size": np.array([feature_size], np.int64),
+        "rest_of_step": np.array(WAYS_OF_A_STEP - 1, np.int64),
+        "ways_of_a_step": np.array(WAYS_OF_A_STEP, np.int64),
         "one_step": np.array(1, np.float32),
         "four_steps": np.array(4, np.float32),
         "double_scale": np.array(2 * (parameters.scale or 0.0), np.float32),

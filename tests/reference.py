@@ -59,7 +59,7 @@ def adapt(
         features: support features [M, D].
         labels: [M] in 0..n_way-1.
         n_way: N.
-        steps: how many.
+        steps: how many, each of one pass for each 20 ways that are begun.
         scale: of the prototypes that the weights start from; None starts from zero.
         rate: of a step, in units of the longest that is safe.
         momentum: of the lookahead, which grows with t / (t + 3).
@@ -79,7 +79,8 @@ def adapt(
         start = np.column_stack([weight, bias / further])
     here = before = start
     losses = []
-    for step in range(steps):
+    passes = (n_way + 19) // 20
+    for step in range(steps * passes):
         ahead = here + momentum * step / (step + 3) * (here - before)
         gradient, loss = pull * bound / 2 * (ahead - start), 0.0
         for row, label, share in zip(rows, labels, shares, strict=True):
@@ -87,7 +88,7 @@ def adapt(
             loss -= share * log_probabilities[label]
             gradient = gradient + share * np.outer(np.exp(log_probabilities) - np.eye(n_way)[label], row)
         here, before = ahead - rate * 2 / (bound * (1 + pull)) * gradient, here
-        losses.append(loss)
+        losses += [loss] if step % passes == 0 else []
     weight = here[:, :-1]
     return weight, here[:, -1] * further - weight @ mean, np.array(losses)
 
