@@ -25,11 +25,19 @@ def leave_one_out(
     Returns:
         the share of right answers over `folds`, 0 to 1; None where there is no fold.
     """
-    right, candidates = 0, folds(labels)
-    for left_out in candidates:
+    answers = left_out_logits(model, features, labels, n_way, steps).argmax(axis=1)
+    return float((answers == labels[folds(labels)]).mean()) if len(answers) else None
+
+
+def left_out_logits(
+    model: EpisodeModel, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+) -> NDArray[np.float32]:
+    """The logits of each of `folds`, float32 [F, n_way], by what was adapted without it."""
+    logits = np.empty((len(folds(labels)), n_way), np.float32)
+    for row, left_out in zip(logits, folds(labels), strict=True):
         state, _ = model.adapt(np.delete(features, left_out, axis=0), np.delete(labels, left_out), n_way, steps)
-        right += int(model.predict(features[left_out : left_out + 1], state).argmax() == labels[left_out])
-    return right / len(candidates) if len(candidates) else None
+        row[:] = model.predict(features[left_out : left_out + 1], state)[0]
+    return logits
 
 
 def folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:

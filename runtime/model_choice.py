@@ -1,22 +1,29 @@
-"""Which bundled model suits some images: the one for line drawings or the one for photos.
+"""Which bundled model suits some images: the one for what they look like, or one that is clearly better at shots left out.
 
-A grey line drawing is thin strokes on a sheet. Four things tell it from a photo, even from a grey one: once the sheet's own
-colour is divided out, hardly a pixel has a hue; once the strokes are painted over with what surrounds them, an even sheet is
-left; nearly all pixels are either as light as the sheet or ink; and marks as thick as objects are of one tone, without shadows.
+Looks tell line drawings from photos. A grey line drawing is thin strokes on a sheet. Four things tell it from a photo, even from
+a grey one: once the sheet's own colour is divided out, hardly a pixel has a hue; once the strokes are painted over with what
+surrounds them, an even sheet is left; nearly all pixels are either as light as the sheet or ink; and marks as thick as objects
+are of one tone, without shadows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from edge_adapt.runtime.errors import BundleError, DataError, ImageError
-from edge_adapt.runtime.folders import ImageFile
+from edge_adapt.runtime.folders import ImageFile, open_folder
+from edge_adapt.runtime.graphs import EmbeddedImage
 from edge_adapt.runtime.images import ImageSource, load_image
-from edge_adapt.runtime.model import model_names
+from edge_adapt.runtime.labelled import embed_support
+from edge_adapt.runtime.leave_one_out import folds, left_out_logits
+from edge_adapt.runtime.model import MetaModel, load_model, model_names
+from edge_adapt.runtime.sessions import Provider
 
 DRAWINGS, PHOTOS = "characters", "photos"
 """The bundled models that are chosen between."""
@@ -28,6 +35,107 @@ _THICK = 0.05  # wider than this may be an object
 _INK, _BARE = 0.6, 0.9  # of the sheet's brightness: darker than the first is ink, lighter than the second is bare
 _MARK = 0.75  # darker than this, halfway over the rims of strokes, is a mark or an object
 _VOTERS = 15
+
+_BEYOND_NOISE = 1.64  # standard errors; as much, by chance alone, one time of twenty
+_MOST_OF_A_SHOT = (
+    3.0  # nats that one shot can speak for a model: one that it takes for certain, and wrongly, is not all
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A bundled model for a support set.
+
+    Attributes:
+        name: of the model.
+        model: it, ready to adapt.
+        images: the support set as it embeds it, for `MetaModel.adapt_embedded`.
+        suggested: the model that the looks of the images suggest.
+        leave_one_out: of each bundled model, the share of shots that it has right when they are left out, the chosen one first;
+            empty where no class has two shots, or only one model is bundled.
+    """
+
+    name: str
+    model: MetaModel
+    images: Mapping[str, Sequence[EmbeddedImage]]
+    suggested: str
+    leave_one_out: Mapping[str, float] = field(default_factory=dict)
+
+
+def choose_model(
+    path: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None, progress: bool = False
+) -> Choice:
+    """The bundled model for the support set in a folder or zip with one sub-folder a class, which each model embeds once.
+
+    What the images look like decides, unless leaving out one shot at a time speaks against it, see `overruled`.
+
+    Raises:
+        DataError, ImageError: as `embed_support`.
+        BundleError: as `suggest_model`.
+    """
+    classes = open_folder(path).classes
+    suggested = suggest_model([file for files in classes.values() for file in files])
+    comparable = any(len(files) > 1 for files in classes.values())
+    names = [suggested, *(name for name in model_names() if comparable and name != suggested)]
+    models = {name: load_model(name, provider, threads) for name in names}
+    images = {name: embed_support(model, path, progress) for name, model in models.items()}
+    if len(names) == 1:
+        return Choice(suggested, models[suggested], images[suggested], suggested)
+    evidence = {name: left_out(model, images[name]) for name, model in models.items()}
+    chosen = overruled(suggested, {name: found.log_probabilities for name, found in evidence.items()})
+    order = sorted(names, key=lambda name: name != chosen)
+    accuracies = {name: float(evidence[name].right.mean()) for name in order}
+    return Choice(chosen, models[chosen], images[chosen], suggested, accuracies)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """What a model says of each shot that is left out.
+
+    Attributes:
+        right: whether it is right, bool [F].
+        log_probabilities: of the right class, float64 [F], in nats.
+    """
+
+    right: NDArray[np.bool_]
+    log_probabilities: NDArray[np.float64]
+
+
+def left_out(model: MetaModel, images: Mapping[str, Sequence[EmbeddedImage]]) -> LeftOut:
+    """Leave out each of `folds` of a support set in which a class has two shots or more, with the model's own steps."""
+    features = np.stack([shot.features for shots in images.values() for shot in shots])
+    labels = np.repeat(np.arange(len(images)), [len(shots) for shots in images.values()])
+    return judged(
+        left_out_logits(model.graphs, features, labels, len(images), model.manifest.default_steps),
+        labels[folds(labels)],
+    )
+
+
+def judged(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> LeftOut:
+    """Logits [F, N] of shots that are left out, against their labels [F]."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    of_right = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=1))
+    return LeftOut(logits.argmax(axis=1) == labels, of_right)
+
+
+def overruled(suggested: str, log_probabilities: Mapping[str, NDArray[np.float64]]) -> str:
+    """The suggested model, or the best of those that are better beyond noise on the shots that are left out.
+
+    The difference in log-probability of the right class is taken shot by shot, and a mean of more than `_BEYOND_NOISE` of its
+    standard errors is beyond noise: a paired test, in which all shots are of both models. Accuracies alone would differ
+    by whole shots, of which there are few. With two shots to leave out, no difference is beyond noise.
+
+    Args:
+        suggested: by what the images look like.
+        log_probabilities: of the right class, float64 [F] of the same shots by each model, the suggested one among them.
+    """
+    best, most = suggested, 0.0
+    for name, found in log_probabilities.items():
+        gains = np.clip(found - log_probabilities[suggested], -_MOST_OF_A_SHOT, _MOST_OF_A_SHOT)
+        total = float(gains.sum())
+        if total > max(most, _BEYOND_NOISE * float(np.linalg.norm(gains))):
+            best, most = name, total
+    return best
 
 
 def suggest_model(images: Sequence[ImageSource | ImageFile]) -> str:

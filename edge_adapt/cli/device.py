@@ -12,11 +12,12 @@ from edge_adapt.cli import options
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError, ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edge_adapt.runtime.folders import ImageFile
     from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
     from edge_adapt.runtime.model import Prediction
+    from edge_adapt.runtime.model_choice import Choice
     from edge_adapt.runtime.sessions import Provider
 
 
@@ -47,20 +48,28 @@ def adapt(
     PHOTOS is a folder or a zip with one sub-folder a class, 2 to 200 of them, each with one image or more. Needs no network and
     takes seconds. The accuracy to expect is estimated by leaving out one image at a time.
 
-    Without --model, a few of the images decide which bundled model it is: `characters` for grey line drawings, `photos` for all
-    else.
+    Without --model, it is the bundled model that suits the images: `characters` for grey line drawings and `photos` for all else,
+    unless another is clearly better at images that are left out.
     """
     from edge_adapt.runtime.files import require_output
     from edge_adapt.runtime.labelled import embed_support
     from edge_adapt.runtime.leave_one_out import folds
-    from edge_adapt.runtime.model import load_model
+    from edge_adapt.runtime.model import MODELS, load_model
+    from edge_adapt.runtime.model_choice import choose_model
     from edge_adapt.verbs import require_steps
 
-    meta_model = load_model(model or _suggested(photos), provider, threads)
+    images: Mapping[str, Sequence[EmbeddedImage]] | None = None
+    if model:
+        meta_model = load_model(model, provider, threads)
+        require_output(output, meta_model.graphs.bundle.path, photos)
+    else:
+        require_output(output, *MODELS.glob("*.edge"), photos)
+        choice = choose_model(photos, provider, threads, progress=True)
+        click.echo(_chosen(choice))
+        meta_model, images = choice.model, choice.images
     if steps:
         require_steps(meta_model.graphs, meta_model.manifest.preprocessing, meta_model.manifest.name)
-    require_output(output, meta_model.graphs.bundle.path, photos)
-    images = embed_support(meta_model, photos, progress=True)
+    images = images or embed_support(meta_model, photos, progress=True)
     total = sum(map(len, images.values()))
     click.echo(f"{options.plural(len(images), 'class', 'classes')}, {options.plural(total, 'image')}:")
     counts = options.filled(f"{label} {len(of_label)}" for label, of_label in images.items())
@@ -76,21 +85,25 @@ def adapt(
     click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")
 
 
-def _suggested(photos: str) -> str:
-    """The bundled model that suits the images, which is printed with the reason."""
-    from edge_adapt.runtime.folders import open_folder
+def _chosen(choice: Choice) -> str:
+    """The model and the reason: how right each is when images are left out, or what the images look like where that decides."""
     from edge_adapt.runtime.model import model_names
-    from edge_adapt.runtime.model_choice import DRAWINGS, PHOTOS, suggest_model
+    from edge_adapt.runtime.model_choice import DRAWINGS, PHOTOS
 
-    name = suggest_model([file for files in open_folder(photos).classes.values() for file in files])
-    reason = {
-        PHOTOS: f"photos; --model {DRAWINGS} is for line drawings",
-        DRAWINGS: f"grey line drawings; --model {PHOTOS} is for photos",
-    }[name]
-    if not {DRAWINGS, PHOTOS} <= set(model_names()):
+    if choice.leave_one_out:
+        first, *others = choice.leave_one_out.items()
+        shares = [f"leave-one-out {first[1]:.0%}", *(f"{name} {share:.0%}" for name, share in others)]
+        unclear = choice.name == choice.suggested and any(share >= first[1] for _, share in others)
+        looks = "photos" if choice.name == PHOTOS else "grey line drawings"
+        reason = ", ".join(shares) + (f": no clear difference, and these are {looks}" if unclear else "")
+    elif not {DRAWINGS, PHOTOS} <= set(model_names()):
         reason = "the only one that is bundled"
-    click.echo(f"Model: {name} ({reason})")
-    return name
+    else:
+        reason = {
+            PHOTOS: f"photos; --model {DRAWINGS} is for line drawings",
+            DRAWINGS: f"grey line drawings; --model {PHOTOS} is for photos",
+        }[choice.name]
+    return f"Model: {choice.name} ({reason})"
 
 
 @click.command(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +23,9 @@ from edge_adapt.runtime import model as model_module
 from edge_adapt.runtime import model_choice
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.folders import open_folder
+from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
 from edge_adapt.runtime.images import LoadedImage, load_image
-from edge_adapt.runtime.model_choice import is_line_drawing, suggest_model
+from edge_adapt.runtime.model_choice import LeftOut, choose_model, is_line_drawing, judged, overruled, suggest_model
 from tests.command_line import complaint, succeeded, write_photos
 from tests.command_line import edge_adapt as command
 from tests.conftest import TINY
@@ -216,12 +219,95 @@ def test_adapt_shows_its_choice_and_model_overrides_it(bundled: Callable[..., No
     bundled("characters", "photos")
     photos = write_photos(tmp_path / "photos", {"red": 2, "green": 2})
     output = tmp_path / "a.edge"
-    chosen = "Model: photos (photos; --model characters is for line drawings)"
+    chosen = "Model: photos (leave-one-out 100%, characters 100%: no clear difference, and these are photos)"
     assert chosen in succeeded(command("adapt", photos, "-o", output))
     drawn = succeeded(command("adapt", SAMPLES / "characters" / "support", "-o", output))
-    assert "Model: characters (grey line drawings; --model photos is for photos)" in drawn
+    share = re.search(r"Expect about (\d+%)", drawn)
+    assert share
+    equal = f"leave-one-out {share[1]}, photos {share[1]}: no clear difference, and these are grey line drawings"
+    assert f"Model: characters ({equal})" in drawn
+    singles = write_photos(tmp_path / "singles", {"red": 1, "green": 1})
+    chosen = "Model: photos (photos; --model characters is for line drawings)"
+    assert chosen in succeeded(command("adapt", singles, "-o", output))
     assert "Model:" not in succeeded(command("adapt", photos, "-o", output, "--model", "characters"))
     assert "Model:" not in succeeded(command("adapt", photos, "-o", output, "--model", TINY))
+
+
+def test_adapt_says_how_much_better_the_model_is(
+    bundled: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled("characters", "photos")
+    photos = write_photos(tmp_path / "photos", {"red": 5, "green": 5})
+    better = {
+        "characters": LeftOut(np.arange(10) < 9, np.full(10, -0.2)),
+        "photos": LeftOut(np.arange(10) < 7, np.full(10, -0.9)),
+    }
+    monkeypatch.setattr(model_choice, "left_out", lambda model, _: better[model.graphs.bundle.path.stem])
+    said = succeeded(command("adapt", photos, "-o", tmp_path / "a.edge"))
+    assert "Model: characters (leave-one-out 90%, photos 70%)" in said
+    for model in ("characters", "photos"):
+        bundle = tmp_path / "models" / f"{model}.edge"
+        assert "would be lost" in complaint(command("adapt", photos, "-o", bundle))
+
+
+@pytest.mark.parametrize(
+    ("shots", "models"), [({"red": 3, "green": 1}, ["photos", "characters"]), ({"red": 1, "green": 1}, ["photos"])]
+)
+def test_each_model_that_is_compared_reads_each_image_once(
+    bundled: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shots: dict[str, int],
+    models: list[str],
+) -> None:
+    bundled("characters", "photos")
+    photos = write_photos(tmp_path / "photos", shots)
+    read: list[tuple[str, str]] = []
+    embed_shot = Graphs.embed_shot
+
+    def note(self: Graphs, source: Any, name: str = "") -> EmbeddedImage:
+        read.append((self.bundle.path.stem, name))
+        return embed_shot(self, source, name)
+
+    monkeypatch.setattr(Graphs, "embed_shot", note)
+    choice = choose_model(photos, "cpu")
+    assert (choice.name, choice.suggested, list(choice.leave_one_out)) == (
+        "photos",
+        "photos",
+        models * (len(models) > 1),
+    )
+    assert {label: len(of_label) for label, of_label in choice.images.items()} == shots
+    assert len(read) == len(set(read)) == len(models) * sum(shots.values())
+    assert {model for model, _ in read} == set(models)
+    adapted = choice.model.adapt_embedded(choice.images).adapted
+    assert list(choice.leave_one_out.values())[:1] == [adapted.leave_one_out][: len(models) - 1]
+
+
+def test_what_a_model_says_of_shots_left_out_is_its_softmax() -> None:
+    logits = np.array([[1, 2, 0], [900, -900, 0], [0, 0, 0]], np.float32)
+    found = judged(logits, np.array([1, 1, 0]))
+    assert found.right.tolist() == [True, False, True]
+    expected = 2 - np.log(np.exp([1, 2, 0]).sum()), -1800, -np.log(3)
+    np.testing.assert_allclose(found.log_probabilities, expected, rtol=1e-6)
+
+
+@given(st.lists(st.floats(-20, 0), min_size=1, max_size=40), st.integers(0, 99))
+def test_looks_are_overruled_by_a_difference_beyond_noise_alone(found: list[float], seed: int) -> None:
+    photos = np.array(found)
+    assert overruled("photos", {"photos": photos, "characters": photos}) == "photos"
+    assert overruled("photos", {"photos": photos, "characters": photos - 1, "other": photos - 2}) == "photos"
+    better = {"photos": photos, "characters": photos + 1, "other": photos + 2}
+    assert overruled("photos", better) == ("other" if len(found) > 2 else "photos")
+    assert overruled("other", better) == "other"
+    noise = np.random.default_rng(seed).normal(0, 1, len(found))
+    noisy = {"photos": np.zeros(2 * len(noise)), "characters": np.concatenate([noise, -noise])}
+    assert all(overruled(name, noisy) == name for name in noisy)
+
+
+def test_one_shot_that_a_model_is_wrong_of_for_certain_does_not_decide() -> None:
+    photos, characters = np.full(20, -1.5), np.full(20, -0.1)
+    characters[7] = -1000
+    assert overruled("photos", {"photos": photos, "characters": characters}) == "characters"
 
 
 def test_adapt_names_what_is_wrong_with_the_photos_whichever_model(
