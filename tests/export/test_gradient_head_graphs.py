@@ -29,6 +29,9 @@ from tests.support_sets import SupportSet, support_sets
 
 State = dict[str, NDArray[np.float32]]
 
+TOLERANCE = 1e-4
+"""The gate's: a common mean several times as large as what features differ by costs float32 a digit."""
+
 
 @cache
 def sessions(parameters: GradientHeadParameters, feature_size: int) -> tuple[Session, Session]:
@@ -85,7 +88,7 @@ def loss_difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
 
 
 def check_against_torch(support: SupportSet) -> None:
-    """Head state, losses and logits within 1e-5, relative to the largest magnitude."""
+    """Head state, losses and logits within `TOLERANCE`, relative to the largest magnitude."""
     parameters = parameters_of(support)
     state, losses = run_adapt(parameters, support.features, support.labels, support.n_way, support.steps)
     expected, expected_losses, expected_logits = in_torch(support)
@@ -93,10 +96,10 @@ def check_against_torch(support: SupportSet) -> None:
     assert all(state[name].dtype == np.float32 for name in HEAD_STATE)
     # Weights and bias together: from zero and with equal shots the exact bias is zero, and what remains of it is rounding.
     ours, theirs = (np.concatenate([held[name].ravel() for name in HEAD_STATE]) for held in (state, expected))
-    assert relative_difference(ours, theirs) <= 1e-5
+    assert relative_difference(ours, theirs) <= TOLERANCE
     # The graph takes the logarithm of a float32 probability, so that a loss is known to about 1e-7 nats and no better.
-    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5, atol=1e-6)
-    assert relative_difference(run_predict(parameters, support.query, state), expected_logits) <= 1e-5
+    np.testing.assert_allclose(losses, expected_losses, rtol=TOLERANCE, atol=1e-6)
+    assert relative_difference(run_predict(parameters, support.query, state), expected_logits) <= TOLERANCE
 
 
 @settings(max_examples=80, deadline=None)
@@ -134,9 +137,9 @@ def test_the_graphs_agree_with_numpy(support: SupportSet) -> None:
         bias_rate=support.bias_rate,
         pull=support.pull,
     )
-    assert state_difference(state, {"weight": weight, "bias": bias}) <= 1e-5
+    assert state_difference(state, {"weight": weight, "bias": bias}) <= TOLERANCE
     # The graph takes the logarithm of a float32 probability, so that a loss is known to about 1e-7 nats and no better.
-    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(losses, expected_losses, rtol=TOLERANCE, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [None, 0.3])
@@ -172,8 +175,8 @@ def test_a_shuffled_support_set_gives_the_same_weights(support: SupportSet, seed
     shuffled, shuffled_losses = run_adapt(
         parameters, support.features[order], support.labels[order], support.n_way, support.steps
     )
-    assert state_difference(shuffled, state) <= 1e-5
-    assert loss_difference(shuffled_losses, losses) <= 1e-5
+    assert state_difference(shuffled, state) <= TOLERANCE
+    assert loss_difference(shuffled_losses, losses) <= TOLERANCE
 
 
 @settings(max_examples=20, deadline=None)
