@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from edge_adapt.runtime.dataset import ImageDataset
 from tests.gratings import gratings
@@ -105,3 +107,16 @@ def exported_bundle(tmp_path_factory: pytest.TempPathFactory, trained_run: Path)
     path = tmp_path_factory.mktemp("exported") / "gratings.edge"
     export_bundle(trained_run, path, license="Apache-2.0")
     return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes with three images each, dark and bright."""
+    folder = tmp_path / "photos"
+    random = np.random.default_rng(0)
+    for label, level in (("dark", 40), ("bright", 200)):
+        (folder / label).mkdir(parents=True)
+        for shot in range(3):
+            pixels = random.integers(level - 30, level + 30, (20, 20, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{shot}.png")
+    return folder

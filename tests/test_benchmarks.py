@@ -29,19 +29,6 @@ from tests.conftest import TINY
 BENCHMARKS = Path(measuring.__file__).parent
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Two classes with three images each, dark and bright."""
-    folder = tmp_path / "photos"
-    random = np.random.default_rng(0)
-    for label, level in (("dark", 40), ("bright", 200)):
-        (folder / label).mkdir(parents=True)
-        for shot in range(3):
-            pixels = random.integers(level - 30, level + 30, (20, 20, 3)).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / label / f"{shot}.png")
-    return folder
-
-
 @pytest.mark.parametrize("steps", [1, 10, 25])
 @pytest.mark.parametrize("index", range(3))
 def test_every_way_to_adapt_gives_what_the_graph_gives(index: int, steps: int) -> None:
