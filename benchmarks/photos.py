@@ -23,9 +23,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
 
+from benchmarks.frozen_graph import FrozenGraph
 from benchmarks.measuring import machine, ratio, table, time_in_turn, with_one_thread
 from benchmarks.photo_sets import GROCERY, MINI_IMAGENET, PhotoSet, find
 from benchmarks.plain_heads import ClassMeans, Embed, LogisticRegression
@@ -35,7 +34,6 @@ from edge_adapt.runtime.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, Features, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.model import load_model
-from edge_adapt.runtime.sessions import Session
 from edge_adapt.runtime.views import View
 
 N_WAY, SHOTS, N_QUERY, SEED = 5, (1, 5), 15, 0
@@ -140,24 +138,16 @@ def frozen(text: str) -> Candidate:
     name, _, path = text.partition("=")
     if not path:
         raise SystemExit(f"--frozen takes NAME=FILE.onnx and not {text!r}.")
-    graph = onnx.load(path, load_external_data=False)
-    height, width = (side.dim_value for side in graph.graph.input[0].type.tensor_type.shape.dim[1:3])
-    session = Session(graph.SerializeToString(), path, ("images",))
-
-    def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        features = session.run({"images": images})[0]
-        of_length_1: NDArray[np.float32] = features / np.linalg.norm(features, axis=1, keepdims=True)
-        return of_length_1
-
+    graph = FrozenGraph(path)
     heads: dict[str, EpisodeModel] = {
-        "class means": ClassMeans(embed),
-        "logistic regression": LogisticRegression(embed, C),
+        "class means": ClassMeans(graph.embed),
+        "logistic regression": LogisticRegression(graph.embed, C),
     }
     return Candidate(
         name,
         Path(path),
-        Preprocessing(height, width, 3),
-        embed,
+        graph.preprocessing,
+        graph.embed,
         {f"{name}, {head}": model for head, model in heads.items()},
     )
 

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 
@@ -100,12 +101,13 @@ def wrap(
     read = replace(read, preprocessing=replace(read.preprocessing, part=part))
     if normalization is not None and read.input_type not in FLOATS:
         raise EdgeAdaptError(f"{read.path} takes uint8 pixels and normalizes them itself; leave the normalization out.")
-    check_features(read, *_run_and_embed(read, normalization, threads))
+    original, wrapped = _run_and_wrapped(read, normalization, threads)
+    check_features(read, original, finished(wrapped, read.path))
     data = load_dataset(images, read.preprocessing, classes, progress=progress, cache=cache, skip_bad=skip_bad)
     if normalization is None and read.input_type in FLOATS:
         normalization = _recognized(read, data, threads, report)
-    wrapped = embed_around(read, normalization)
-    original, embed = _run_and_embed(read, normalization, threads)
+        original, wrapped = _run_and_wrapped(read, normalization, threads)
+    embed = finished(wrapped, read.path)
     learner = GradientHead(head)
     directory = default_cache() if cache is None else Path(cache)
     running = HeadModel(learner, _embedding(embed, read.path, threads))
@@ -141,13 +143,13 @@ def wrap(
     )
 
 
-def _run_and_embed(
+def _run_and_wrapped(
     read: Extractor, normalization: PixelNormalization | None, threads: int | None
-) -> tuple[OriginalExtractor, bytes]:
+) -> tuple[OriginalExtractor, onnx.ModelProto]:
     """The extractor as its author would run it, and the same inside `embed`; with ImageNet's normalization for none."""
     if read.input_type in FLOATS:
         normalization = normalization or NORMALIZATIONS["imagenet"]
-    return OriginalExtractor(read, normalization, threads), finished(embed_around(read, normalization), read.path)
+    return OriginalExtractor(read, normalization, threads), embed_around(read, normalization)
 
 
 def _recognized(
