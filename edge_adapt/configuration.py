@@ -15,7 +15,7 @@ from edge_adapt.runtime.evaluation import MAX_STEPS
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.views import LEAST_PART, MIRRORED, PHOTO_VIEWS, View
 
-LITE = ("lite0", "lite2")
+LITE = ("lite0", "lite0-small", "lite2")
 """Backbones whose weights were published, trained on photos and their mirror images."""
 
 MAX_BATCH = 100_000

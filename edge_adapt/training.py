@@ -229,7 +229,7 @@ class _Stretch:
         config, trainee = self._config, self._trainee
         rate = config.learning_rate * min(1.0, (self._iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * fraction)) / 2
         for group in trainee.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         while (figures := step.compute(self._iteration, trainee.tuning, fraction)) is None:
             trainee.tuning = _with_less_memory(trainee.tuning, trainee.objective.units, config, bar)
         loss, accuracy = figures

@@ -76,7 +76,8 @@ def choose_model(
     classes = open_folder(path).classes
     suggested = suggest_model([file for files in classes.values() for file in files])
     comparable = any(len(files) > 1 for files in classes.values())
-    names = [suggested, *(name for name in model_names() if comparable and name != suggested)]
+    others = [name for name in (DRAWINGS, PHOTOS) if name != suggested and name in model_names()]
+    names = [suggested, *(others if comparable else [])]
     models = {name: load_model(name, provider, threads) for name in names}
     images = {name: embed_support(model, path, progress) for name, model in models.items()}
     if len(names) == 1:

@@ -60,28 +60,32 @@ class Lite(nn.Module):
         channels: of the images, 1 or 3.
         normalization: see `Normalization`.
         size: 0 or 2, for Lite0 and Lite2.
+        kept: how many of the first blocks there are; None has all.
+        width: of the last layer. After fewer blocks, or of another width, it is not among the published weights.
 
     Attributes:
         pixel_mean, pixel_std: of each channel in 0..1, as published weights want pixels normalized; None without.
     """
 
-    def __init__(self, channels: int, normalization: Normalization = "batch", size: int = 0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        normalization: Normalization = "batch",
+        size: int = 0,
+        kept: int | None = None,
+        width: int = _LAST,
+    ) -> None:
         super().__init__()
-        width, depth = _SIZES[size]
-        self.size, self.channels, self.normalization = size, channels, normalization
+        self.size, self.channels, self.normalization, self.width = size, channels, normalization, width
         self.pixel_mean: tuple[float, ...] | None = None
         self.pixel_std: tuple[float, ...] | None = None
         self.stem = _Layer(channels, _STEM, 3, normalization, stride=2)
         self.blocks = nn.ModuleList()
         before = _STEM
-        for number, stage in enumerate(_STAGES):
-            after = _rounded(stage.width * width)
-            repeats = stage.blocks if number in (0, len(_STAGES) - 1) else math.ceil(stage.blocks * depth)
-            for block in range(repeats):
-                stride = stage.stride if block == 0 else 1
-                self.blocks.append(_Block(before, after, stage.kernel, stride, stage.expansion, normalization))
-                before = after
-        self.last = _Layer(before, _LAST, 1, normalization)
+        for stage, stride in _blocks(size)[:kept]:
+            self.blocks.append(_Block(before, stage.width, stage.kernel, stride, stage.expansion, normalization))
+            before = stage.width
+        self.last = _Layer(before, width, 1, normalization)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """[B, C, H, W] to the map after each block, and the last layer's."""
@@ -93,14 +97,14 @@ class Lite(nn.Module):
         return [*maps[1:], self.last(maps[-1])]
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, D], of length 1; D is 2112 for Lite0."""
+        """[B, C, H, W] to [B, D], of length 1; D is 2112 for Lite0, 1008 for what is kept of it in `lite0-small`."""
         *_, before, block, last = self.maps(images)
         kinds = (last.mean((2, 3)), block.mean((2, 3)), _deviations(block), _deviations(before))
         return torch.cat([functional.normalize(kind, dim=1) for kind in kinds], dim=1) / math.sqrt(len(kinds))
 
     def classified(self, features: Tensor) -> Tensor:
-        """The last layer's, [B, 1280]."""
-        return features[:, :_LAST]
+        """The last layer's, [B, width]."""
+        return features[:, : self.width]
 
     def load_published(self) -> None:
         """Take the weights that were published for ImageNet's thousand classes.
@@ -114,9 +118,23 @@ class Lite(nn.Module):
                 f"the published weights of lite{self.size} are for RGB images and for methods that leave the backbone alone or "
                 "train it by its outer loop; leave out --grayscale and methods that adapt all layers, or --pretrained."
             )
-        state = published_state(self.size)
-        self.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("classifier.")})
+        published = published_state(self.size)
+        state = self.state_dict()
+        if len(self.blocks) < len(_blocks(self.size)) or self.width != _LAST:
+            published = {name: tensor for name, tensor in published.items() if not name.startswith("last.")}
+        self.load_state_dict(state | {name: tensor for name, tensor in published.items() if name in state})
         self.pixel_mean, self.pixel_std = (127 / 255,) * 3, (128 / 255,) * 3
+
+
+def _blocks(size: int) -> list[tuple[_Stage, int]]:
+    """For each block its stage, with the width that it has in a network of this size, and its stride."""
+    width, depth = _SIZES[size]
+    blocks = []
+    for number, stage in enumerate(_STAGES):
+        repeats = stage.blocks if number in (0, len(_STAGES) - 1) else math.ceil(stage.blocks * depth)
+        wide = stage._replace(width=_rounded(stage.width * width))
+        blocks += [(wide, stage.stride if block == 0 else 1) for block in range(repeats)]
+    return blocks
 
 
 def published_state(size: int) -> dict[str, Tensor]:

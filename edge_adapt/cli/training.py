@@ -144,7 +144,7 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
 )
 @click.option(
     "--backbone",
-    type=_BackboneName(["conv4", "edge", "lite0", "lite2", "resnet12"]),
+    type=_BackboneName(["conv4", "edge", "lite0", "lite0-small", "lite2", "resnet12"]),
     default="conv4",
     show_default=True,
     help="The network below the last layer; or timm:NAME, a network of the timm library.",

@@ -37,6 +37,11 @@ FEATURE_WEIGHT = 10.0
 """Of the teachers' part of the loss beside the classifier's, which is of cosines times a scale that starts from 10: so the
 gradients of both are of one order."""
 
+BACKBONE_SHARE = 0.3
+"""Of the learning rate, for the backbone: what is thrown away afterwards starts from nothing and has further to go."""
+
+WEIGHT_DECAY = 0.01
+
 
 class Distillation(Classification):
     """The loss of a batch of crops; see `edge_adapt.outer_loop.Objective`.
@@ -85,6 +90,8 @@ class Distillation(Classification):
         pixels = seen_through(images.permute(0, 3, 1, 2).to(torch.float32), self._maps[crops, positions], size, size)
         if config.augment and not config.grayscale:
             pixels = jitter_colours(pixels, data.generator)
+        if config.pretrained:
+            _keep_statistics(learner.embedding.backbone)
         features, logits = self._answers(learner, pixels.permute(0, 2, 3, 1))
         taught = self._taught(crops, positions)
         further = [
@@ -92,6 +99,18 @@ class Distillation(Classification):
         ]
         loss, accuracy = classification_loss(logits, labels)
         return (loss + FEATURE_WEIGHT * torch.stack(further).mean()) / (1 + FEATURE_WEIGHT), accuracy
+
+    def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
+        """AdamW (Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101), the backbone at `BACKBONE_SHARE` of the rate.
+
+        With the stochastic gradient descent of `Classification` the regression, whose loss is flat at first, had learned next to
+        nothing after a hundred steps, and with this most of what it learns.
+        """
+        groups = [
+            {"params": [*learner.embedding.backbone.parameters()], "share": BACKBONE_SHARE},
+            {"params": [*self.parameters()]},
+        ]
+        return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=WEIGHT_DECAY)
 
     def _taught(self, crops: Tensor, positions: Tensor) -> list[Tensor]:
         """What each teacher gives for these crops of these images, less its mean, float32 [B, D] on the training device."""
@@ -107,6 +126,13 @@ def cosine_distance(features: Tensor, target: Tensor) -> Tensor:
     """1 less the cosine between features and their target, [B, D] each, on average (scalar); float32 under autocast too."""
     with torch.autocast(features.device.type, enabled=False):
         return 1 - functional.cosine_similarity(at_least_float32(features), target, dim=1).mean()
+
+
+def _keep_statistics(backbone: nn.Module) -> None:
+    """Normalize by the statistics that came with published weights: those of sharp photos, where training may see thumbnails."""
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _mean(features: list[NDArray[np.float16]]) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.augmentation import seen_through
+from edge_adapt.backbones import lite
 from edge_adapt.configuration import TrainingConfig
 from edge_adapt.episodes import ImageSampler
 from edge_adapt.feature_teacher import FeatureTeacher
@@ -206,6 +207,27 @@ def test_a_student_comes_to_say_what_its_teacher_says(
     assert set(end.objective) == {
         "classifier.weight", "classifier.log_scale", "regressions.0.weight", "regressions.0.bias"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_published_statistics_stay_and_the_backbone_learns_slower(
+    pretrained: bool, tmp_path: Path, tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    published = lite.Lite(3).state_dict()
+    monkeypatch.setattr(lite, "published_state", lambda size: published)
+    config = distilling(
+        tiny_config, backbone="lite0-small", pretrained=pretrained, grayscale=False, image_size=32, iterations=1, batch_size=8
+    )  # fmt: skip
+    photos = dataclasses.replace(PHOTOS, images=PHOTOS.images[:, :32, :32].repeat(2, 1).repeat(2, 2)[:, :32, :32])
+    end = train(
+        photos, tmp_path / "run", config,
+        teacher=taught_by(Means()), cache=tmp_path / "cache", device="cpu", piece=8, bf16=False,
+    )  # fmt: skip
+    mean = "blocks.3.look.normalization.running_mean"
+    assert torch.equal(end.learner[f"embedding.backbone.{mean}"], published[mean]) == pretrained
+    backbone, own = end.optimizer["param_groups"]
+    assert backbone["lr"] == pytest.approx(distil.BACKBONE_SHARE * own["lr"]) and own["lr"] > 0
 
 
 def test_a_run_that_goes_on_with_the_same_teachers_ends_as_if_it_had_not_stopped(

@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
+from edge_adapt.backbones import BACKBONES, lite
 from edge_adapt.backbones.lite import Lite, published_state
 from edge_adapt.building import build_learner, feature_size
 from edge_adapt.configuration import TrainingConfig
@@ -27,15 +28,15 @@ def images(size: int, count: int = 2) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def lite() -> Lite:
+def untrained() -> Lite:
     torch.manual_seed(0)
     return Lite(3)  # in training mode: untrained, its maps are of the order of 1 by the batch's statistics alone
 
 
 @torch.no_grad()
-def test_features_are_four_kinds_of_the_same_length(lite: Lite) -> None:
-    features = lite(images(64))
-    *_, before, block, last = lite.maps(images(64))
+def test_features_are_four_kinds_of_the_same_length(untrained: Lite) -> None:
+    features = untrained(images(64))
+    *_, before, block, last = untrained.maps(images(64))
     kinds = torch.split(features, [1280, 320, 320, 192], dim=1)
     expected = (
         last.mean((2, 3)),
@@ -46,18 +47,39 @@ def test_features_are_four_kinds_of_the_same_length(lite: Lite) -> None:
     for kind, of_map in zip(kinds, expected, strict=True):
         torch.testing.assert_close(kind * 2, nn.functional.normalize(of_map, dim=1), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
-    torch.testing.assert_close(lite.classified(features), kinds[0])
+    torch.testing.assert_close(untrained.classified(features), kinds[0])
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [32, 47, 84])
-def test_maps_shrink_as_tensorflow_pads(lite: Lite, size: int) -> None:
-    sides = [hidden.shape[2] for hidden in lite.maps(images(size))]
+def test_maps_shrink_as_tensorflow_pads(untrained: Lite, size: int) -> None:
+    sides = [hidden.shape[2] for hidden in untrained.maps(images(size))]
     expected, side = [], -(-size // 2)
     for blocks, stride in ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1)):
         side = -(-side // stride)
         expected += [side] * blocks
     assert sides == [*expected, side]
+
+
+@torch.no_grad()
+def test_the_small_network_is_the_first_blocks_of_the_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    whole, small = Lite(3), BACKBONES["lite0-small"](3, "batch")
+    assert isinstance(small, Lite)
+    monkeypatch.setattr(
+        lite, "published_state", lambda size: {**whole.state_dict(), "classifier.bias": torch.zeros(1000)}
+    )
+    own = small.last.convolution.weight.clone()
+    small.load_published()
+    assert torch.equal(small.last.convolution.weight, own)  # of a width that nobody published
+    ours, theirs = small.eval().maps(images(64)), whole.eval().maps(images(64))
+    assert len(ours) == 13
+    for of_ours, of_theirs in zip(ours[:12], theirs, strict=False):
+        assert torch.equal(of_ours, of_theirs)
+    features = small(images(64))
+    assert features.shape == (2, 512 + 192 + 192 + 112)
+    assert torch.equal(small.classified(features), features[:, :512])
+    assert sum(parameter.numel() for parameter in small.parameters()) <= 1_100_000
 
 
 def test_smaller_images_are_refused() -> None:

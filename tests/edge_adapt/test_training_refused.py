@@ -94,7 +94,9 @@ def test_batch_norm_under_an_inner_loop_on_all_layers_is_refused(
 
 def test_a_backbone_that_nobody_knows_is_named(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
     said = refusal(lambda: brief(tiny_config(backbone="conv5")))
-    assert "'conv5' is not a backbone known by name (conv4, edge, lite0, lite2, resnet12, timm:NAME)" in said
+    assert (
+        "'conv5' is not a backbone known by name (conv4, edge, lite0, lite0-small, lite2, resnet12, timm:NAME)" in said
+    )
 
 
 def test_data_that_does_not_fit_is_named(training_data: ImageDataset, tiny_config: Configure, tmp_path: Path) -> None:
