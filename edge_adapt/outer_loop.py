@@ -83,7 +83,7 @@ class Objective(Protocol):
         """
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
-        """What minimizes it, over the parameters of the learner and its own; a group's "share" is its part of the learning rate."""
+        """What minimizes it, over the parameters of the learner and its own; a group takes its "share" of the learning rate."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Parameters of its own, for a checkpoint."""

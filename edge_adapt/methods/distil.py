@@ -12,7 +12,7 @@ in colours that are new each time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -101,12 +101,14 @@ class Distillation(Classification):
         return (loss + FEATURE_WEIGHT * torch.stack(further).mean()) / (1 + FEATURE_WEIGHT), accuracy
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
-        """AdamW (Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101), the backbone at `BACKBONE_SHARE` of the rate.
+        """AdamW, the backbone at `BACKBONE_SHARE` of the rate.
+
+        Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101.
 
         With the stochastic gradient descent of `Classification` the regression, whose loss is flat at first, had learned next to
         nothing after a hundred steps, and with this most of what it learns.
         """
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [*learner.embedding.backbone.parameters()], "share": BACKBONE_SHARE},
             {"params": [*self.parameters()]},
         ]
