@@ -19,7 +19,7 @@ BACKBONES: dict[str, Callable[[int, Normalization], nn.Module]] = {
     "conv4": Conv4,
     "edge": Edge,
     "lite0": Lite,
-    "lite0-small": functools.partial(Lite, kept=12, width=512),
+    "lite0-small": functools.partial(Lite, kept=12, width=384),
     "lite2": functools.partial(Lite, size=2),
     "resnet12": ResNet12,
 }

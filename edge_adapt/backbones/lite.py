@@ -97,7 +97,7 @@ class Lite(nn.Module):
         return [*maps[1:], self.last(maps[-1])]
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, D], of length 1; D is 2112 for Lite0, 1008 for what is kept of it in `lite0-small`."""
+        """[B, C, H, W] to [B, D], of length 1; D is 2112 for Lite0, 880 for what is kept of it in `lite0-small`."""
         *_, before, block, last = self.maps(images)
         kinds = (last.mean((2, 3)), block.mean((2, 3)), _deviations(block), _deviations(before))
         return torch.cat([functional.normalize(kind, dim=1) for kind in kinds], dim=1) / math.sqrt(len(kinds))

@@ -159,6 +159,7 @@ def test_second_derivatives_are_refused() -> None:
 @pytest.mark.skipif(
     not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), reason="there is no C++ compiler"
 )
+@pytest.mark.slow
 def test_a_backbone_compiled_learns_what_one_of_layers_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to rounding; to the bit what it gave before."""
     images = torch.randn(12, 1, 28, 28, generator=torch.Generator().manual_seed(3))

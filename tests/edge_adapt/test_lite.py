@@ -77,9 +77,9 @@ def test_the_small_network_is_the_first_blocks_of_the_whole_one(monkeypatch: pyt
     for of_ours, of_theirs in zip(ours[:12], theirs, strict=False):
         assert torch.equal(of_ours, of_theirs)
     features = small(images(64))
-    assert features.shape == (2, 512 + 192 + 192 + 112)
-    assert torch.equal(small.classified(features), features[:, :512])
-    assert sum(parameter.numel() for parameter in small.parameters()) <= 1_100_000
+    assert features.shape == (2, 384 + 192 + 192 + 112)
+    assert torch.equal(small.classified(features), features[:, :384])
+    assert sum(parameter.numel() for parameter in small.parameters()) <= 1_000_000
 
 
 def test_smaller_images_are_refused() -> None:

@@ -151,6 +151,18 @@ def test_layers_are_computed_in_8_bits_and_what_is_around_them_is_not(name: str,
         assert really_run["QuantizeLinear"] == really_run["DequantizeLinear"] == 1
 
 
+def test_nothing_is_stored_twice_and_names_take_no_room() -> None:
+    graph = onnx.load_from_string(in_8_bits("residual")).graph
+    stored = [
+        (tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()) for tensor in graph.initializer
+    ]
+    assert len(set(stored)) == len(stored)
+    outside = {item.name for item in (*graph.input, *graph.output)}
+    assert outside == {"images", "features"}
+    names = {tensor.name for tensor in graph.initializer} | {name for node in graph.node for name in node.output}
+    assert all(len(name) <= 3 for name in names - outside)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_no_processor_can_overflow(name: str) -> None:
     """Without VNNI two products of a uint8 and an int8 are added in 16 bits."""
