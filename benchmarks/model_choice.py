@@ -1,4 +1,4 @@
-"""How often `adapt` without --model takes the better of the bundled models.
+"""How often `adapt` without --model takes the better of the models that it chooses between.
 
     python benchmarks/model_choice.py --dev FOLDER --omniglot OMNIGLOT.zip --grocery GROCERY.zip [--fonts FONTS]
 
@@ -29,8 +29,8 @@ from edge_adapt.runtime.folders import ImageFile, open_folder
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images import load_image, preprocess
 from edge_adapt.runtime.leave_one_out import folds, left_out_logits
-from edge_adapt.runtime.model import load_model, model_names
-from edge_adapt.runtime.model_choice import judged, overruled, suggest_model
+from edge_adapt.runtime.model import load_model
+from edge_adapt.runtime.model_choice import candidates, judged, overruled, suggest_model
 from edge_adapt.runtime.views import shot_features
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--adaptations", type=int, default=40, help="Of each data set.")
     arguments = parser.parse_args()
     print(machine("onnxruntime", "numpy", "pillow"), "\n")
-    models = {name: load_model(name, "cpu", threads=1).graphs for name in model_names()}
+    models = {name: load_model(name, "cpu", threads=1).graphs for name in candidates()}
     rows: list[list[str]] = []
     groups: dict[str, list[Outcome]] = {"data sets": [], "fonts": []}
     for source, classes_of in sources(models, arguments):

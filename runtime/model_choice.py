@@ -26,7 +26,7 @@ from edge_adapt.runtime.model import MetaModel, load_model, model_names
 from edge_adapt.runtime.sessions import Provider
 
 DRAWINGS, PHOTOS = "characters", "photos"
-"""The bundled models that are chosen between."""
+"""The models that are chosen between; a smaller one, which is hardly ever the better one, is taken by its name."""
 
 _SIDE = 128  # pixels of the longer side that an image is judged at
 _HUE = 0.16  # how far a pixel's channels may be apart, of the sheet's brightness, and still be grey
@@ -51,8 +51,8 @@ class Choice:
         model: it, ready to adapt.
         images: the support set as it embeds it, for `MetaModel.adapt_embedded`.
         suggested: the model that the looks of the images suggest.
-        leave_one_out: of each bundled model, the share of shots that it has right when they are left out, the chosen one first;
-            empty where no class has two shots, or only one model is bundled.
+        leave_one_out: of each of `candidates`, the share of shots that it has right when they are left out, the chosen one first;
+            empty where no class has two shots, or there is only one.
     """
 
     name: str
@@ -60,6 +60,11 @@ class Choice:
     images: Mapping[str, Sequence[EmbeddedImage]]
     suggested: str
     leave_one_out: Mapping[str, float] = field(default_factory=dict)
+
+
+def candidates() -> list[str]:
+    """Those of the models that are chosen between which come with this edge-adapt."""
+    return [name for name in (PHOTOS, DRAWINGS) if name in model_names()]
 
 
 def choose_model(
@@ -76,8 +81,7 @@ def choose_model(
     classes = open_folder(path).classes
     suggested = suggest_model([file for files in classes.values() for file in files])
     comparable = any(len(files) > 1 for files in classes.values())
-    others = [name for name in (DRAWINGS, PHOTOS) if name != suggested and name in model_names()]
-    names = [suggested, *(others if comparable else [])]
+    names = [suggested, *(name for name in candidates() if comparable and name != suggested)]
     models = {name: load_model(name, provider, threads) for name in names}
     images = {name: embed_support(model, path, progress) for name, model in models.items()}
     if len(names) == 1:
@@ -152,7 +156,7 @@ def suggest_model(images: Sequence[ImageSource | ImageFile]) -> str:
     Raises:
         BundleError: neither model comes with this edge-adapt.
     """
-    known = [name for name in (PHOTOS, DRAWINGS) if name in model_names()]
+    known = candidates()
     if not known:
         raise BundleError("no model comes with this edge-adapt; name a file as the model.")
     if len(known) == 1:

@@ -87,8 +87,7 @@ def adapt(
 
 def _chosen(choice: Choice) -> str:
     """The model and the reason: how right each is when images are left out, or what the images look like where that decides."""
-    from edge_adapt.runtime.model import model_names
-    from edge_adapt.runtime.model_choice import DRAWINGS, PHOTOS
+    from edge_adapt.runtime.model_choice import DRAWINGS, PHOTOS, candidates
 
     if choice.leave_one_out:
         first, *others = choice.leave_one_out.items()
@@ -96,7 +95,7 @@ def _chosen(choice: Choice) -> str:
         unclear = choice.name == choice.suggested and any(share >= first[1] for _, share in others)
         looks = "photos" if choice.name == PHOTOS else "grey line drawings"
         reason = ", ".join(shares) + (f": no clear difference, and these are {looks}" if unclear else "")
-    elif not {DRAWINGS, PHOTOS} <= set(model_names()):
+    elif len(candidates()) == 1:
         reason = "the only one that is bundled"
     else:
         reason = {
