@@ -1,4 +1,4 @@
-"""Meta-training: images a second, of this project and of a loop over tasks written with `higher`.
+"""Meta-training: images a second, of this project, of a loop over tasks written with `higher`, and of `torch.func.vmap`.
 
     python -m pip install higher==0.2.1
     python benchmarks/meta_training.py [--device cpu|cuda] [--threads N]
@@ -6,6 +6,8 @@
 Both train conv4 with ANIL on 5-way 1-shot episodes of one sampler, 32 to an outer step, 5 inner steps, with 1 query image a class
 and with 15. The loop is what a careful user of `higher` (Grefenstette et al., "Generalized Inner Loop Meta-Learning", 2019,
 https://arxiv.org/abs/1910.01727) writes: the backbone once for the images of a task, and `innerloop_ctx` around the head alone.
+`torch.func.vmap` takes the inner loops of all tasks side by side, after one pass of the backbone over all their images, in the
+precision that this project chose; its batch statistics are those of all tasks together, which is less work than those of each.
 Each runs in a process of its own, since this project tells the C library how to keep memory; they take turns.
 """
 
@@ -109,42 +111,87 @@ def with_higher(sampler: ImageSampler, device: torch.device, n_query: int) -> tu
     return step, "a task at a time, float32"
 
 
-def work(name: str, device: torch.device, n_query: int) -> None:
+def with_vmap(sampler: ImageSampler, device: torch.device, n_query: int, bf16: bool) -> tuple[Step, str]:
+    """An outer step whose inner loops are one vectorized function."""
+    backbone, head = Conv4(1).to(device), nn.Linear(64, N_WAY).to(device)
+    outer = torch.optim.Adam([*backbone.parameters(), *head.parameters()], lr=0.002)
+    generator = torch.Generator(device).manual_seed(0)
+    support_labels, query_labels = labels_of(N_WAY, N_SHOT, device), labels_of(N_WAY, n_query, device)
+
+    def support_loss(weights: dict[str, torch.Tensor], support: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(torch.func.functional_call(head, weights, support), support_labels)
+
+    def query_loss(features: torch.Tensor) -> torch.Tensor:
+        support, query = features[:, :N_SHOT].flatten(0, 1), features[:, N_SHOT:].flatten(0, 1)
+        weights: dict[str, torch.Tensor] = dict(head.named_parameters())
+        for _ in range(STEPS):
+            gradients = torch.func.grad(support_loss)(weights, support)
+            weights = {name: weight - 0.1 * gradients[name] for name, weight in weights.items()}
+        return functional.cross_entropy(torch.func.functional_call(head, weights, query), query_labels)
+
+    def step() -> None:
+        episodes = sampler.draw_episodes(META_BATCH, N_WAY, N_SHOT + n_query, generator)
+        outer.zero_grad()
+        images = ((episodes.float() / 255 - 0.5) / 0.3).movedim(-1, 3)  # [E, N, K, C, H, W]
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            features = backbone(images.flatten(0, 2)).float().unflatten(0, images.shape[:3])
+        torch.func.vmap(query_loss)(features).mean().backward()  # type: ignore[no-untyped-call]
+        outer.step()
+
+    return step, f"all at once, {'bfloat16' if bf16 else 'float32'}"
+
+
+def work(name: str, device: torch.device, n_query: int, bf16: bool) -> None:
     """Be a worker."""
     sampler = ImageSampler(dataset(), device)
-    step, how = (ours if name == "ours" else with_higher)(sampler, device, n_query)
+    if name == "vmap":
+        step, how = with_vmap(sampler, device, n_query, bf16)
+    else:
+        step, how = (ours if name == "ours" else with_higher)(sampler, device, n_query)
     take_orders(step, how, *([torch.cuda.synchronize] if device.type == "cuda" else []))
 
 
 def compare(device: torch.device, n_query: int) -> list[str]:
-    """Time both in turn, and give a row of the table."""
+    """Time all three in turn, and give a row of the table."""
     query = ("--query", str(n_query))
     with worker("ours", *query) as (our_step, our_way), worker("higher", *query) as (their_step, their_way):
-        pairs = [(our_step(), their_step()) for _ in range(ROUNDS)]
-    us, them = zip(*pairs, strict=True)
+        precision = ["--bf16"] if "bfloat16" in our_way else []
+        with worker("vmap", *query, *precision) as (vmap_step, vmap_way):
+            turns = [(our_step(), their_step(), vmap_step()) for _ in range(ROUNDS)]
+    us, them, vectorized = zip(*turns, strict=True)
     images = META_BATCH * N_WAY * (N_SHOT + n_query)
     expected = EXPECTED[n_query] if device.type == "cpu" else EXPECTED_ON_GPU
-    speeds = [f"{images / median(seconds):,.0f} ({way})" for seconds, way in ((us, our_way), (them, their_way))]
-    return [str(n_query), *speeds, str(ratio(them, us)), f"at least {expected}"]
+    timed = (us, our_way), (them, their_way), (vectorized, vmap_way)
+    speeds = [f"{images / median(seconds):,.0f} ({way})" for seconds, way in timed]
+    return [str(n_query), *speeds, str(ratio(them, us)), str(ratio(vectorized, us)), f"at least {expected}"]
 
 
 def main() -> None:
     """Print the table, or be one of the workers."""
-    parser = argparse.ArgumentParser(description="Time meta-training beside a loop over tasks written with `higher`.")
+    parser = argparse.ArgumentParser(description="Time meta-training beside `higher` and `torch.func.vmap`.")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--worker", choices=("ours", "higher"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=("ours", "higher", "vmap"), help=argparse.SUPPRESS)
     parser.add_argument("--query", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--bf16", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     torch.set_num_threads(arguments.threads)
     if arguments.worker:
-        work(arguments.worker, device, arguments.query)
+        work(arguments.worker, device, arguments.query, arguments.bf16)
         return
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {arguments.threads} threads"
     print(f"ANIL, conv4, {N_WAY}-way {N_SHOT}-shot, {META_BATCH} episodes an outer step, on {where}; images a second.")
     print(machine("torch", "higher", "numpy"), "\n")
-    header = ["queries a class", "edge-adapt", "higher", f"ratio ({ROUNDS} turns)", "expected"]
+    header = [
+        "queries a class",
+        "edge-adapt",
+        "higher",
+        "vmap",
+        f"ratio to higher ({ROUNDS} turns)",
+        "to vmap",
+        "expected",
+    ]
     print(table(header, [compare(device, n_query) for n_query in EXPECTED]))
 
 

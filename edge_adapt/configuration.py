@@ -50,7 +50,8 @@ class TrainingConfig:
         recompute: compute the steps of an inner loop on all layers again in the backward pass, to save memory.
         meta_batch: episodes in an outer step.
         batch_size: images in a step of `classify` and `distil`.
-        teacher_crops: how many crops of each image the teachers of `distil` see; without `augment` they see all of it, once.
+        teacher_crops: how many crops of each image the teachers of `distil` see, of which the first is all of it and the second
+            all of it mirrored; without `augment` only the first.
         crop_size: height and width, in pixels, of the crops of RGB images that `augment` makes; None takes `image_size`.
             Crops show things larger than whole images do, and smaller pixels make up for that (Touvron et al., "Fixing the
             train-test resolution discrepancy", NeurIPS 2019, https://arxiv.org/abs/1906.06423) and take less time.
@@ -87,7 +88,7 @@ class TrainingConfig:
     recompute: bool = False
     meta_batch: int = 8
     batch_size: int = 128
-    teacher_crops: int = 2
+    teacher_crops: int = 4
     crop_size: int | None = None
     first_crop_size: int | None = None
     learning_rate: float = 0.002

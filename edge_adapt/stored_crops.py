@@ -24,18 +24,16 @@ from edge_adapt.runtime.progress import Progress
 def stored_crops(data: ImageDataset, count: int) -> Tensor:
     """Where the crops of each image lie, mirroring included: float32 [count, I, 2, 3], for `seen_through`.
 
-    Those of each number are drawn from a seed of their own, not from that of a run: what a teacher said of them serves every run
-    on these images, and of more crops only the further ones are new.
+    The first is all of the image, the second of a photo all of it mirrored, and further ones are drawn, those of each number from
+    a seed of their own, not from that of a run: what a teacher said of them serves every run on these images, and of more crops
+    only the further ones are new.
     """
     images, channels = len(data.images), data.images.shape[-1]
-    return torch.stack(
-        [random_maps(images, channels, torch.Generator().manual_seed(number)) for number in range(count)]
-    ).to(torch.float32)
-
-
-def whole_images(data: ImageDataset) -> Tensor:
-    """As `stored_crops`, of one crop that is all of the image."""
-    return torch.eye(2, 3, dtype=torch.float32).expand(1, len(data.images), 2, 3)
+    whole = torch.eye(2, 3).expand(images, 2, 3)
+    kept = [whole, whole * torch.tensor([[-1.0], [1.0]])] if channels == 3 else [whole]
+    further = range(len(kept), count)
+    drawn = [random_maps(images, channels, torch.Generator().manual_seed(number)) for number in further]
+    return torch.stack([*kept, *drawn][:count]).to(torch.float32)
 
 
 def cut_for(teacher: FeatureTeacher, images: NDArray[np.uint8], maps: Tensor) -> NDArray[np.uint8]:

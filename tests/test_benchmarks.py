@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import re
@@ -47,7 +48,7 @@ def test_every_way_to_adapt_gives_what_the_graph_gives(index: int, steps: int) -
         assert adaptation.largest_difference(graph, (weight, bias, losses)) <= adaptation.TOLERANCE
 
 
-def test_both_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks import meta_training
     from edge_adapt import tuning
@@ -57,7 +58,10 @@ def test_both_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.Monkey
     monkeypatch.setattr(tuning, "choose", lambda *_: tuning.Tuning(1, bf16=False))
     device = torch.device("cpu")
     sampler = ImageSampler(meta_training.dataset(classes=8), device)
-    makers: list[Callable[..., tuple[Callable[[], None], str]]] = [meta_training.ours]
+    makers: list[Callable[..., tuple[Callable[[], None], str]]] = [
+        meta_training.ours,
+        functools.partial(meta_training.with_vmap, bf16=True),
+    ]
     if importlib.util.find_spec("higher"):
         makers.append(meta_training.with_higher)
     for maker in makers:

@@ -65,6 +65,7 @@ class Lite(nn.Module):
 
     Attributes:
         pixel_mean, pixel_std: of each channel in 0..1, as published weights want pixels normalized; None without.
+        lacks_last_layer: whether it took published weights, among which there are none for its last layer.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Lite(nn.Module):
         self.size, self.channels, self.normalization, self.width = size, channels, normalization, width
         self.pixel_mean: tuple[float, ...] | None = None
         self.pixel_std: tuple[float, ...] | None = None
+        self.lacks_last_layer = False
         self.stem = _Layer(channels, _STEM, 3, normalization, stride=2)
         self.blocks = nn.ModuleList()
         before = _STEM
@@ -120,7 +122,8 @@ class Lite(nn.Module):
             )
         published = published_state(self.size)
         state = self.state_dict()
-        if len(self.blocks) < len(_blocks(self.size)) or self.width != _LAST:
+        self.lacks_last_layer = len(self.blocks) < len(_blocks(self.size)) or self.width != _LAST
+        if self.lacks_last_layer:
             published = {name: tensor for name, tensor in published.items() if not name.startswith("last.")}
         self.load_state_dict(state | {name: tensor for name, tensor in published.items() if name in state})
         self.pixel_mean, self.pixel_std = (127 / 255,) * 3, (128 / 255,) * 3

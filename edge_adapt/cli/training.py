@@ -71,10 +71,11 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
 @click.option(
     "--teacher-crops",
     type=_count,
-    default=2,
+    default=4,
     show_default=True,
     metavar="K",
-    help="How many crops of each image the teachers of distil see; their features are computed once, and kept.",
+    help="How many crops of each image the teachers of distil see: all of it, all of it mirrored, and then parts. Their "
+    "features are computed once, and kept.",
 )
 @click.option(
     "--teacher-normalize",

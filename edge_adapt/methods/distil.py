@@ -28,7 +28,7 @@ from edge_adapt.methods.method import Method
 from edge_adapt.outer_loop import TrainingData
 from edge_adapt.runtime.dataset_cache import default_cache
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.stored_crops import features_of_crops, stored_crops, whole_images
+from edge_adapt.stored_crops import features_of_crops, stored_crops
 
 if TYPE_CHECKING:
     from edge_adapt.configuration import TrainingConfig
@@ -72,7 +72,7 @@ class Distillation(Classification):
     def prepare(self, learner: MetaLearner) -> None:
         """Have the teachers look at the crops, or find their features in the cache."""
         data, images = self._data, self._data.sampler.dataset
-        maps = stored_crops(images, self._config.teacher_crops) if self._config.augment else whole_images(images)
+        maps = stored_crops(images, self._config.teacher_crops if self._config.augment else 1)
         directory = data.cache or default_cache()
         self._features = [
             features_of_crops(teacher, images, maps, directory, data.progress) for teacher in data.feature_teachers

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from edge_adapt.backbones import Lite
 from edge_adapt.episodes import labels_of
 from edge_adapt.frozen_features import cached_features, digest_of
 from edge_adapt.gradient_head import GradientHead
@@ -24,7 +25,7 @@ from edge_adapt.methods.method import Method
 from edge_adapt.outer_loop import TrainingData, WithoutState
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.dataset_cache import default_cache
-from edge_adapt.runtime.errors import DataError
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.torch_model import LearnerModel
 
@@ -142,7 +143,17 @@ class HeadAlone(WithoutState):
         self._data, self._steps = data, config.inner_steps
 
     def prepare(self, learner: MetaLearner) -> None:
-        """Compute the features, or find them in the cache."""
+        """Compute the features, or find them in the cache.
+
+        Raises:
+            EdgeAdaptError: the last layer of the backbone has not been trained, and would not be.
+        """
+        backbone = learner.embedding.backbone
+        if isinstance(backbone, Lite) and backbone.lacks_last_layer:
+            raise EdgeAdaptError(
+                "there are no published weights for the last layer of this backbone, and the method head trains none; train it "
+                "by another method, such as distil, and give that run with --start-from."
+            )
         self._features = _frozen_features(learner, self._data)
 
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:

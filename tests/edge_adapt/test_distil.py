@@ -31,7 +31,7 @@ from edge_adapt.outer_loop import TrainingData
 from edge_adapt.run import Checkpoint, load_checkpoint
 from edge_adapt.runtime.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.stored_crops import cut_for, features_of_crops, stored_crops, whole_images
+from edge_adapt.stored_crops import cut_for, features_of_crops, stored_crops
 from edge_adapt.training import train
 from tests.gratings import gratings
 from tests.training_runs import Configure, assert_same_run, refusal
@@ -66,18 +66,24 @@ def taught_by(module: nn.Module, grayscale: bool = False, image_size: int = 20) 
 
 @pytest.mark.parametrize("data", [PHOTOS, DRAWINGS], ids=["photos", "drawings"])
 def test_crops_are_cut_again_as_they_were(data: ImageDataset) -> None:
-    maps = stored_crops(data, 3)
+    maps = stored_crops(data, 4)
     assert torch.equal(maps[:2], stored_crops(data, 2))  # so that of more crops only the further ones are new
-    assert not torch.equal(maps[0], maps[1])
+    assert len(np.unique(maps.flatten(1), axis=0)) == 4
     teacher = taught_by(Means(data.images.shape[-1]), data is DRAWINGS)
-    crops = cut_for(teacher, data.images, maps[2])
-    np.testing.assert_array_equal(crops, cut_for(teacher, data.images, stored_crops(data, 3)[2]))
+    crops = cut_for(teacher, data.images, maps[3])
+    np.testing.assert_array_equal(crops, cut_for(teacher, data.images, stored_crops(data, 4)[3]))
     pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2).float()
-    of_student = seen_through(pixels, maps[2], 20, 20).permute(0, 2, 3, 1)
+    of_student = seen_through(pixels, maps[3], 20, 20).permute(0, 2, 3, 1)
     assert np.abs(crops - of_student.numpy()).max() <= 0.501
-    np.testing.assert_array_equal(
-        cut_for(taught_by(Means(), image_size=28), PHOTOS.images, whole_images(PHOTOS)[0]), PHOTOS.images
-    )
+
+
+def test_the_first_crops_are_whole_images_and_photos_mirrored() -> None:
+    whole = taught_by(Means(), image_size=28)
+    first, second = (cut_for(whole, PHOTOS.images, maps) for maps in stored_crops(PHOTOS, 2))
+    np.testing.assert_array_equal(first, PHOTOS.images)
+    np.testing.assert_array_equal(second, PHOTOS.images[:, :, ::-1])
+    drawn = stored_crops(DRAWINGS, 8)  # of which one in four stays as it is
+    assert not (torch.linalg.det(drawn[..., :2]) < 0).any()
 
 
 def test_features_are_those_of_the_crops_and_computed_once(tmp_path: Path) -> None:
@@ -109,7 +115,7 @@ def test_a_damaged_cache_is_computed_again(tmp_path: Path) -> None:
 
 
 def test_an_rgb_teacher_sees_grey_images(tmp_path: Path) -> None:
-    teacher, maps = taught_by(Means()), whole_images(DRAWINGS)
+    teacher, maps = taught_by(Means()), stored_crops(DRAWINGS, 1)
     np.testing.assert_array_equal(
         cut_for(teacher, DRAWINGS.images, maps[0])[..., 2], cut_for(teacher, PHOTOS.images, maps[0])[..., 0]
     )

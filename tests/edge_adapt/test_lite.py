@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.machinery
 import importlib.util
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -21,6 +23,9 @@ from edge_adapt.configuration import TrainingConfig
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
 from edge_adapt.runtime.images import Preprocessing
 from edge_adapt.runtime.views import View
+from edge_adapt.training import train
+from tests.gratings import gratings
+from tests.training_runs import Configure
 
 
 def images(size: int, count: int = 2) -> torch.Tensor:
@@ -70,7 +75,9 @@ def test_the_small_network_is_the_first_blocks_of_the_whole_one(monkeypatch: pyt
         lite, "published_state", lambda size: {**whole.state_dict(), "classifier.bias": torch.zeros(1000)}
     )
     own = small.last.convolution.weight.clone()
+    whole.load_published()
     small.load_published()
+    assert (whole.lacks_last_layer, small.lacks_last_layer) == (False, True)
     assert torch.equal(small.last.convolution.weight, own)  # of a width that nobody published
     ours, theirs = small.eval().maps(images(64)), whole.eval().maps(images(64))
     assert len(ours) == 13
@@ -80,6 +87,20 @@ def test_the_small_network_is_the_first_blocks_of_the_whole_one(monkeypatch: pyt
     assert features.shape == (2, 384 + 192 + 192 + 112)
     assert torch.equal(small.classified(features), features[:, :384])
     assert sum(parameter.numel() for parameter in small.parameters()) <= 1_000_000
+
+
+def test_a_last_layer_that_nobody_trained_is_not_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tiny_config: Configure, tmp_path: Path
+) -> None:
+    published = Lite(3).state_dict()
+    monkeypatch.setattr(lite, "published_state", lambda size: published)
+    config = tiny_config(
+        method="head", backbone="lite0-small", pretrained=True, image_size=32, grayscale=False, iterations=1
+    )
+    grey = gratings(5, 8, size=32)
+    photos = dataclasses.replace(grey, images=np.repeat(grey.images, 3, axis=-1))
+    with pytest.raises(EdgeAdaptError, match="there are no published weights for the last layer of this backbone, and"):
+        train(photos, tmp_path / "run", config, device="cpu", cache=tmp_path)
 
 
 def test_smaller_images_are_refused() -> None:
