@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table, time_in_turn, with_one_thread
-from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
+from edge_adapt.export.heads.gradient import GradientHeadParameters, gradient_head_graphs
 from edge_adapt.runtime.sessions import Session, scalar
 
 STEPS = 10

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import machine, ratio, table, time_in_turn
-from edge_adapt.backbones import BACKBONES
-from edge_adapt.export.embed import embed_graph
-from edge_adapt.learner import Embedding
-from edge_adapt.runtime.bundle import Bundle
-from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.export.embed.from_torch import embed_graph
+from edge_adapt.networks.backbones import BACKBONES
+from edge_adapt.networks.learner import Embedding
+from edge_adapt.runtime.bundle.bundle import Bundle
+from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.sessions import Session
 
 PREPROCESSING = Preprocessing(84, 84, 3)

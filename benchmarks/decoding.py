@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.measuring import machine, ratio, table, time_in_turn
-from edge_adapt.runtime.dataset import ImageDataset, open_classes
+from edge_adapt.runtime.data.dataset import ImageDataset, open_classes
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
-from edge_adapt.runtime.folders import ImageFile
-from edge_adapt.runtime.images import Preprocessing, load_image, preprocess
+from edge_adapt.runtime.images.folders import ImageFile
+from edge_adapt.runtime.images.images import Preprocessing, load_image, preprocess
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.parallel import cores, in_order
 from edge_adapt.runtime.progress import Progress

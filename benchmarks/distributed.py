@@ -23,15 +23,15 @@ import torch
 
 from benchmarks.measuring import machine, ratio, table
 from benchmarks.meta_training import META_BATCH, N_SHOT, N_WAY, STEPS, dataset
-from edge_adapt import distributed
-from edge_adapt import tuning as tuning_module
-from edge_adapt.backbones import Conv4
-from edge_adapt.configuration import TrainingConfig
-from edge_adapt.episodes import ImageSampler
-from edge_adapt.gradient_head import GradientHead
-from edge_adapt.learner import Embedding, MetaLearner
-from edge_adapt.outer_loop import Episodic, TrainingData
-from edge_adapt.outer_step import OuterStep
+from edge_adapt.methods.episodes import ImageSampler
+from edge_adapt.methods.objective import Episodic, TrainingData
+from edge_adapt.networks.backbones import Conv4
+from edge_adapt.networks.gradient_head import GradientHead
+from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.training import autotune as tuning_module
+from edge_adapt.training import distributed
+from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.outer_step import OuterStep
 
 N_QUERY = 5
 ROUNDS, OUTER_STEPS = 3, 6

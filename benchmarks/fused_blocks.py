@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from benchmarks.measuring import machine, ratio, table, time_in_turn
-from edge_adapt.backbones import Conv4
-from edge_adapt.tuning import Tuning, keep_freed_memory
+from edge_adapt.networks.backbones import Conv4
+from edge_adapt.training.autotune import Tuning, keep_freed_memory
 
 BATCHES = ((1, 28, 80), (1, 28, 320), (3, 64, 200), (3, 84, 64))
 """Channels, pixels a side, images."""

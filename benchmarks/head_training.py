@@ -19,8 +19,8 @@ import torch
 from torch.nn import functional
 
 from benchmarks.measuring import machine
-from edge_adapt.gradient_head import GradientHead
-from edge_adapt.methods.head_alone import EPISODES, ITERATIONS, STEPS, FrozenFeatures, meta_train_head
+from edge_adapt.methods.head_only import EPISODES, ITERATIONS, STEPS, FrozenFeatures, meta_train_head
+from edge_adapt.networks.gradient_head import GradientHead
 
 PER_CLASS = 200
 

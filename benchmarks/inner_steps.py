@@ -21,12 +21,12 @@ import torch
 
 from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from benchmarks.meta_training import as_trained, dataset
-from edge_adapt.building import build_learner
-from edge_adapt.configuration import TrainingConfig
-from edge_adapt.episodes import ImageSampler
 from edge_adapt.methods import METHODS
-from edge_adapt.outer_loop import TrainingData
-from edge_adapt.tuning import Tuning
+from edge_adapt.methods.episodes import ImageSampler
+from edge_adapt.methods.objective import TrainingData
+from edge_adapt.networks.build import build_learner
+from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.config import TrainingConfig
 
 STEPS = (1, 2, 5, 10)
 WAYS = ("second order", "recomputed", "first order")

@@ -28,17 +28,17 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table, take_orders, worker
-from edge_adapt import tuning as tuning_module
-from edge_adapt.backbones import Conv4
-from edge_adapt.compiling import fused_where_faster
-from edge_adapt.configuration import TrainingConfig
-from edge_adapt.episodes import ImageSampler, labels_of
-from edge_adapt.gradient_head import GradientHead
-from edge_adapt.learner import Embedding, MetaLearner
-from edge_adapt.outer_loop import Episodic, Objective, TrainingData
-from edge_adapt.outer_step import OuterStep
-from edge_adapt.runtime.dataset import ImageDataset
-from edge_adapt.tuning import Tuning
+from edge_adapt.methods.episodes import ImageSampler, labels_of
+from edge_adapt.methods.objective import Episodic, Objective, TrainingData
+from edge_adapt.networks.backbones import Conv4
+from edge_adapt.networks.gradient_head import GradientHead
+from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.training import autotune as tuning_module
+from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.compiling import fused_where_faster
+from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.outer_step import OuterStep
 
 N_WAY, N_SHOT, STEPS, META_BATCH, SIZE = 5, 1, 5, 32, 28
 ROUNDS = 12

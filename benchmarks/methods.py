@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import accuracy, photos
 from benchmarks.measuring import machine, table
 from edge_adapt import export_bundle
+from edge_adapt.evaluation import evaluate
 from edge_adapt.methods import METHODS
-from edge_adapt.run import Checkpoint, load_checkpoint, stages_of
-from edge_adapt.runtime.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import Evaluation, embed_dataset
 from edge_adapt.runtime.model import load_model
-from edge_adapt.verbs import evaluate
+from edge_adapt.training.run import Checkpoint, load_checkpoint, stages_of
 
 EPISODES = 1000
 ALL_LAYERS_EPISODES = {False: 600, True: 100}

@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import strokes
 from benchmarks.measuring import machine, table
 from edge_adapt import samples
-from edge_adapt.runtime.folders import ImageFile, open_folder
+from edge_adapt.runtime.classifier.leave_one_out import folds, left_out_logits
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.images import load_image, preprocess
-from edge_adapt.runtime.leave_one_out import folds, left_out_logits
+from edge_adapt.runtime.images.folders import ImageFile, open_folder
+from edge_adapt.runtime.images.images import load_image, preprocess
+from edge_adapt.runtime.images.views import shot_features
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.model_choice import candidates, judged, overruled, suggest_model
-from edge_adapt.runtime.views import shot_features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

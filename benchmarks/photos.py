@@ -29,12 +29,12 @@ from benchmarks.measuring import machine, ratio, table, time_in_turn, with_one_t
 from benchmarks.photo_sets import GROCERY, MINI_IMAGENET, PhotoSet, find
 from benchmarks.plain_heads import ClassMeans, Embed, LogisticRegression
 from edge_adapt.export.bundle import add_accuracy
-from edge_adapt.runtime.bundle import Accuracy
-from edge_adapt.runtime.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.bundle.bundle import Accuracy
+from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, Features, embed_dataset, evaluate_episodes
-from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.views import View
 from edge_adapt.runtime.model import load_model
-from edge_adapt.runtime.views import View
 
 N_WAY, SHOTS, N_QUERY, SEED = 5, (1, 5), 15, 0
 WIDE, WIDE_EPISODES = (81, 5), 100

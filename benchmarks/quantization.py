@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Ratio, machine, ratio, table, time_in_turn
-from edge_adapt.runtime.bundle import Bundle
-from edge_adapt.runtime.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.bundle.bundle import Bundle
+from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 def export_both(run: str, folder: Path) -> tuple[Path, Path]:
     """A run as a bundle in float32 and in int8."""
-    from edge_adapt.exporting import export_bundle
+    from edge_adapt.bundles.from_run import export_bundle
 
     full, reduced = folder / "fp32.edge", folder / "int8.edge"
     export_bundle(run, full)

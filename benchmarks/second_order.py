@@ -27,13 +27,13 @@ from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from benchmarks.meta_training import SIZE, Step, as_trained, dataset
-from edge_adapt import tuning as tuning_module
-from edge_adapt.backbones import Conv4
-from edge_adapt.building import build_learner
-from edge_adapt.configuration import TrainingConfig
-from edge_adapt.episodes import ImageSampler, labels_of
 from edge_adapt.methods import METHODS
-from edge_adapt.outer_loop import TrainingData
+from edge_adapt.methods.episodes import ImageSampler, labels_of
+from edge_adapt.methods.objective import TrainingData
+from edge_adapt.networks.backbones import Conv4
+from edge_adapt.networks.build import build_learner
+from edge_adapt.training import autotune as tuning_module
+from edge_adapt.training.config import TrainingConfig
 
 N_WAY, N_QUERY, STEPS, META_BATCH, RATE = 5, 5, 5, 8, 0.01
 SHOTS = (1, 5)

@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from benchmarks.measuring import machine, table
-from edge_adapt.runtime.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import EpisodeModel, Features, HeadState, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.views import View
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.sessions import Session, scalar
-from edge_adapt.runtime.views import View
 
 EPISODES, N_WAY, N_QUERY, SEED = 600, 5, 15, 0
 

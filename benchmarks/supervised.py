@@ -23,14 +23,14 @@ from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table
 from benchmarks.meta_training import Step, as_trained
-from edge_adapt import tuning as tuning_module
-from edge_adapt.backbones import BACKBONES
-from edge_adapt.configuration import TrainingConfig
-from edge_adapt.episodes import ImageSampler
-from edge_adapt.gradient_head import GradientHead
-from edge_adapt.learner import Embedding, MetaLearner
-from edge_adapt.outer_loop import Episodic, TrainingData
-from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.methods.episodes import ImageSampler
+from edge_adapt.methods.objective import Episodic, TrainingData
+from edge_adapt.networks.backbones import BACKBONES
+from edge_adapt.networks.gradient_head import GradientHead
+from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.training import autotune as tuning_module
+from edge_adapt.training.config import TrainingConfig
 
 CLASSES, PER_CLASS, SIZE = 64, 60, 84
 FEATURES = 320

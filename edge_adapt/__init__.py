@@ -17,15 +17,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge_adapt.configuration import TrainingConfig
-    from edge_adapt.exporting import export_bundle
-    from edge_adapt.feature_teacher import FeatureTeacher
-    from edge_adapt.reporting.report import Report, report
-    from edge_adapt.runtime.dataset import ImageDataset, load_dataset
+    from edge_adapt.bundles.from_extractor import wrap
+    from edge_adapt.bundles.from_run import export_bundle
+    from edge_adapt.evaluation import evaluate
+    from edge_adapt.methods.feature_teacher import FeatureTeacher
+    from edge_adapt.reports.model.report import Report, report
+    from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
     from edge_adapt.runtime.errors import EdgeAdaptError
     from edge_adapt.runtime.evaluation import Evaluation
-    from edge_adapt.runtime.images import Preprocessing
-    from edge_adapt.runtime.labelled import ClassifierEvaluation, evaluate_classifier
+    from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation, evaluate_classifier
+    from edge_adapt.runtime.images.images import Preprocessing
     from edge_adapt.runtime.model import (
         Classifier,
         MetaModel,
@@ -36,9 +37,8 @@ if TYPE_CHECKING:
         model_names,
     )
     from edge_adapt.runtime.model_choice import suggest_model
-    from edge_adapt.training import train
-    from edge_adapt.verbs import evaluate
-    from edge_adapt.wrapping import wrap
+    from edge_adapt.training.config import TrainingConfig
+    from edge_adapt.training.train import train
 
 __version__ = "0.1.0"
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_adapt.export.head_graphs import HeadGraphs
-from edge_adapt.export.parity import HALF_TOLERANCE, Comparison, Origin, check_parity
-from edge_adapt.export.precision import Reduction, compare_precisions
-from edge_adapt.runtime.bundle import Accuracy, Bundle, Golden, Manifest, write_bundle
-from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.export.gates.parity import HALF_TOLERANCE, Comparison, Origin, check_parity
+from edge_adapt.export.gates.precision import Reduction, compare_precisions
+from edge_adapt.export.heads.head_graphs import HeadGraphs
+from edge_adapt.runtime.bundle.bundle import Accuracy, Bundle, Golden, Manifest, write_bundle
+from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import EpisodeModel
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.images import Preprocessing
-from edge_adapt.runtime.views import View
+from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.views import View
 
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-3, "int8": 3e-2, "half": HALF_TOLERANCE}
 """Processors differ in the order of their sums; a wrong graph differs by more than a thousandth. In 8 bits a last bit now and
@@ -28,7 +28,7 @@ then decides which way a value is rounded, by a 255th of its range, and layers b
 
 @dataclass(frozen=True)
 class Description:
-    """What the manifest says that the graphs do not: see `edge_adapt.runtime.bundle.Manifest`."""
+    """What the manifest says that the graphs do not: see `edge_adapt.runtime.bundle.bundle.Manifest`."""
 
     name: str
     method: str

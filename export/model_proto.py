@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import onnx
 
-from edge_adapt.runtime.graph_check import check_graph
+from edge_adapt.runtime.bundle.graph_check import check_graph
 
 OPSET = 18
 IR_VERSION = 8

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_adapt.runtime.dataset import ImageDataset
-    from edge_adapt.runtime.views import View
+    from edge_adapt.runtime.data.dataset import ImageDataset
+    from edge_adapt.runtime.images.views import View
 
 HeadState: TypeAlias = "dict[str, NDArray[Any]]"
 """The named arrays that `adapt` gives and `predict` takes."""
@@ -90,8 +90,8 @@ def embed_dataset(
         views: of support images beside as they are; with none, an image has the same features as a shot and as a query.
         progress: show a bar.
     """
+    from edge_adapt.runtime.images.views import shot_features
     from edge_adapt.runtime.progress import Progress
-    from edge_adapt.runtime.views import shot_features
 
     with Progress("embedding", len(data.images), "images", show=progress) as bar:
         queries, shots = [], []
@@ -137,7 +137,7 @@ def evaluate_episodes(
         EdgeAdaptError: an argument that no episode can have, or features of another number of images.
     """
     # Not needed to classify, and a device that classifies starts sooner without.
-    from edge_adapt.runtime.dataset import draw_episodes
+    from edge_adapt.runtime.data.dataset import draw_episodes
     from edge_adapt.runtime.progress import Progress
 
     least = {"n_way": (n_way, 2), "n_shot": (n_shot, 1), "n_query": (n_query, 1), "episodes": (episodes, 1)}

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from edge_adapt.runtime.bundle import Bundle, Manifest
+from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.evaluation import BATCH, HeadState
-from edge_adapt.runtime.images import ImageSource, load_image, preprocess
+from edge_adapt.runtime.images.images import ImageSource, load_image, preprocess
+from edge_adapt.runtime.images.views import View, shot_features
 from edge_adapt.runtime.parallel import cores, in_order
 from edge_adapt.runtime.sessions import Provider, Session, scalar
-from edge_adapt.runtime.views import View, shot_features
 
 if TYPE_CHECKING:
     from typing import Any
@@ -35,7 +35,7 @@ class EmbeddedImage:
     """The features of an image, and which image it is.
 
     Attributes:
-        name, sha256: see `edge_adapt.runtime.images.LoadedImage`.
+        name, sha256: see `edge_adapt.runtime.images.images.LoadedImage`.
         features: float32 [D].
     """
 

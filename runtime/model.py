@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_adapt.runtime.bundle import Adapted, Bundle, Manifest, Shot, write_bundle
+from edge_adapt.runtime.bundle.bundle import Adapted, Bundle, Manifest, Shot, write_bundle
+from edge_adapt.runtime.bundle.strict_json import is_line
+from edge_adapt.runtime.classifier.leave_one_out import leave_one_out
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import MAX_STEPS, HeadState
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
-from edge_adapt.runtime.images import ImageSource
-from edge_adapt.runtime.leave_one_out import leave_one_out
+from edge_adapt.runtime.images.images import ImageSource
 from edge_adapt.runtime.sessions import Provider
-from edge_adapt.runtime.strict_json import is_line
 
 MODELS = Path(__file__).parent / "models"
 """The folder of the bundled models."""

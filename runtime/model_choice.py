@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from edge_adapt.runtime.classifier.leave_one_out import folds, left_out_logits
 from edge_adapt.runtime.errors import BundleError, DataError, ImageError
-from edge_adapt.runtime.folders import ImageFile, open_folder
+from edge_adapt.runtime.folder_evaluation import embed_support
 from edge_adapt.runtime.graphs import EmbeddedImage
-from edge_adapt.runtime.images import ImageSource, load_image
-from edge_adapt.runtime.labelled import embed_support
-from edge_adapt.runtime.leave_one_out import folds, left_out_logits
+from edge_adapt.runtime.images.folders import ImageFile, open_folder
+from edge_adapt.runtime.images.images import ImageSource, load_image
 from edge_adapt.runtime.model import MetaModel, load_model, model_names
 from edge_adapt.runtime.sessions import Provider
 

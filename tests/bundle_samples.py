@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_adapt.runtime.bundle import Accuracy, Adapted, Bundle, Golden, Manifest, Shot
+from edge_adapt.runtime.bundle.bundle import Accuracy, Adapted, Bundle, Golden, Manifest, Shot
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.images.images import Preprocessing
 
 GOLDEN_CLASSIFIER = Path(__file__).parent / "data" / "golden_classifier.edge"
 """`manifest()`, GRAPHS and `adapted()` as version 1 wrote them."""

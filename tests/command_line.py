@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from edge_adapt.cli import main
-from edge_adapt.runtime.container import write_container
+from edge_adapt.runtime.bundle.container import write_container
 
 COLOURS = {"blå": (30, 60, 220), "green": (40, 190, 60), "red": (220, 30, 40), "yellow": (230, 210, 50)}
 """Classes that tests/data/tiny.edge tells apart from a single image: the mean colour is among its features."""

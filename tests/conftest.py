@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.data.dataset import ImageDataset
 from tests.gratings import gratings
 
 if TYPE_CHECKING:
-    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.training.config import TrainingConfig
 
 TINY = Path(__file__).parent / "data" / "tiny.edge"
 """A bundle of a few kilobytes that needs no PyTorch to run; `tests/data/make_tiny.py` makes it."""
@@ -35,7 +35,7 @@ def brief_validation() -> Iterator[None]:
     if "torch" not in sys.modules:
         yield
         return
-    from edge_adapt import validation
+    from edge_adapt.training import validation
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "LEAST_EPISODES", 50)
@@ -58,7 +58,7 @@ def new_classes() -> ImageDataset:
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., TrainingConfig]:
     """A configuration of seconds, with any of its fields changed."""
-    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.training.config import TrainingConfig
 
     def configure(**changes: object) -> TrainingConfig:
         values: dict[str, object] = {
@@ -83,7 +83,7 @@ def trained_run(
     tiny_config: Callable[..., TrainingConfig],
 ) -> Path:
     """The folder of a finished run: conv4, ANIL, about 90% on `new_classes`."""
-    from edge_adapt.training import train
+    from edge_adapt.training.train import train
 
     run = tmp_path_factory.mktemp("trained") / "run"
     train(
@@ -102,7 +102,7 @@ def trained_run(
 @pytest.fixture(scope="session")
 def exported_bundle(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> Path:
     """`trained_run` as a bundle."""
-    from edge_adapt.exporting import export_bundle
+    from edge_adapt.bundles.from_run import export_bundle
 
     path = tmp_path_factory.mktemp("exported") / "gratings.edge"
     export_bundle(trained_run, path, license="Apache-2.0")

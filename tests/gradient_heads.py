@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from edge_adapt.gradient_head import GradientHead
+from edge_adapt.networks.gradient_head import GradientHead
 from tests.support_sets import SupportSet
 
 

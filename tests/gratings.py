@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.data.dataset import ImageDataset
 
 ANGLES = 8
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_adapt.runtime.errors import DataError
-from edge_adapt.runtime.folders import ImageFolder, open_folder
+from edge_adapt.runtime.images.folders import ImageFolder, open_folder
 
 Tree = Mapping[str, bytes]  # path below the root -> content; a path that ends with "/" is an empty folder
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from edge_adapt.head import Head
 from edge_adapt.methods.matching import MatchingHead
 from edge_adapt.methods.protonet import ProtoNetHead
 from edge_adapt.methods.siamese import SiameseHead
+from edge_adapt.networks.head import Head
 
 
 def protonet(feature_size: int) -> ProtoNetHead:

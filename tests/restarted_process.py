@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 
-from edge_adapt import curve, training
 from edge_adapt.cli import main as edge_adapt
-from edge_adapt.outer_step import Figures, OuterStep
-from edge_adapt.tuning import Tuning
+from edge_adapt.training import curve
+from edge_adapt.training import train as training
+from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.outer_step import Figures, OuterStep
 from tests.several_processes import COMMAND, LOST_AT
 
 

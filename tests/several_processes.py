@@ -20,15 +20,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edge_adapt import curve, distributed, training
 from edge_adapt.cli import main as edge_adapt
-from edge_adapt.configuration import TrainingConfig
-from edge_adapt.feature_teacher import FeatureTeacher
-from edge_adapt.outer_loop import query_loss
-from edge_adapt.outer_step import Figures, OuterStep
-from edge_adapt.run import Checkpoint, save_checkpoint
+from edge_adapt.methods.feature_teacher import FeatureTeacher
+from edge_adapt.methods.objective import query_loss
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.training import train
+from edge_adapt.training import curve, distributed
+from edge_adapt.training import train as training
+from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.outer_step import Figures, OuterStep
+from edge_adapt.training.run import Checkpoint, save_checkpoint
+from edge_adapt.training.train import train
 from tests.gratings import gratings
 
 DATA = gratings(16, 10)
@@ -70,7 +71,7 @@ def train_in_float64(folder: Path, method: str) -> Checkpoint:
     if method == "distil":
         options |= {"teacher": FeatureTeacher.of_module(asked, 12, grayscale=True, name="rows"), "cache": folder.parent}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edge_adapt.validation.MOST_EPISODES", 50)
+        patch.setattr("edge_adapt.training.validation.MOST_EPISODES", 50)
         torch.set_default_dtype(torch.float64)
         try:
             return train(DATA, folder, config, backbone=Double(), validation=NEW_CLASSES, **options)
@@ -109,7 +110,7 @@ def in_the_second_process(step: int, effect: Callable[[Tensor], Tensor]) -> Iter
         return (effect(loss) if calls == step and distributed.rank() == 1 else loss), accuracy
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edge_adapt.outer_loop.query_loss", changed)
+        patch.setattr("edge_adapt.methods.objective.query_loss", changed)
         yield
 
 
@@ -156,7 +157,7 @@ def main(folder: Path) -> None:
 
 def recipe_was_claimed(run: Path, seen: dict[str, Any]) -> None:
     """Two stages; what the first of them left is found by all."""
-    from edge_adapt.recipes import RECIPES, Recipe, Stage, train_recipe
+    from edge_adapt.training.recipes import RECIPES, Recipe, Stage, train_recipe
 
     classify = Stage("classify", 0.5, {"method": "classify", "batch_size": 8, "iterations": 2})
     RECIPES["tiny"] = Recipe("for tests", SMALL, (classify, Stage("episodes", 0.5, {"iterations": 2})))

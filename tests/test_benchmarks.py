@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import accuracy, decoding, measuring, photo_sets, plain_heads, quantization, whole_process
-from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import BATCH, HeadState
-from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.model import load_classifier, load_model
 from tests.conftest import TINY
 
@@ -51,8 +51,8 @@ def test_every_way_to_adapt_gives_what_the_graph_gives(index: int, steps: int) -
 def test_the_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks import meta_training
-    from edge_adapt import tuning
-    from edge_adapt.episodes import ImageSampler
+    from edge_adapt.methods.episodes import ImageSampler
+    from edge_adapt.training import autotune as tuning
 
     monkeypatch.setattr(meta_training, "META_BATCH", 2)
     monkeypatch.setattr(tuning, "choose", lambda *_: tuning.Tuning(1, bf16=False))
@@ -73,8 +73,8 @@ def test_the_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.MonkeyP
 def test_other_benchmarks_take_outer_steps_too(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     from benchmarks import meta_training, second_order, supervised
-    from edge_adapt import tuning
-    from edge_adapt.episodes import ImageSampler
+    from edge_adapt.methods.episodes import ImageSampler
+    from edge_adapt.training import autotune as tuning
 
     device = torch.device("cpu")
     monkeypatch.setattr(tuning, "choose", lambda *_: tuning.Tuning(1, bf16=False))
@@ -90,9 +90,9 @@ def test_other_benchmarks_take_outer_steps_too(monkeypatch: pytest.MonkeyPatch) 
 def test_the_budget_of_a_run_is_that_of_all_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     from benchmarks import methods
-    from edge_adapt.configuration import TrainingConfig
-    from edge_adapt.run import Checkpoint
-    from edge_adapt.tuning import Tuning
+    from edge_adapt.training.autotune import Tuning
+    from edge_adapt.training.config import TrainingConfig
+    from edge_adapt.training.run import Checkpoint
 
     def stage(iteration: int, seconds: float, **settings: Any) -> Checkpoint:
         return Checkpoint(TrainingConfig(**settings), "", Tuning(1, bf16=False), iteration, seconds, {}, {}, [])
@@ -252,7 +252,7 @@ def test_a_start_from_zero_is_the_bundle_without_its_scale() -> None:
 def test_data_of_the_benchmark_of_steps(photos: Path) -> None:
     pytest.importorskip("onnx")
     from benchmarks import steps
-    from edge_adapt.runtime.dataset import load_dataset
+    from edge_adapt.runtime.data.dataset import load_dataset
     from edge_adapt.runtime.evaluation import Features
 
     assert steps.Source.parse("a.zip,support=train_*,query=test_*,classes=c.txt") == steps.Source(

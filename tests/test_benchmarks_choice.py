@@ -10,10 +10,10 @@ from PIL import Image
 
 from benchmarks import model_choice, strokes
 from benchmarks.frozen_graph import FrozenGraph
-from edge_adapt.runtime.bundle import Bundle
+from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
-from edge_adapt.runtime.folders import open_folder
-from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.images.folders import open_folder
+from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.model import load_model
 from tests.conftest import TINY
 

@@ -14,7 +14,7 @@ from numpy.random import RandomState
 from PIL import Image
 
 from edge_adapt.runtime import model as model_module
-from edge_adapt.runtime.folders import open_folder
+from edge_adapt.runtime.images.folders import open_folder
 from edge_adapt.runtime.model_choice import is_line_drawing, suggest_model
 from edge_adapt.samples.photo_studio import surfaces, tracing
 from edge_adapt.samples.photo_studio.parts import PARTS

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_adapt.runtime.bundle import Adapted, Bundle, Manifest, write_bundle
+from edge_adapt.runtime.bundle.bundle import Adapted, Bundle, Manifest, write_bundle
 from edge_adapt.runtime.errors import EdgeAdaptError
 from tests.conftest import TINY
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edge_adapt.configuration import TrainingConfig
-from edge_adapt.outer_loop import query_loss
-from edge_adapt.run import Checkpoint
+from edge_adapt.methods.objective import query_loss
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.run import Checkpoint
 from tests import image_files
 
 Configure = Callable[..., TrainingConfig]
@@ -30,7 +30,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, pieces: int = 2, error: 
             raise error or KeyboardInterrupt
         return query_loss(*arguments)
 
-    monkeypatch.setattr("edge_adapt.outer_loop.query_loss", interrupted)
+    monkeypatch.setattr("edge_adapt.methods.objective.query_loss", interrupted)
 
 
 def assert_same_state(left: Any, right: Any) -> None:

@@ -12,7 +12,7 @@ import click
 from edge_adapt.runtime.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from edge_adapt.run import Checkpoint
+    from edge_adapt.training.run import Checkpoint
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

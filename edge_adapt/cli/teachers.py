@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from edge_adapt.feature_teacher import FeatureTeacher
-    from edge_adapt.run import Checkpoint
-    from edge_adapt.tuning import Device
+    from edge_adapt.methods.feature_teacher import FeatureTeacher
+    from edge_adapt.training.autotune import Device
+    from edge_adapt.training.run import Checkpoint
 
 Value = TypeVar("Value")
 
@@ -36,9 +36,9 @@ class GivenTeachers:
         Raises:
             EdgeAdaptError: one cannot be read.
         """
-        from edge_adapt.export.wrapped import NORMALIZATIONS
-        from edge_adapt.feature_teacher import FeatureTeacher
-        from edge_adapt.run import load_checkpoint
+        from edge_adapt.export.embed.from_extractor import NORMALIZATIONS
+        from edge_adapt.methods.feature_teacher import FeatureTeacher
+        from edge_adapt.training.run import load_checkpoint
 
         if method == "distil":
             return [

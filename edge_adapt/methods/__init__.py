@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from edge_adapt.methods import (
     anil,
-    classify,
     distil,
-    head_alone,
+    head_only,
     maml,
     matching,
     memory,
     meta_sgd,
+    pretrain,
     protonet,
     reptile,
     siamese,
@@ -27,8 +27,8 @@ METHODS: dict[str, Method] = {
     "matching": matching.METHOD,
     "siamese": siamese.METHOD,
     "memory": memory.METHOD,
-    "classify": classify.METHOD,
+    "classify": pretrain.METHOD,
     "distil": distil.METHOD,
-    "head": head_alone.METHOD,
+    "head": head_only.METHOD,
 }
 """By the name that `--method` takes."""

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.augmentation import jitter_colours, seen_through
-from edge_adapt.head import at_least_float32
-from edge_adapt.learner import MetaLearner
-from edge_adapt.methods.classify import Classification, classification_loss, require_two_classes
+from edge_adapt.methods.augmentation import jitter_colours, seen_through
 from edge_adapt.methods.method import Method
-from edge_adapt.outer_loop import TrainingData
-from edge_adapt.runtime.dataset_cache import default_cache
+from edge_adapt.methods.objective import TrainingData
+from edge_adapt.methods.pretrain import Classification, classification_loss, require_two_classes
+from edge_adapt.methods.stored_crops import features_of_crops, stored_crops
+from edge_adapt.networks.head import at_least_float32
+from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.runtime.data.pixel_cache import default_cache
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.stored_crops import features_of_crops, stored_crops
 
 if TYPE_CHECKING:
-    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.training.config import TrainingConfig
 
 FEATURE_WEIGHT = 10.0
 """Of the teachers' part of the loss beside the classifier's, which is of cosines times a scale that starts from 10: so the
@@ -44,7 +44,7 @@ WEIGHT_DECAY = 0.01
 
 
 class Distillation(Classification):
-    """The loss of a batch of crops; see `edge_adapt.outer_loop.Objective`.
+    """The loss of a batch of crops; see `edge_adapt.methods.objective.Objective`.
 
     Smoothed cross-entropy of the cosine classifier, and for each teacher 1 less the cosine between its features and a linear map
     of all of the student's, which is thrown away afterwards. The mean is taken from the teacher's features first: what all images

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from edge_adapt.inner_loop import InnerLoop
 from edge_adapt.methods.method import ALL_LAYERS, Method
+from edge_adapt.networks.inner_loop import InnerLoop
 
 if TYPE_CHECKING:
-    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.training.config import TrainingConfig
 
 
 def _inner_loop(config: TrainingConfig, backbone: nn.Module) -> InnerLoop:

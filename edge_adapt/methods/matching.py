@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.export.head_graphs import HeadGraphs
-from edge_adapt.export.metric_heads import matching_graphs
-from edge_adapt.head import Head, HeadState, class_shares, no_losses
+from edge_adapt.export.heads.head_graphs import HeadGraphs
+from edge_adapt.export.heads.metric import matching_graphs
 from edge_adapt.methods.method import CENTRED_SCALE, Method
+from edge_adapt.networks.head import Head, HeadState, class_shares, no_losses
 
 if TYPE_CHECKING:
-    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.training.config import TrainingConfig
 
 
 class MatchingHead(Head):

@@ -33,13 +33,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.export.head_graphs import HeadGraphs
-from edge_adapt.export.memory_head import DECAY, LEAST_MASS, MemoryHeadParameters, memory_head_graphs
-from edge_adapt.head import Head, HeadState, no_losses
+from edge_adapt.export.heads.head_graphs import HeadGraphs
+from edge_adapt.export.heads.memory import DECAY, LEAST_MASS, MemoryHeadParameters, memory_head_graphs
 from edge_adapt.methods.method import Method
+from edge_adapt.networks.head import Head, HeadState, no_losses
 
 if TYPE_CHECKING:
-    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.training.config import TrainingConfig
 
 KEY_SIZE = 128
 """Numbers in a key at most; the paper has 40."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from edge_adapt.gradient_head import GradientHead
-from edge_adapt.head import Head
-from edge_adapt.inner_loop import InnerLoop
-from edge_adapt.outer_loop import Episodic, Objective, TrainingData
-from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.methods.objective import Episodic, Objective, TrainingData
+from edge_adapt.networks.gradient_head import GradientHead
+from edge_adapt.networks.head import Head
+from edge_adapt.networks.inner_loop import InnerLoop
+from edge_adapt.runtime.data.dataset import ImageDataset
 
 if TYPE_CHECKING:
-    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.training.config import TrainingConfig
 
 CENTRED_SCALE = 10.0
 """Where the scale of prototypes starts from with features of length 1: as cosine classifiers commonly do."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from edge_adapt.export.head_graphs import HeadGraphs
-from edge_adapt.export.metric_heads import protonet_graphs
-from edge_adapt.head import Head, HeadState, class_shares, no_losses
+from edge_adapt.export.heads.head_graphs import HeadGraphs
+from edge_adapt.export.heads.metric import protonet_graphs
 from edge_adapt.methods.method import Method, distance_scale
+from edge_adapt.networks.head import Head, HeadState, class_shares, no_losses
 
 if TYPE_CHECKING:
-    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.training.config import TrainingConfig
 
 
 class ProtoNetHead(Head):

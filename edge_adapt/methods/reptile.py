@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from edge_adapt.episodes import labels_of
-from edge_adapt.inner_loop import InnerLoop, predict
-from edge_adapt.learner import MetaLearner
+from edge_adapt.methods.episodes import labels_of
 from edge_adapt.methods.method import Method
-from edge_adapt.outer_loop import Episodic, TrainingData, normalized_episodes
+from edge_adapt.methods.objective import Episodic, TrainingData, normalized_episodes
+from edge_adapt.networks.inner_loop import InnerLoop, predict
+from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 if TYPE_CHECKING:
-    from edge_adapt.configuration import TrainingConfig
+    from edge_adapt.training.config import TrainingConfig
 
 INNER_RATE = 0.05
 """Of the backbone; nothing learns it."""
 
 
 class MoveTowardsAdapted(Episodic):
-    """The outer loop of Reptile; see `edge_adapt.outer_loop.Objective`.
+    """The outer loop of Reptile; see `edge_adapt.methods.objective.Objective`.
 
     Args:
         config: ways, shots, queries, steps, and how many episodes a step takes.

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_adapt.runtime.bundle import Accuracy, Golden, Manifest, write_bundle
-from edge_adapt.runtime.images import Preprocessing
+from edge_adapt.runtime.bundle.bundle import Accuracy, Golden, Manifest, write_bundle
+from edge_adapt.runtime.images.images import Preprocessing
 from tests import reference
 
 PATH = Path(__file__).with_name("tiny.edge")
@@ -77,7 +77,7 @@ def graphs() -> dict[str, bytes]:
     """The three graphs of tiny.edge; the only part that needs onnx, so that the tests can import the rest."""
     from onnx import parser
 
-    from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
+    from edge_adapt.export.heads.gradient import GradientHeadParameters, gradient_head_graphs
     from edge_adapt.export.model_proto import finish
 
     parameters = GradientHeadParameters(**HEAD)

@@ -11,17 +11,18 @@ import pytest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edge_adapt.configuration import TrainingConfig
-    from edge_adapt.learner import MetaLearner
-    from edge_adapt.run import Checkpoint
-    from edge_adapt.runtime.dataset import ImageDataset
-    from edge_adapt.tuning import Tuning
+    from edge_adapt.networks.learner import MetaLearner
+    from edge_adapt.runtime.data.dataset import ImageDataset
+    from edge_adapt.training.autotune import Tuning
+    from edge_adapt.training.config import TrainingConfig
+    from edge_adapt.training.run import Checkpoint
 
 
 @pytest.fixture
 def brief(training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Checkpoint]:
     """Train without drawing a curve, writing a checkpoint after each outer step."""
-    from edge_adapt import curve, training
+    from edge_adapt.training import curve
+    from edge_adapt.training import train as training
 
     monkeypatch.setattr(curve, "draw", lambda records: b"")
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
@@ -51,7 +52,7 @@ def validated(brief: Callable[..., Checkpoint], new_classes: ImageDataset) -> Ca
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[float]], list[dict[str, Tensor]]]:
     """Have validations give these accuracies; the list that comes back fills with the states that were measured."""
-    from edge_adapt.validation import Validation
+    from edge_adapt.training.validation import Validation
 
     def play(accuracies: Sequence[float]) -> list[dict[str, Tensor]]:
         states: list[dict[str, Tensor]] = []

@@ -19,20 +19,20 @@ import torch
 from torch import Tensor, nn
 
 import edge_adapt
-from edge_adapt.configuration import TrainingConfig
+from edge_adapt.bundles.from_run import export_bundle
 from edge_adapt.export.bundle import add_accuracy
-from edge_adapt.export.gradient_head import GradientHeadParameters, gradient_head_graphs
-from edge_adapt.export.head_graphs import HeadGraphs
-from edge_adapt.export.parity import Comparison
-from edge_adapt.exporting import export_bundle
-from edge_adapt.run import load_learner, load_sample
-from edge_adapt.runtime.bundle import Accuracy, Bundle
-from edge_adapt.runtime.dataset import ImageDataset
+from edge_adapt.export.gates.parity import Comparison
+from edge_adapt.export.heads.gradient import GradientHeadParameters, gradient_head_graphs
+from edge_adapt.export.heads.head_graphs import HeadGraphs
+from edge_adapt.networks.episode_model import LearnerModel
+from edge_adapt.runtime.bundle.bundle import Accuracy, Bundle
+from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.self_check import self_check
-from edge_adapt.torch_model import LearnerModel
-from edge_adapt.training import train
+from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.run import load_learner, load_sample
+from edge_adapt.training.train import train
 from tests.command_line import tree
 from tests.reference import relative_difference
 
@@ -108,7 +108,7 @@ def test_a_bundle_that_disagrees_with_pytorch_is_not_written(
     def with_another_rate(parameters: GradientHeadParameters, feature_size: int) -> HeadGraphs:
         return gradient_head_graphs(dataclasses.replace(parameters, bias_rate=0.9), feature_size)
 
-    monkeypatch.setattr("edge_adapt.gradient_head.gradient_head_graphs", with_another_rate)
+    monkeypatch.setattr("edge_adapt.networks.gradient_head.gradient_head_graphs", with_another_rate)
     with pytest.raises(EdgeAdaptError, match=r"^the bundle disagrees with PyTorch and is not written: .*\.$"):
         export_bundle(trained_run, path)
     assert path.read_bytes() == b"the old file"

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from edge_adapt.runtime.bundle import Bundle, write_bundle
+from edge_adapt.runtime.bundle.bundle import Bundle, write_bundle
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.self_check import self_check
 from tests.conftest import TINY

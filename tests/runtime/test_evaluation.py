@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_adapt.runtime import evaluation
-from edge_adapt.runtime.dataset import ImageDataset, draw_episodes
+from edge_adapt.runtime.data.dataset import ImageDataset, draw_episodes
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation, HeadState, embed_dataset, evaluate_episodes
 

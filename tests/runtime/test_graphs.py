@@ -12,7 +12,7 @@ from PIL import Image
 
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.images import ImageSource
+from edge_adapt.runtime.images.images import ImageSource
 from edge_adapt.runtime.model import load_model
 from tests.conftest import TINY
 from tests.encoded_images import encode, random_pixels

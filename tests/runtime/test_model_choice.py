@@ -22,9 +22,9 @@ from edge_adapt import samples
 from edge_adapt.runtime import model as model_module
 from edge_adapt.runtime import model_choice
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.folders import open_folder
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
-from edge_adapt.runtime.images import LoadedImage, load_image
+from edge_adapt.runtime.images.folders import open_folder
+from edge_adapt.runtime.images.images import LoadedImage, load_image
 from edge_adapt.runtime.model_choice import LeftOut, choose_model, is_line_drawing, judged, overruled, suggest_model
 from tests.command_line import complaint, succeeded, write_photos
 from tests.command_line import edge_adapt as command

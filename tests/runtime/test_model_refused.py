@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_adapt.runtime import model as model_module
-from edge_adapt.runtime.bundle import Bundle
+from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError, ImageError
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import Classifier, MetaModel, load_classifier, load_model

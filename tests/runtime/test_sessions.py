@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edge_adapt.runtime.bundle import Bundle
+from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.errors import BundleError, MissingDependencyError, ProviderError
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.sessions import Session, scalar

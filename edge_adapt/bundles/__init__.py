@@ -1,0 +1,1 @@
+"""Bundles from what there is: a training run, or any feature extractor."""

@@ -1,0 +1,173 @@
+"""Commands that a device needs: adapt and classify."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_adapt.cli import options
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError, ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
+    from edge_adapt.runtime.images.folders import ImageFile
+    from edge_adapt.runtime.model import Prediction
+    from edge_adapt.runtime.model_choice import Choice
+    from edge_adapt.runtime.sessions import Provider
+
+
+@click.command(
+    epilog=options.examples("edge-adapt adapt photos -o mine.edge", "edge-adapt classify mine.edge new.jpg"),
+)
+@click.argument("photos", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.edge", help="The classifier to write.")
+@click.option(
+    "--model",
+    show_default="the bundled one that suits the images",
+    metavar="MODEL.edge|NAME",
+    help="The model to adapt: a file, or a name that `edge-adapt models` lists.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    metavar="S",
+    show_default="as in training",
+    help="Gradient steps.",
+)
+@options.runs_a_bundle
+def adapt(
+    photos: str, output: str, model: str | None, steps: int | None, provider: Provider, threads: int | None
+) -> None:
+    """Teach a model the classes in PHOTOS.
+
+    PHOTOS is a folder or a zip with one sub-folder a class, 2 to 200 of them, each with one image or more. Needs no network and
+    takes seconds. The accuracy to expect is estimated by leaving out one image at a time.
+
+    Without --model, it is the bundled model that suits the images: `characters` for grey line drawings and `photos` for all else,
+    unless another is clearly better at images that are left out.
+    """
+    from edge_adapt.evaluation import require_steps
+    from edge_adapt.runtime.classifier.leave_one_out import folds
+    from edge_adapt.runtime.files import require_output
+    from edge_adapt.runtime.folder_evaluation import embed_support
+    from edge_adapt.runtime.model import MODELS, load_model
+    from edge_adapt.runtime.model_choice import choose_model
+
+    images: Mapping[str, Sequence[EmbeddedImage]] | None = None
+    if model:
+        meta_model = load_model(model, provider, threads)
+        require_output(output, meta_model.graphs.bundle.path, photos)
+    else:
+        require_output(output, *MODELS.glob("*.edge"), photos)
+        choice = choose_model(photos, provider, threads, progress=True)
+        click.echo(_chosen(choice))
+        meta_model, images = choice.model, choice.images
+    if steps:
+        require_steps(meta_model.graphs, meta_model.manifest.preprocessing, meta_model.manifest.name)
+    images = images or embed_support(meta_model, photos, progress=True)
+    total = sum(map(len, images.values()))
+    click.echo(f"{options.plural(len(images), 'class', 'classes')}, {options.plural(total, 'image')}:")
+    counts = options.filled(f"{label} {len(of_label)}" for label, of_label in images.items())
+    click.echo(textwrap.indent(counts, "  "))
+    classifier = meta_model.adapt_embedded(images, steps)
+    adapted = classifier.adapted
+    click.echo(f"Support loss over {options.plural(adapted.steps, 'step')}: {options.loss_line(adapted.losses)}")
+    if adapted.losses and adapted.losses[-1] > adapted.losses[0]:
+        click.echo("The loss rose: these steps are too large for the images; fewer may do better, try --steps 0.")
+    click.echo(options.expectation(adapted.leave_one_out, len(folds(adapted.support_targets))))
+    classifier.save(output)
+    click.echo(f"Saved {output} ({options.size(Path(output).stat().st_size)}).")
+    click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")
+
+
+def _chosen(choice: Choice) -> str:
+    """The model and the reason: how right each is when images are left out, or what the images look like where that decides."""
+    from edge_adapt.runtime.model_choice import DRAWINGS, PHOTOS, candidates
+
+    if choice.leave_one_out:
+        first, *others = choice.leave_one_out.items()
+        shares = [f"leave-one-out {first[1]:.0%}", *(f"{name} {share:.0%}" for name, share in others)]
+        unclear = choice.name == choice.suggested and any(share >= first[1] for _, share in others)
+        looks = "photos" if choice.name == PHOTOS else "grey line drawings"
+        reason = ", ".join(shares) + (f": no clear difference, and these are {looks}" if unclear else "")
+    elif len(candidates()) == 1:
+        reason = "the only one that is bundled"
+    else:
+        reason = {
+            PHOTOS: f"photos; --model {DRAWINGS} is for line drawings",
+            DRAWINGS: f"grey line drawings; --model {PHOTOS} is for photos",
+        }[choice.name]
+    return f"Model: {choice.name} ({reason})"
+
+
+@click.command(
+    epilog=options.examples(
+        "edge-adapt classify mine.edge new.jpg", "edge-adapt classify mine.edge inbox --top 3 --json > answers.jsonl"
+    ),
+)
+@click.argument("classifier", type=click.Path(), metavar="MINE.edge")
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_FOLDER...")
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line: image, label, confidence, scores.")
+@options.runs_a_bundle
+@click.pass_context
+def classify(
+    ctx: click.Context,
+    classifier: str,
+    images: tuple[str, ...],
+    top: int | None,
+    as_json: bool,
+    provider: Provider,
+    threads: int | None,
+) -> None:
+    """Say which of its classes a classifier sees in images.
+
+    Prints a line each with image, label and confidence, separated by tabs. Of a folder or zip, every image below it is
+    classified. An image that cannot be read is named on standard error and passed over; the status is then 1.
+    """
+    from edge_adapt.runtime.images.folders import list_images
+    from edge_adapt.runtime.model import load_classifier
+
+    mine = load_classifier(classifier, provider, threads)
+
+    def files() -> Iterator[ImageFile | EdgeAdaptError]:
+        for path in images:
+            try:
+                yield from list_images(path)
+            except DataError as error:
+                yield error
+
+    failures = 0
+    for outcome in mine.graphs.embed_each(_embed_or_fault, files()):
+        if isinstance(outcome, EdgeAdaptError):
+            failures += 1
+            click.echo(f"Error: {outcome}", err=True)
+        else:
+            _print_prediction(outcome.name, mine.classify_embedded(outcome), top, as_json)
+    if failures:
+        ctx.exit(1)
+
+
+def _embed_or_fault(graphs: Graphs, file: ImageFile | EdgeAdaptError) -> EmbeddedImage | EdgeAdaptError:
+    if isinstance(file, EdgeAdaptError):
+        return file
+    try:
+        return graphs.embed_image(file.read(), file.name)
+    except (DataError, ImageError) as error:
+        return error
+
+
+def _print_prediction(image: str, prediction: Prediction, top: int | None, as_json: bool) -> None:
+    best = dict(list(prediction.scores.items())[:top])
+    if as_json:
+        options.print_json(
+            {"image": image, "label": prediction.label, "confidence": prediction.confidence, "scores": best}
+        )
+    else:
+        shown = best if top else {prediction.label: prediction.confidence}
+        click.echo("\t".join([image, *(f"{label}\t{score:.1%}" for label, score in shown.items())]))

@@ -1,0 +1,191 @@
+"""The command `evaluate`: over episodes for a model, on labelled images for a classifier of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from edge_adapt.cli import options
+
+if TYPE_CHECKING:
+    from edge_adapt.runtime.data.dataset import ImageDataset
+    from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation
+    from edge_adapt.runtime.images.images import Preprocessing
+    from edge_adapt.runtime.model import Classifier
+    from edge_adapt.runtime.sessions import Provider
+
+MOST_CONFUSIONS = 10
+"""Confusions that the text output shows."""
+
+
+@click.command(
+    epilog=options.examples(
+        "edge-adapt evaluate characters omniglot.zip --classes test.txt --rotations --way 20",
+        "edge-adapt evaluate model.edge photos --support-files 'train_*' --query-files 'test_*'",
+        "edge-adapt evaluate mine.edge labelled_photos",
+    ),
+)
+@click.argument("model", type=click.Path())
+@click.argument("data", type=click.Path())
+@options.classes("Measure on the classes whose path ends with a line of FILE")
+@options.rotations
+@options.reads_a_data_set
+@options.way(5, "Classes in an episode.")
+@options.shot
+@click.option(
+    "--query",
+    "n_query",
+    type=click.IntRange(min=1),
+    default=15,
+    show_default=True,
+    metavar="Q",
+    help="Query images of a class, at most.",
+)
+@click.option(
+    "--episodes", type=click.IntRange(min=1), default=1000, show_default=True, metavar="E", help="Episodes to draw."
+)
+@options.picks_files
+@options.steps(None, "as in training", "Gradient steps.")
+@click.option("--all-layers", is_flag=True, help="Adapt all layers, as MAML does in training; only of a training run.")
+@options.seed("The same seed draws the same episodes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; shares are fractions, not percent.")
+@options.runs_a_bundle
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    model: str,
+    data: str,
+    classes: tuple[str, ...],
+    rotations: bool,
+    cache: str | None,
+    skip_bad: bool,
+    n_way: int,
+    n_shot: int,
+    n_query: int,
+    episodes: int,
+    support_files: str | None,
+    query_files: str | None,
+    steps: int | None,
+    all_layers: bool,
+    seed: int,
+    as_json: bool,
+    provider: Provider,
+    threads: int | None,
+) -> None:
+    """Measure accuracy on the images in DATA.
+
+    MODEL is a bundle, the name of a bundled model, or the folder of a training run; its accuracy is the mean over random
+    episodes, each query image on its own, with a 95% confidence interval. If MODEL is a classifier that `edge-adapt adapt`
+    wrote, DATA has a sub-folder for each of its classes, and the answer is how many of those images it gets right, and what
+    it takes for what.
+    """
+    from edge_adapt import evaluation as verbs
+    from edge_adapt.runtime.data.dataset import load_dataset
+    from edge_adapt.runtime.model import Classifier, load
+
+    if not verbs.is_run(model):
+        loaded = load(model, provider, threads)
+        if isinstance(loaded, Classifier):
+            _refuse_episodes(ctx, model)
+            _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)
+            return
+
+    def read(preprocessing: Preprocessing) -> ImageDataset:
+        return load_dataset(data, preprocessing, classes, rotations, progress=True, cache=cache, skip_bad=skip_bad)
+
+    result = verbs.evaluate(
+        model,
+        read,
+        n_way=n_way,
+        n_shot=n_shot,
+        n_query=n_query,
+        episodes=episodes,
+        steps=steps,
+        seed=seed,
+        support_files=support_files,
+        query_files=query_files,
+        all_layers=all_layers,
+        provider=provider,
+        threads=threads,
+        progress=True,
+    )
+    if as_json:
+        options.print_json(asdict(result) | {"model": model})
+        return
+    click.echo(
+        f"{result.accuracy:.2%} +- {result.ci95:.2%} (95% confidence over {options.plural(episodes, 'episode')}), "
+        f"{n_way}-way {n_shot}-shot, up to {n_query} queries a class, {options.plural(result.steps, 'step')}"
+        f"{' on all layers' if all_layers else ''}, seed {seed}"
+    )
+
+
+def _refuse_episodes(ctx: click.Context, model: str) -> None:
+    """Options about episodes would be passed over in silence for a classifier; say so instead."""
+    of_episodes = {"rotations", "cache", "n_way", "n_shot", "n_query", "episodes", "support_files", "query_files"}
+    of_episodes |= {"steps", "all_layers", "seed"}
+    for parameter in ctx.command.params:
+        if parameter.name in of_episodes and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{parameter.opts[0]} is about episodes, and {Path(model).name} is adapted already to classes of its own."
+            )
+
+
+def _evaluate_classifier(
+    classifier: Classifier, model: str, data: str, classes: tuple[str, ...], skip_bad: bool, as_json: bool
+) -> None:
+    from edge_adapt.runtime.folder_evaluation import evaluate_classifier
+
+    result = evaluate_classifier(classifier, data, classes, progress=True, skip_bad=skip_bad)
+    low, high = result.interval
+    if not as_json:
+        _print_classifier_evaluation(result)
+        return
+    options.print_json(
+        {
+            "accuracy": result.accuracy,
+            "ci95": (high - low) / 2,
+            "episodes": None,
+            "n_way": len(classifier.labels),
+            "n_shot": None,
+            "n_query": None,
+            "steps": classifier.adapted.steps,
+            "seed": None,
+            "support_files": None,
+            "query_files": None,
+            "model": model,
+            "interval": result.interval,
+            "images": result.images,
+            "in_support": result.in_support,
+            "classes": {entry.label: {"images": entry.images, "right": entry.right} for entry in result.classes},
+            "confusions": [asdict(confusion) for confusion in result.confusions],
+        }
+    )
+
+
+def _print_classifier_evaluation(result: ClassifierEvaluation) -> None:
+    low, high = result.interval
+    right = sum(entry.right for entry in result.classes)
+    click.echo(
+        f"{result.accuracy:.2%}: {right} of {options.plural(result.images, 'image')} right "
+        f"(95% confidence {low:.1%} to {high:.1%})"
+    )
+    if result.in_support:
+        click.echo(
+            f"{options.plural(result.in_support, 'image')} of these taught the classifier; "
+            "expect less on new ones, and measure on those."
+        )
+    width = max(len("class"), *(len(entry.label) for entry in result.classes))
+    click.echo(f"\n{'class':<{width}}  images  right")
+    for entry in result.classes:
+        click.echo(f"{entry.label:<{width}}  {entry.images:>6}  {entry.right:>5}  {entry.right / entry.images:>6.1%}")
+    if result.confusions:
+        click.echo("\nconfusions")
+    for confusion in result.confusions[:MOST_CONFUSIONS]:
+        click.echo(f"{confusion.label} taken for {confusion.predicted}: {options.plural(confusion.images, 'time')}")
+    hidden = len(result.confusions) - MOST_CONFUSIONS
+    if hidden > 0:
+        click.echo(f"and {options.plural(hidden, 'rarer confusion')} (all of them with --json)")

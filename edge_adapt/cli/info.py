@@ -1,0 +1,126 @@
+"""Commands that say what there is: info on a bundle, and the models that come with the package."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_adapt.cli import options
+
+if TYPE_CHECKING:
+    from edge_adapt.runtime.bundle.bundle import Bundle
+    from edge_adapt.runtime.sessions import Provider
+
+
+@click.command(epilog=options.examples("edge-adapt info characters", "edge-adapt info mine.edge --json"))
+@click.argument("file", type=click.Path())
+@options.as_json
+@options.runs_a_bundle
+def info(file: str, as_json: bool, provider: Provider, threads: int | None) -> None:
+    """Say what a bundle is, and check it.
+
+    FILE is an `.edge` file or the name of a bundled model. Every entry is checked against its SHA-256, and the graphs must give
+    here, on this machine, the numbers that they gave when they were exported.
+    """
+    from edge_adapt.runtime.model import load
+    from edge_adapt.runtime.self_check import self_check
+
+    graphs = load(file, provider, threads).graphs
+    graphs.bundle.verify()
+    facts = _facts(graphs.bundle)
+    if not as_json:
+        _print_facts(facts)
+    errors = self_check(graphs)
+    if as_json:
+        options.print_json(facts | {"self_check": errors or None})
+    elif errors:
+        largest = max(errors.values())
+        click.echo(f"self-check     passed with {graphs.provider}: largest relative error {largest:.1e}")
+    else:
+        click.echo("self-check     not possible: the bundle has no golden vectors for it")
+
+
+def _facts(bundle: Bundle) -> dict[str, Any]:
+    """What `info` says of a bundle, as JSON has it."""
+    manifest = asdict(replace(bundle.manifest, golden=None))
+    sizes = bundle.sizes
+    facts: dict[str, Any] = {"file": str(bundle.path), "kind": "classifier" if bundle.is_adapted else "meta-model"}
+    facts |= {key: value for key, value in manifest.items() if key not in ("golden", "graphs")}
+    facts |= {"size": bundle.path.stat().st_size, "entries": sizes, "classifier": None}
+    if bundle.is_adapted:
+        adaptation = bundle.adaptation
+        facts["classifier"] = {
+            "labels": adaptation.labels,
+            "shots": [asdict(shot) for shot in adaptation.shots],
+            "steps": adaptation.steps,
+            "losses": adaptation.losses,
+            "leave_one_out": adaptation.leave_one_out,
+        }
+    return facts
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    from edge_adapt.runtime.images.views import View, described
+    from edge_adapt.runtime.model import MAX_WAYS
+
+    pixels = facts["preprocessing"]
+    lines = {
+        facts["kind"]: facts["file"],
+        "name": facts["name"],
+        "method": f"{facts['method']}, {facts['task']}, {options.plural(facts['default_steps'], 'step')} by default",
+        "images": f"{pixels['height']} x {pixels['width']}, {'grey' if pixels['channels'] == 1 else 'RGB'}, "
+        f"{pixels['crop']} crop{'' if pixels['part'] == 1 else ' of ' + format(pixels['part'], '.1%')}, "
+        f"{pixels['resize']} resize{'' if pixels['ground'] == 'any' else ', dark grounds turned over'}",
+        "support": described(View(**view) for view in facts["support_views"]),
+        "features": facts["feature_size"],
+        "precision": facts["precision"],
+        "limits": f"{facts['max_ways'] or MAX_WAYS} classes, {facts['max_support'] or 'any number of'} support images",
+        "trained on": facts["trained_on"] or "not said",
+        "accuracy": "\n".join(map(_accuracy, facts["accuracy"])) or "not said",
+        "licence": facts["license"] or "not said",
+        "size": "\n".join(
+            [
+                options.size(facts["size"]),
+                *(f"{options.size(size):>8} {name}" for name, size in facts["entries"].items()),
+            ]
+        ),
+    }
+    if facts["classifier"]:
+        adapted = facts["classifier"]
+        counts = Counter(shot["label"] for shot in adapted["shots"])
+        images = options.plural(len(adapted["shots"]), "image")
+        lines["classes"] = options.filled(f"{label} {counts[index]}" for index, label in enumerate(adapted["labels"]))
+        lines["adapted"] = f"{images}, {options.plural(adapted['steps'], 'step')}"
+        if adapted["leave_one_out"] is not None:
+            lines["adapted"] += f", {adapted['leave_one_out']:.0%} right when left out"
+    for key, value in lines.items():
+        click.echo(textwrap.indent(str(value), " " * 15).replace(" " * 15, f"{key:<15}", 1))
+
+
+def _accuracy(entry: dict[str, Any]) -> str:
+    episodes = f"{entry['n_way']}-way {entry['n_shot']}-shot"
+    return f"{entry['accuracy']:.2%} +- {entry['ci95']:.2%} {episodes} on {entry['data']}"
+
+
+@click.command(epilog=options.examples("edge-adapt models", "edge-adapt adapt photos -o mine.edge --model characters"))
+def models() -> None:
+    """List the models that come with edge-adapt.
+
+    Where a command takes a model, it takes one of these names for a file's.
+    """
+    from edge_adapt.runtime.bundle.bundle import Bundle
+    from edge_adapt.runtime.model import MODELS, model_names
+
+    names = model_names()
+    if not names:
+        click.echo("No model comes with this edge-adapt; give a file where a model is needed.")
+    for name in names:
+        bundle = Bundle.open(MODELS / f"{name}.edge")
+        manifest = bundle.manifest
+        click.echo(f"{name}  {options.size(bundle.path.stat().st_size)}, {manifest.method}")
+        for line in (f"trained on {manifest.trained_on}", *(_accuracy(asdict(entry)) for entry in manifest.accuracy)):
+            click.echo(f"  {line}")

@@ -1,0 +1,81 @@
+"""The command `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_adapt.cli import options
+
+if TYPE_CHECKING:
+    from edge_adapt.runtime.sessions import Provider
+
+
+@click.command(
+    epilog=options.examples(
+        "edge-adapt report characters omniglot.zip --classes test.txt -o report.html",
+        "edge-adapt report model.edge photos --support-files 'train_*' --query-files 'test_*' -o report.html",
+    ),
+)
+@click.argument("model", type=click.Path())
+@click.argument("data", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="REPORT.html", help="The page to write.")
+@options.classes("Measure on the classes whose path ends with a line of FILE")
+@options.rotations
+@options.reads_a_data_set
+@options.picks_files
+@click.option(
+    "--episodes",
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    metavar="E",
+    help="Episodes to draw for a figure; for more than five ways, fewer in proportion.",
+)
+@options.seed("The same seed draws the same episodes.")
+@options.runs_a_bundle
+def report(
+    model: str,
+    data: str,
+    output: str,
+    classes: tuple[str, ...],
+    rotations: bool,
+    cache: str | None,
+    skip_bad: bool,
+    support_files: str | None,
+    query_files: str | None,
+    episodes: int,
+    seed: int,
+    provider: Provider,
+    threads: int | None,
+) -> None:
+    """Write a page about a model: how good it is on the images in DATA, and how fast.
+
+    MODEL is a bundle, the name of a bundled model, or the folder of a training run. The page is one HTML file that needs nothing
+    else: accuracy by way, shot and number of steps, how far the confidence can be trusted, which classes are confused, example
+    episodes, time and size. The same figures come from `edge-adapt evaluate`.
+    """
+    from edge_adapt.reports.model.report import report as write_report
+
+    result = write_report(
+        model,
+        data,
+        output,
+        classes=classes,
+        rotations=rotations,
+        cache=cache,
+        skip_bad=skip_bad,
+        support_files=support_files,
+        query_files=query_files,
+        episodes=episodes,
+        seed=seed,
+        provider=provider,
+        threads=threads,
+        progress=True,
+    )
+    for (way, shot), cell in result.table.cells.items():
+        if way == result.steps.n_way and shot in result.steps.shots:
+            click.echo(f"{way}-way {shot}-shot: {cell.accuracy:.2%} +- {cell.ci95:.2%}")
+    click.echo(f"Look at {output}: {options.size(Path(output).stat().st_size)}, one page that needs nothing else.")

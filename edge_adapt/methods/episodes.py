@@ -1,0 +1,77 @@
+"""Training images and episodes, drawn on the training device from a data set that lives there where it fits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edge_adapt.runtime.data.dataset import ImageDataset
+
+MEMORY_SHARE = 0.5
+"""The part of a GPU's free memory that a data set may take; what is left is for training."""
+
+
+class ImageSampler:
+    """Holds a whole data set as one uint8 tensor and draws from it.
+
+    The images live on the device, or, where they are too many for it, stay where they are and only those drawn are copied: the
+    same ones.
+
+    Args:
+        dataset: the images.
+        device: where the drawing happens and what is drawn comes to lie.
+    """
+
+    def __init__(self, dataset: ImageDataset, device: torch.device) -> None:
+        self.dataset = dataset
+        images = torch.from_numpy(dataset.images)
+        self.images = images.to(device) if fits(dataset, device) else images  # [I, H, W, C]
+        self.n_classes = len(dataset.class_names)
+        self.starts = torch.from_numpy(dataset.starts[:-1]).to(device)  # [classes]
+        counts = torch.from_numpy(dataset.counts).to(device)
+        self._missing = torch.arange(int(counts.max()), device=device) >= counts.unsqueeze(
+            1
+        )  # [classes, largest class]
+
+    def draw_episodes(self, episodes: int, n_way: int, per_class: int, generator: torch.Generator) -> Tensor:
+        """Draw episodes: classes without replacement, and images of each without replacement.
+
+        Returns:
+            uint8 [episodes, n_way, per_class, H, W, C]; the caller splits `per_class` into support and query.
+        """
+        device = self.starts.device
+        keys = torch.rand(episodes, len(self.starts), generator=generator, device=device)
+        classes = keys.topk(n_way, dim=1).indices  # [E, N]
+        keys = torch.rand(episodes, n_way, self._missing.shape[1], generator=generator, device=device)
+        members = keys.masked_fill(self._missing[classes], -1).topk(per_class, dim=2).indices  # [E, N, per_class]
+        return self._take(self.starts[classes].unsqueeze(-1) + members)
+
+    def draw_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw images from all classes, each image as likely as any other.
+
+        Returns:
+            uint8 [count, H, W, C] and their classes, int64 [count].
+        """
+        return self.at(self.draw_positions(count, generator))
+
+    def draw_positions(self, count: int, generator: torch.Generator) -> Tensor:
+        """What `draw_images` draws: where the images are in the data set, int64 [count]."""
+        return torch.randint(len(self.images), (count,), generator=generator, device=self.starts.device)
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The images at these positions, int64 [count], and their classes, as `draw_images` gives them."""
+        return self._take(positions), torch.searchsorted(self.starts, positions, right=True) - 1
+
+    def _take(self, chosen: Tensor) -> Tensor:
+        """uint8 [..., H, W, C] on the device: the images of these indices, int64 [...]."""
+        return self.images[chosen.to(self.images.device)].to(chosen.device, non_blocking=True)
+
+
+def fits(dataset: ImageDataset, device: torch.device) -> bool:
+    """Whether the images may live on a device: on a GPU, in `MEMORY_SHARE` of what is free; a CPU has them already."""
+    return device.type == "cpu" or dataset.images.nbytes <= MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def labels_of(n_way: int, per_class: int, device: torch.device) -> Tensor:
+    """int64 [n_way * per_class]: 0 repeated `per_class` times, then 1, and so on, as `draw_episodes` lays images out."""
+    return torch.arange(n_way, device=device).repeat_interleave(per_class)

@@ -1,0 +1,88 @@
+"""A `MetaLearner` behind the runtime's own interface: NumPy in, NumPy out, the same `embed`, `adapt` and `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_adapt.networks.head import Head
+from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.runtime.evaluation import HeadState
+
+
+class LearnerModel:
+    """A model in PyTorch as an `edge_adapt.runtime.evaluation.EpisodeModel`, to evaluate it and to compare a bundle with it.
+
+    Args:
+        learner: the model, in evaluation mode.
+        device: where it lies.
+        all_layers: adapt every layer and not the head alone; the "features" are then the normalized images.
+    """
+
+    def __init__(self, learner: MetaLearner, device: torch.device, all_layers: bool = False) -> None:
+        self._learner, self._device = learner, device
+        self._embed = learner.embedding.normalize if all_layers else learner.embed
+        self._adapt = learner.adapt_all_layers if all_layers else learner.adapt
+        self._predict = learner.predict_all_layers if all_layers else learner.predict
+
+    @torch.no_grad()
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [B, H, W, C] to float32 [B, D], or [B, C, H, W] with `all_layers`."""
+        return _numpy(self._embed(self._tensor(images)))
+
+    @torch.no_grad()
+    def adapt(
+        self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+    ) -> tuple[HeadState, NDArray[np.float32]]:
+        """See `edge_adapt.runtime.model.Graphs.adapt`."""
+        state, losses = self._adapt(self._tensor(features), self._tensor(labels), n_way, steps)
+        return {name: _numpy(tensor) for name, tensor in state.items()}, _numpy(losses)
+
+    @torch.no_grad()
+    def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
+        """See `edge_adapt.runtime.model.Graphs.predict`."""
+        return _numpy(
+            self._predict(self._tensor(features), {name: self._tensor(array) for name, array in state.items()})
+        )
+
+    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+
+class HeadModel:
+    """A head in PyTorch on features from anywhere, as an `edge_adapt.runtime.evaluation.EpisodeModel`.
+
+    Args:
+        head: on the CPU.
+        embed: uint8 [B, H, W, C] to features, float32 [B, D].
+    """
+
+    def __init__(self, head: Head, embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> None:
+        self._head, self._embed = head, embed
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [B, H, W, C] to float32 [B, D]."""
+        return self._embed(images)
+
+    @torch.no_grad()
+    def adapt(
+        self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+    ) -> tuple[HeadState, NDArray[np.float32]]:
+        """See `edge_adapt.runtime.graphs.Graphs.adapt`."""
+        state, losses = self._head.adapt(torch.from_numpy(features), torch.from_numpy(labels), n_way, steps)
+        return {name: _numpy(tensor) for name, tensor in state.items()}, _numpy(losses)
+
+    @torch.no_grad()
+    def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
+        """See `edge_adapt.runtime.graphs.Graphs.predict`."""
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        return _numpy(self._head.predict(torch.from_numpy(features), tensors))
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.to("cpu", torch.float32).numpy()
+    return array

@@ -1,0 +1,275 @@
+"""The folder that a meta-training run leaves behind.
+
+RUN/run.json         the configuration, the data, how the meta-batch was computed, and what exports
+RUN/checkpoint.pt    the last state and the best, optimizer state and progress, written whole or not at all
+RUN/sample.npz       a few hundred images, on which the exporter compares the bundle with PyTorch
+RUN/metrics.csv      one line a record: iteration, seconds, loss, accuracy, validation accuracy, and which is the best
+RUN/curve.png        a picture of metrics.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edge_adapt.networks.build import build_learner
+from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
+from edge_adapt.runtime.files import write_atomically
+from edge_adapt.training import curve
+from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.config import TrainingConfig
+
+CHECKPOINT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of metrics.csv; `validation` is empty where none was measured."""
+
+    iteration: int
+    seconds: float
+    loss: float
+    accuracy: float
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A learner after some outer step.
+
+    Attributes:
+        iteration: outer steps done; 0 of the state that a run started from.
+        validation: its accuracy on the validation classes, a fraction; None where none was measured.
+        learner: state dict of the `MetaLearner`.
+    """
+
+    iteration: int
+    validation: float | None
+    learner: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A moment of a run.
+
+    Attributes:
+        config: the configuration.
+        trained_on: what it is trained on, in words, for the bundle.
+        tuning: how the meta-batch is computed; chosen once, then kept.
+        iteration: outer steps done.
+        seconds: spent on them, over all its stretches.
+        learner: state dict of the `MetaLearner`.
+        optimizer: state dict of the method's optimizer.
+        records: metrics.csv up to here.
+        window: loss and accuracy of the outer steps since the last record, for the next.
+        objective: state dict of what is trained beside the learner, such as the classifier of `classify`.
+        best: the learner where the validation accuracy was best; None without validation, or for a method that does not keep it.
+        validated_on: what the validation accuracies are of, in words.
+        given: digests of what the run was given beside its settings, by the names of the arguments of `edge_adapt.train`,
+            `teacher`, `initial` and `validation`, and of the names of its `classes`; empty for none.
+    """
+
+    config: TrainingConfig
+    trained_on: str
+    tuning: Tuning
+    iteration: int
+    seconds: float
+    learner: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    records: Sequence[Record]
+    window: Sequence[tuple[float, float]] = ()
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    best: Snapshot | None = None
+    validated_on: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exported(self) -> Snapshot:
+        """What is evaluated, exported and trained on from: the best, where one is kept, or the last state."""
+        if self.best:
+            return self.best
+        at_end = self.records and self.records[-1].iteration == self.iteration
+        return Snapshot(self.iteration, self.records[-1].validation if at_end else None, self.learner)
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
+    """Write checkpoint.pt, run.json, metrics.csv and curve.png, each atomically, the checkpoint first."""
+    fields = {entry.name: getattr(checkpoint, entry.name) for entry in dataclasses.fields(checkpoint)}
+    config, tuning = dataclasses.asdict(checkpoint.config), dataclasses.asdict(checkpoint.tuning)
+    parts = {
+        "version": CHECKPOINT_VERSION,
+        "config": config,
+        "tuning": tuning,
+        "records": [dataclasses.astuple(record) for record in checkpoint.records],
+        "best": vars(checkpoint.best) if checkpoint.best else None,
+    }
+    payload = {**fields, **parts}
+    write_atomically(run / "checkpoint.pt", lambda stream: torch.save(payload, stream))
+    exported = {"iteration": checkpoint.exported.iteration, "validation": checkpoint.exported.validation}
+    described = {
+        "trained_on": checkpoint.trained_on,
+        "validated_on": checkpoint.validated_on,
+        "exported": exported,
+        "config": config,
+        "tuning": tuning,
+        "torch": torch.__version__,
+    }
+    write_atomically(run / "run.json", lambda stream: stream.write((json.dumps(described, indent=2) + "\n").encode()))
+    write_atomically(run / "metrics.csv", lambda stream: stream.write(_csv(checkpoint)))
+    write_atomically(run / "curve.png", lambda stream: stream.write(curve.draw(checkpoint)))
+
+
+def stages_of(run: str | os.PathLike[str]) -> list[Path]:
+    """The folders of the stages of a recipe that have begun; `run` itself in other runs."""
+    return sorted(path.parent for path in Path(run).glob("[0-9]-*/checkpoint.pt")) or [Path(run)]
+
+
+def last_stage(run: str | os.PathLike[str]) -> Path:
+    """The last of `stages_of`, which is what exports."""
+    return stages_of(run)[-1]
+
+
+def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
+    """Read checkpoint.pt of a run.
+
+    Raises:
+        EdgeAdaptError: no checkpoint, damaged, or of another version.
+    """
+    path = last_stage(run) / "checkpoint.pt"
+    if not path.is_file():
+        raise EdgeAdaptError(f"{run}: there is no checkpoint.pt; give the folder that `edge-adapt train -o` wrote.")
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises half a dozen unrelated types for a damaged file
+        raise EdgeAdaptError(
+            f"{path}: the checkpoint is damaged and cannot be read ({type(error).__name__}); train again."
+        ) from error
+    version = payload.pop("version", None) if isinstance(payload, dict) else None
+    if version != CHECKPOINT_VERSION:
+        raise EdgeAdaptError(
+            f"{path}: the checkpoint has version {version}; this edge-adapt reads version {CHECKPOINT_VERSION}."
+        )
+    try:
+        payload["config"] = TrainingConfig(**payload["config"])
+        payload["tuning"] = Tuning(**payload["tuning"])
+        payload["records"] = [Record(*values) for values in payload["records"]]
+        payload["best"] = Snapshot(**payload["best"]) if payload.get("best") else None
+        return Checkpoint(**payload)
+    except (KeyError, TypeError, EdgeAdaptError) as error:
+        raise EdgeAdaptError(
+            f"{path}: the checkpoint is of another edge-adapt, or lacks a part ({str(error).rstrip('.')}); "
+            "use the edge-adapt that wrote it, or train again."
+        ) from error
+
+
+def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None) -> tuple[MetaLearner, Checkpoint]:
+    """What a run exports, `Checkpoint.exported`, in evaluation mode, and its checkpoint.
+
+    Args:
+        run: the folder.
+        backbone: an instance of the module that was trained, if it was one of the user's own.
+    """
+    checkpoint = load_checkpoint(run)
+    state = checkpoint.exported.learner
+    config = dataclasses.replace(checkpoint.config, pretrained=False)  # no need to fetch what the checkpoint holds
+    learner = build_learner(config, state["embedding.mean"], state["embedding.std"], backbone)
+    try:
+        learner.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise misfit(run, checkpoint.config, backbone) from error
+    return learner.eval(), checkpoint
+
+
+def misfit(run: str | os.PathLike[str], config: TrainingConfig, backbone: nn.Module | None) -> EdgeAdaptError:
+    """What to raise where a run's weights do not fit the backbone given, or the one that its configuration names."""
+    if backbone is None:
+        return EdgeAdaptError(
+            f"{run}: the weights in the checkpoint are not those that {config.method} with {config.backbone} has in this "
+            "edge-adapt; use the edge-adapt that wrote it, or train again."
+        )
+    return EdgeAdaptError(
+        f"{run}: the checkpoint does not fit the backbone; pass an instance of the module that was trained."
+    )
+
+
+SAMPLE_CLASSES, SAMPLE_IMAGES = 20, 20
+LEAST_CLASSES, LEAST_IMAGES = 2, 2
+
+
+def sample_of(data: ImageDataset) -> ImageDataset:
+    """Up to 20 images of up to 20 classes, spread over those of the data set that have the two images for an episode.
+
+    Raises:
+        DataError: fewer than two classes have.
+    """
+    eligible = np.flatnonzero(data.counts >= LEAST_IMAGES)
+    if len(eligible) < LEAST_CLASSES:
+        raise DataError(
+            f"{data.source}: {len(eligible)} of the {len(data.class_names)} classes have {LEAST_IMAGES} images or more, and a "
+            f"model is exported with episodes of {LEAST_CLASSES} such classes or more; add images."
+        )
+    chosen = eligible[:: max(1, len(eligible) // SAMPLE_CLASSES)][:SAMPLE_CLASSES]
+    members = [data.images[data.starts[c] : data.starts[c + 1]][:SAMPLE_IMAGES] for c in chosen]
+    starts = np.cumsum([0, *map(len, members)], dtype=np.int64)
+    return ImageDataset(data.source, np.concatenate(members), tuple(data.class_names[c] for c in chosen), starts)
+
+
+def save_sample(run: Path, data: ImageDataset) -> None:
+    """Keep `sample_of` the data set, which raises DataError where no bundle could be made of the run."""
+    sample = sample_of(data)
+    run.mkdir(parents=True, exist_ok=True)
+    write_atomically(
+        run / "sample.npz",
+        lambda stream: np.savez_compressed(
+            stream, images=sample.images, starts=sample.starts, class_names=np.array(sample.class_names)
+        ),
+    )
+
+
+def load_sample(run: str | os.PathLike[str]) -> ImageDataset:
+    """The images that `save_sample` kept.
+
+    Raises:
+        EdgeAdaptError: the file is missing or damaged.
+    """
+    path = last_stage(run) / "sample.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = tuple(str(name) for name in arrays["class_names"])
+            return ImageDataset(str(path), arrays["images"], names, arrays["starts"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise EdgeAdaptError(f"{path} is missing or damaged ({error}); train again.") from error
+
+
+def _csv(checkpoint: Checkpoint) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*(entry.name for entry in dataclasses.fields(Record)), "best"])
+    for record in checkpoint.records:
+        validation = "" if record.validation is None else f"{record.validation:.4f}"
+        best = "1" if checkpoint.best and record.iteration == checkpoint.best.iteration else ""
+        writer.writerow(
+            [
+                record.iteration,
+                f"{record.seconds:.1f}",
+                f"{record.loss:.5f}",
+                f"{record.accuracy:.4f}",
+                validation,
+                best,
+            ]
+        )
+    return text.getvalue().encode()

@@ -1,0 +1,1 @@
+"""Heads to adapt and predict graphs."""

@@ -1,0 +1,1 @@
+"""The one file that travels to a device, as docs/bundle-format.md writes it down."""

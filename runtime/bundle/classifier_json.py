@@ -1,0 +1,169 @@
+"""What an adapted bundle holds beyond the model: `classifier.json`, the head state and the support set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from edge_adapt.runtime.bundle.strict_json import LARGEST_FLOAT, Fields, dump_json, load_json, quoted
+from edge_adapt.runtime.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from edge_adapt.runtime.bundle.manifest import Manifest
+
+SUPPORT_FEATURES = "support/features.npy"
+SUPPORT_TARGETS = "support/targets.npy"
+NO_LABEL = -1
+
+
+def head_entry(name: str) -> str:
+    """The entry that holds the head state's tensor `name`."""
+    return f"head/{name}.npy"
+
+
+def array_entries(manifest: Manifest) -> tuple[str, ...]:
+    """The .npy entries of an adapted bundle, in order."""
+    return (*map(head_entry, manifest.head_state), SUPPORT_FEATURES, SUPPORT_TARGETS)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image of the support set: the index of its label (-1 in regression), its name and its SHA-256."""
+
+    label: int
+    name: str
+    sha256: str
+
+
+class Adaptation(NamedTuple):
+    """What `classifier.json` holds: everything of an adaptation but the arrays."""
+
+    labels: tuple[str, ...]
+    """The N classes; empty in regression."""
+    targets: tuple[str, ...]
+    """The names of the T values that regression gives; empty in classification."""
+    shots: tuple[Shot, ...]
+    """The M images of the support set, in the order of its arrays."""
+    steps: int
+    losses: tuple[float, ...]
+    """The support loss before each step; empty for a method without steps."""
+    leave_one_out: float | None
+    """The leave-one-out estimate of the accuracy, a fraction, where there is one."""
+    arrays: Mapping[str, str]
+    """SHA-256 of each .npy entry in hexadecimal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """An adaptation with its arrays: all that an adapted bundle holds beyond the model."""
+
+    labels: tuple[str, ...]
+    shots: tuple[Shot, ...]
+    steps: int
+    losses: tuple[float, ...]
+    leave_one_out: float | None
+    head_state: Mapping[str, NDArray[Any]]
+    """float32 or int64 of any shape, finite, by the names in the manifest."""
+    support_features: NDArray[np.float32]
+    """float32 [M, D]"""
+    support_targets: NDArray[Any]
+    """int64 [M], the shots' labels; in regression float32 [M, T]."""
+    targets: tuple[str, ...] = ()
+    """The names of the T values in regression, where `labels` is empty."""
+
+
+def adaptation_to_json(adaptation: Adaptation, path: str) -> bytes:
+    """The bytes of `classifier.json`; `path` is the bundle's, for messages."""
+    value = {
+        "labels": adaptation.labels,
+        "targets": adaptation.targets,
+        "steps": adaptation.steps,
+        "losses": [float(loss) for loss in adaptation.losses],
+        "leave_one_out": adaptation.leave_one_out,
+        "arrays": dict(adaptation.arrays),
+        "shots": [{"label": shot.label, "name": shot.name, "sha256": shot.sha256} for shot in adaptation.shots],
+    }
+    return dump_json(value, f"{path}: classifier.json")
+
+
+def adaptation_from_json(data: bytes, manifest: Manifest, path: str) -> Adaptation:
+    """Reads `classifier.json` of the bundle at `path` with this manifest. Raises BundleError."""
+    where = f"{path}: classifier.json"
+    fields = Fields(load_json(data, where), where)
+    labels, targets = _names(fields, "labels"), _names(fields, "targets")
+    if manifest.task == "regression":
+        if labels or not targets:
+            fields.fail("has labels, or lacks targets, and the task is regression")
+    elif targets or not labels:
+        fields.fail("has targets, or lacks labels, and the task is classification")
+    if manifest.max_ways is not None and len(labels) > manifest.max_ways:
+        fields.fail(f"has {len(labels)} labels, and the model takes at most {manifest.max_ways}")
+    steps = fields.integer("steps", 0)
+    losses = tuple(
+        fields.check_number(loss, "a loss", -LARGEST_FLOAT, LARGEST_FLOAT) for loss in fields.items("losses")
+    )
+    if losses and len(losses) != steps:
+        fields.fail(f"has {len(losses)} losses for {steps} steps")
+    arrays = fields.child("arrays")
+    adaptation = Adaptation(
+        labels=labels,
+        targets=targets,
+        shots=_shots(fields, len(labels), manifest),
+        steps=steps,
+        losses=losses,
+        leave_one_out=None if fields.is_null("leave_one_out") else fields.number("leave_one_out", 0, 1),
+        arrays={name: arrays.sha256(name) for name in array_entries(manifest)},
+    )
+    arrays.done()
+    fields.done()
+    return adaptation
+
+
+def _names(fields: Fields, key: str) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for item in fields.items(key):
+        name = fields.check_line(item, f'a name in "{key}"')
+        if name in names:
+            fields.fail(f'has {quoted(name)} twice in "{key}"')
+        names[name] = None
+    return tuple(names)
+
+
+def _shots(fields: Fields, n_way: int, manifest: Manifest) -> tuple[Shot, ...]:
+    least, most = (0, n_way - 1) if n_way else (NO_LABEL, NO_LABEL)
+    shots = []
+    for item in fields.items("shots"):
+        shot = Fields(item, f'{fields.where} ("shots")')
+        shots.append(Shot(shot.integer("label", least, most), shot.line("name", empty=True), shot.sha256("sha256")))
+        shot.done()
+    if not shots or len({shot.label for shot in shots}) != max(n_way, 1):
+        fields.fail("has a label without a shot")
+    if manifest.max_support is not None and len(shots) > manifest.max_support:
+        fields.fail(f"has {len(shots)} shots, and the model takes at most {manifest.max_support}")
+    return tuple(shots)
+
+
+def check_support(
+    features: NDArray[Any], targets: NDArray[Any], adaptation: Adaptation, manifest: Manifest, path: str
+) -> None:
+    """Raises BundleError for support arrays that do not fit the shots or the feature size."""
+    count = len(adaptation.shots)
+    expected = f"float32 {[count, manifest.feature_size]}"
+    if _describe(features) != expected:
+        raise BundleError(f"{path}: {SUPPORT_FEATURES} is {_describe(features)}, and the shots need {expected}.")
+    regression = manifest.task == "regression"
+    expected = f"float32 {[count, len(adaptation.targets)]}" if regression else f"int64 {[count]}"
+    if _describe(targets) != expected:
+        raise BundleError(f"{path}: {SUPPORT_TARGETS} is {_describe(targets)}, and the shots need {expected}.")
+    if not regression and targets.tolist() != [shot.label for shot in adaptation.shots]:
+        raise BundleError(f"{path}: {SUPPORT_TARGETS} disagrees with the labels in classifier.json.")
+
+
+def _describe(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {list(array.shape)}"

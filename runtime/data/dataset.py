@@ -1,0 +1,299 @@
+"""Labelled images as one array, and episodes drawn from it. NumPy only, so that `evaluate` runs on a device."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_adapt.runtime.errors import DataError, ImageError
+from edge_adapt.runtime.images.folders import ImageFolder, open_folder, select_classes
+from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.progress import say
+
+IN_MEMORY = 1 << 30
+"""Bytes of pixels that are read into memory; a larger data set is mapped from a cache."""
+
+MOST_NAMED = 20
+"""Skipped images that are named; all of them are counted."""
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """A data set after preprocessing, in memory or mapped from a cache.
+
+    Attributes:
+        source: where it came from, for messages.
+        images: uint8 [I, H, W, C]; the images of a class lie side by side.
+        class_names: one name a class.
+        starts: int64 [classes + 1]; class c is images[starts[c]:starts[c + 1]].
+        files: one name an image, its path below `source` with "/"; empty for images that come from no files.
+        skipped: for each file that could not be read and was left out, the sentence that says why.
+    """
+
+    source: str
+    images: NDArray[np.uint8]
+    class_names: tuple[str, ...]
+    starts: NDArray[np.int64]
+    files: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many images each class has, int64 [classes]."""
+        return np.diff(self.starts)
+
+    def require(self, n_way: int, per_class: int) -> None:
+        """Raise `DataError` unless every episode of `n_way` classes with `per_class` images each can be drawn."""
+        if n_way > len(self.class_names):
+            raise DataError(
+                f"{self.source}: {n_way} ways need as many classes and there are {len(self.class_names)}; choose a smaller --way."
+            )
+        smallest = int(self.counts.argmin())
+        if self.counts[smallest] < per_class:
+            raise DataError(
+                f"{self.source}: class {self.class_names[smallest]!r} has {self.counts[smallest]} images where an episode takes "
+                f"{per_class}; add images or choose a smaller --shot or --query."
+            )
+
+
+def load_dataset(
+    path: str | os.PathLike[str],
+    preprocessing: Preprocessing,
+    classes: Sequence[str | os.PathLike[str]] = (),
+    rotations: bool = False,
+    progress: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+    skip_bad: bool = False,
+) -> ImageDataset:
+    """Read and preprocess every image of a folder or zip with one sub-folder a class, on all cores.
+
+    Pixels of more than `IN_MEMORY` bytes go into a file instead, in `edge_adapt.runtime.data.pixel_cache.default_cache`, and
+    `images` maps that file: the system reads what is used and forgets what it has no memory for. The next time the file is taken
+    as it is, unless an image was added, removed or written to since.
+
+    Args:
+        path: the folder or zip.
+        preprocessing: the size and channels to bring the images to.
+        classes: files with one class a line; only classes whose path ends with a line are read. Empty: all.
+        rotations: make four classes of each, turned by 0, 90, 180 and 270 degrees; needs square images. In a cache they lie
+            turned, and take four times the space.
+        progress: show a bar, and say what is cached and what is skipped.
+        cache: a folder to keep the pixels in, whatever their size.
+        skip_bad: leave out images that cannot be read, instead of refusing the data set.
+
+    Raises:
+        DataError: the folder, its classes or a `classes` file cannot be used.
+        ImageError: images cannot be read; names the first and counts them all.
+        EdgeAdaptError: the cache cannot be written.
+    """
+    wanted = _wanted(classes)
+    folder = _select(open_folder(path), wanted, classes)
+    size = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    if rotations and size[0] != size[1]:
+        raise DataError(f"{path}: rotations need square images and these are {size[0]}x{size[1]}.")
+    total = sum(map(len, folder.classes.values()))
+    if cache is None and total * math.prod(size) * (4 if rotations else 1) <= IN_MEMORY:
+        images, faults = _read(folder, preprocessing, progress)
+        if rotations:
+            images = np.concatenate([np.rot90(images, turns, axes=(1, 2)) for turns in range(4)])
+    else:
+        from edge_adapt.runtime.data.pixel_cache import cached_pixels
+
+        directory = None if cache is None else Path(cache)
+        images, faults = cached_pixels(folder, wanted, preprocessing, rotations, directory, progress)
+    if faults:
+        report_faults(faults, str(path), total, skip_bad, progress)
+    return _labelled(folder, images, faults, rotations)
+
+
+def _read(
+    folder: ImageFolder, preprocessing: Preprocessing, progress: bool
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """The images of a folder in memory, and the position of each file that cannot be read -> why."""
+    from edge_adapt.runtime.data.reading import read_blocks  # starts threads, which a device does not need
+
+    files = [file for members in folder.classes.values() for file in members]
+    images = np.empty((len(files), preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
+    faults: dict[int, str] = {}
+    count = 0
+    for block in read_blocks(files, str(folder.path), preprocessing, progress):
+        images[count : count + len(block.pixels)] = block.pixels
+        count += len(block.pixels)
+        faults |= block.faults
+    return images[:count], faults
+
+
+def report_faults(faults: Mapping[int, str], source: str, total: int, skip_bad: bool, progress: bool) -> None:
+    """Say, where progress is shown, which of `total` images are skipped; ImageError where none may be, or none is left."""
+    first = next(iter(faults.values()))
+    if not skip_bad or len(faults) == total:
+        remedy = "repair or remove them" + ("" if skip_bad else ", or pass --skip-bad")
+        raise ImageError(
+            f"{source}: {len(faults):,} of {total:,} images cannot be read; {remedy} (the first: {first.rstrip('.')})."
+        )
+    say(f"{source}: skipping {len(faults):,} of {total:,} images, which cannot be read:", progress)
+    for sentence in list(faults.values())[:MOST_NAMED]:
+        say(f"  {sentence}", progress)
+    if len(faults) > MOST_NAMED:
+        say(f"  and {len(faults) - MOST_NAMED:,} more", progress)
+
+
+def _labelled(
+    folder: ImageFolder, images: NDArray[np.uint8], faults: Mapping[int, str], rotations: bool
+) -> ImageDataset:
+    """The data set of pixels that were read in the folder's order, less the faults, and perhaps four times over."""
+    labels = np.repeat(np.arange(len(folder.classes)), [len(members) for members in folder.classes.values()])
+    counts = np.bincount(np.delete(labels, list(faults)), minlength=len(folder.classes))
+    names = [file.name for members in folder.classes.values() for file in members]
+    names = [name for position, name in enumerate(names) if position not in faults]
+    class_names = tuple(folder.classes)
+    if rotations:
+        class_names = tuple(f"{name} rotated {90 * turns}" for turns in range(4) for name in class_names)
+        counts, names = np.tile(counts, 4), names * 4
+    starts = np.cumsum([0, *counts], dtype=np.int64)
+    return ImageDataset(str(folder.path), images, class_names, starts, tuple(names), tuple(faults.values()))
+
+
+def open_classes(path: str | os.PathLike[str], classes: Sequence[str | os.PathLike[str]] = ()) -> ImageFolder:
+    """`open_folder`, of which `select_classes` keeps the classes that these files list, one a line; empty: all."""
+    return _select(open_folder(path), _wanted(classes), classes)
+
+
+def _wanted(classes: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The lines of all listings."""
+    return [line for listing in classes for line in _read_lines(Path(listing))]
+
+
+def _select(folder: ImageFolder, wanted: Sequence[str], classes: Sequence[str | os.PathLike[str]]) -> ImageFolder:
+    if not wanted:
+        return folder
+    return select_classes(folder, wanted, ", ".join(str(listing) for listing in classes))
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: the list of classes cannot be read ({error}); give a text file with one class a line."
+        ) from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: the list of classes is empty; give one class a line.")
+    return lines
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Indices into a data set: what to learn from and what to be asked.
+
+    Attributes:
+        support: int64 [M], the support set.
+        support_labels: int64 [M] in 0..n_way-1.
+        query: int64 [Q], the query set; no image is in both.
+        query_labels: int64 [Q].
+    """
+
+    support: NDArray[np.int64]
+    support_labels: NDArray[np.int64]
+    query: NDArray[np.int64]
+    query_labels: NDArray[np.int64]
+
+
+def draw_episodes(
+    dataset: ImageDataset,
+    n_way: int,
+    n_shot: int,
+    n_query: int,
+    episodes: int,
+    seed: int,
+    support_files: str | None = None,
+    query_files: str | None = None,
+) -> Iterator[Episode]:
+    """Draw evaluation episodes: `n_way` classes, then `n_shot` support images of each and as many as `n_query` of the rest.
+
+    A class with fewer than `n_shot + n_query` images gives the queries that it has. The same arguments draw the same episodes.
+
+    Args:
+        dataset: what they are drawn from.
+        n_way, n_shot, n_query, episodes, seed: see above.
+        support_files: draw support images among the files whose own name, without folders, matches this pattern, such as
+            "train_*" (`fnmatch`: * is anything, ? one character, [ab] one of these; capitals count); None: all.
+        query_files: likewise for the queries.
+
+    Raises:
+        DataError: too few classes, a class with too few images for the support set or none left for a query, or patterns for
+            images that come from no files. Raised at once, not when the first episode is taken.
+    """
+    dataset.require(n_way, n_shot + 1 if support_files is None and query_files is None else 0)
+    for_support, for_query = _files_for(dataset, n_shot, support_files, query_files)
+
+    def draw() -> Iterator[Episode]:
+        random = np.random.default_rng(seed)
+        counts = dataset.counts
+        for _ in range(episodes):
+            support, query, query_labels = [], [], []
+            for label, chosen in enumerate(random.choice(len(counts), n_way, replace=False)):
+                order = dataset.starts[chosen] + random.permutation(counts[chosen])
+                taken = np.flatnonzero(for_support[order])[:n_shot]
+                left = for_query[order]
+                left[taken] = False
+                support.append(order[taken])
+                query.append(order[left][:n_query])
+                query_labels.append(np.full(len(query[-1]), label, np.int64))
+            labels = np.repeat(np.arange(n_way, dtype=np.int64), n_shot)
+            yield Episode(np.concatenate(support), labels, np.concatenate(query), np.concatenate(query_labels))
+
+    return draw()
+
+
+def _matching(dataset: ImageDataset, pattern: str | None) -> NDArray[np.bool_]:
+    """Which images have a file name that matches, bool [I]."""
+    if pattern is None:
+        return np.ones(len(dataset.images), np.bool_)
+    if not dataset.files:
+        raise DataError(
+            f"{dataset.source}: the images come from no files, so no pattern of file names can choose them."
+        )
+    names = [name.rpartition("/")[2] for name in dataset.files]
+    return np.array([fnmatchcase(name, pattern) for name in names], np.bool_)
+
+
+def _files_for(
+    dataset: ImageDataset, n_shot: int, support_files: str | None, query_files: str | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which images may be support and which may be queries, bool [I] each.
+
+    Raises:
+        DataError: the first class that may lack a support image or a query, whatever is drawn.
+    """
+    for_support, for_query = _matching(dataset, support_files), _matching(dataset, query_files)
+    for name, start, stop in zip(dataset.class_names, dataset.starts[:-1], dataset.starts[1:], strict=True):
+        support, query = for_support[start:stop], for_query[start:stop]
+        subject = f"{dataset.source}: class {name!r}"
+        if support.sum() < n_shot:
+            few = "images" if support_files is None else "files that --support-files matches"
+            remedy = "add images" if support_files is None else "change the pattern"
+            raise DataError(
+                f"{subject} has {support.sum()} {few} where an episode takes {n_shot}; {remedy} or choose a smaller --shot."
+            )
+        if not query.any():
+            raise DataError(
+                f"{subject} has no file that --query-files matches; change the pattern or leave the class out."
+            )
+        if query.sum() <= min(n_shot, (support & query).sum()):
+            if query_files is None:
+                reason = f"an episode learns from all {n_shot} of its images; add images or choose a smaller --shot."
+            elif support_files is None:
+                reason = "any file that --query-files matches may be support; give --support-files that match others."
+            else:
+                reason = "--support-files matches all that --query-files matches; choose patterns that match different files."
+            raise DataError(f"{subject} may have no query left, since {reason}")
+    return for_support, for_query

@@ -1,0 +1,158 @@
+"""Folders of labelled images, to adapt a model to and to measure a classifier on."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from edge_adapt.runtime.data.dataset import open_classes, report_faults
+from edge_adapt.runtime.errors import DataError, ImageError
+from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
+from edge_adapt.runtime.images.folders import ImageFile, open_folder
+from edge_adapt.runtime.model import Classifier, MetaModel
+from edge_adapt.runtime.progress import Progress
+
+
+def embed_support(
+    model: MetaModel, path: str | os.PathLike[str], progress: bool = False
+) -> dict[str, list[EmbeddedImage]]:
+    """Embed the support set in a folder or zip with one sub-folder a class, for `MetaModel.adapt_embedded`.
+
+    A shot is named by its path below the folder: where the folder lay is nobody's business who gets the classifier.
+
+    Raises:
+        DataError: the folder cannot be used, or the model cannot adapt to so few or so many classes.
+        ImageError: an image cannot be read.
+    """
+    folder = open_folder(path)
+    model.check(folder.classes)
+    images: dict[str, list[EmbeddedImage]] = {label: [] for label in folder.classes}
+    files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
+    embedded = model.graphs.embed_each(partial(_embed_shot, path), (file for _, file in files))
+    with Progress(f"reading {path}", len(files), "images", show=progress) as bar:
+        for (label, file), image in zip(files, embedded, strict=True):
+            images[label].append(replace(image, name=file.name))
+            bar.advance()
+    return images
+
+
+def _embed_shot(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage:
+    return graphs.embed_shot(file.read(), f"{path}/{file.name}")
+
+
+def _embed_or_fault(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage | str:
+    """The embedded image, or the sentence that says why it cannot be read."""
+    try:
+        return graphs.embed_image(file.read(), f"{path}/{file.name}")
+    except (ImageError, DataError) as error:
+        return str(error)
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """How many images of a class there were, and how many of them were classified right."""
+
+    label: str
+    images: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many images of the class `label` were taken for `predicted`."""
+
+    label: str
+    predicted: str
+    images: int
+
+
+@dataclass(frozen=True)
+class ClassifierEvaluation:
+    """The answers of a classifier on labelled images.
+
+    Attributes:
+        accuracy: the share of right answers, 0 to 1.
+        interval: its 95% confidence interval over images (Wilson 1927, which holds for few images and near 0 and 1 too).
+        images: how many there were.
+        in_support: how many of them the classifier was adapted on, by SHA-256; these say nothing about new images.
+        classes: one result a class of the data, in their order.
+        confusions: the most frequent first.
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    images: int
+    in_support: int
+    classes: tuple[ClassResult, ...]
+    confusions: tuple[Confusion, ...]
+
+
+def evaluate_classifier(
+    classifier: Classifier,
+    path: str | os.PathLike[str],
+    classes: Sequence[str | os.PathLike[str]] = (),
+    progress: bool = False,
+    skip_bad: bool = False,
+) -> ClassifierEvaluation:
+    """Classify every image of a folder or zip with one sub-folder a class, named as the classifier's labels.
+
+    Args:
+        classifier: adapted to these classes, and perhaps to more.
+        path: the folder or zip.
+        classes: files with one class a line, as `edge_adapt.load_dataset` takes them; empty: all.
+        progress: show a bar, and say what is skipped.
+        skip_bad: leave out images that cannot be read, instead of refusing the folder.
+
+    Raises:
+        DataError: the folder cannot be used, or has classes that the classifier does not know.
+        ImageError: images cannot be read; names the first and counts them all.
+    """
+    folder = open_classes(path, classes)
+    unknown = [label for label in folder.classes if label not in classifier.labels]
+    if unknown:
+        raise DataError(
+            f"{path} has classes that {classifier.graphs.bundle.path} does not know ({_some(unknown)}; it knows "
+            f"{_some(classifier.labels)}); rename or remove them."
+        )
+    files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
+    faults: dict[int, str] = {}
+    known = {shot.sha256 for shot in classifier.adapted.shots}
+    answers: Counter[tuple[str, str]] = Counter()
+    images: Counter[str] = Counter()
+    in_support = 0
+    embedded = classifier.graphs.embed_each(partial(_embed_or_fault, path), (file for _, file in files))
+    with Progress(f"classifying {path}", len(files), "images", show=progress) as bar:
+        for position, ((label, _), image) in enumerate(zip(files, embedded, strict=True)):
+            bar.advance()
+            if isinstance(image, str):
+                faults[position] = image
+                continue
+            images[label] += 1
+            in_support += image.sha256 in known
+            answers[label, classifier.classify_embedded(image).label] += 1
+    if faults:
+        report_faults(faults, str(path), len(files), skip_bad, progress)
+    total = images.total()
+    right = sum(count for (label, predicted), count in answers.items() if label == predicted)
+    results = tuple(ClassResult(label, count, answers[label, label]) for label, count in images.items())
+    confusions = tuple(
+        Confusion(label, predicted, count)
+        for (label, predicted), count in sorted(answers.items(), key=lambda item: (-item[1], item[0]))
+        if label != predicted
+    )
+    return ClassifierEvaluation(right / total, wilson_interval(right, total), total, in_support, results, confusions)
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """The 95% confidence interval of a share (Wilson 1927), which holds for few images and near 0 and 1 too."""
+    share, z = right / total, 1.96
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

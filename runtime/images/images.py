@@ -1,0 +1,390 @@
+"""Images: read from any source, checked, and brought to the pixels that a model takes.
+
+A format is recognised by its first bytes, never by its suffix, and only its own Pillow plugin is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import math
+import os
+import stat
+import threading
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageChops
+
+from edge_adapt.runtime.errors import EdgeAdaptError, ImageError
+from edge_adapt.runtime.images.views import LEAST_PART
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
+"""A path, the bytes of an image file, a PIL image, or a uint8 array [H, W] or [H, W, C], C in 1, 3, 4."""
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm"),
+        # Not decoded here, but photos all the same: opening one names the remedy, passing over it hides it.
+        *(".heic", ".heif", ".hif", ".avif"),
+    )
+)
+"""Lower-case suffixes of the files in a folder or zip that are taken for images."""
+
+MAX_PIXELS = 178_956_970  # twice Pillow's Image.MAX_IMAGE_PIXELS, where Pillow itself stops
+MAX_SIDE = 65_535  # JPEG's bound; beyond it Pillow's crops get coarse, whose corners are 32-bit floats
+MAX_ENCODED_BYTES = 512 * 1024 * 1024
+MAX_MODEL_SIDE = 8192
+GROUNDS = ("any", "light")
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
+_REDUCING_GAP = 3  # at 2, pixels change by twice as much (root mean square), and decoding is hardly faster
+_LOADING = threading.Lock()  # a PIL image, which may be given twice, reads its file and its EXIF data when first asked
+_READABLE = "JPEG, PNG, GIF, BMP, WebP, TIFF and PPM"
+_HEIC_BRANDS = frozenset(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
+)
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What `preprocess` makes of an image: uint8 [height, width, channels], channels 1 (grey) or 3 (RGB).
+
+    `resize` and `crop` say how; they are recorded because a later version may know other ways.
+
+    Attributes:
+        part: of the largest central part with the shape of the pixels, how much is seen, in height and width; 0.1 to 1.
+        ground: "any", or "light" for drawings: light strokes on a dark ground are turned over, into dark ones on a light ground.
+
+    Raises:
+        EdgeAdaptError: a size, a number of channels, a resize, a crop, a part or a ground that `preprocess` does not know.
+    """
+
+    height: int
+    width: int
+    channels: int
+    resize: str = "bilinear"
+    crop: str = "center"
+    part: float = 1.0
+    ground: str = "any"
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.height <= MAX_MODEL_SIDE and 1 <= self.width <= MAX_MODEL_SIDE):
+            raise EdgeAdaptError(
+                f"An image size of {self.height} x {self.width} is not possible: "
+                f"height and width are 1 to {MAX_MODEL_SIDE} pixels."
+            )
+        if self.channels not in (1, 3):
+            raise EdgeAdaptError(
+                f"Images of {self.channels} channels are not possible: a model takes 1 (grey) or 3 (RGB)."
+            )
+        if self.resize != "bilinear" or self.crop != "center":
+            raise EdgeAdaptError(
+                f"Preprocessing with resize {self.resize!r} and crop {self.crop!r} is unknown here: "
+                "this version knows 'bilinear' and 'center'."
+            )
+        if not LEAST_PART <= self.part <= 1:
+            raise EdgeAdaptError(
+                f"A central part of {self.part:g} of an image is not possible; take {LEAST_PART} to 1."
+            )
+        if self.ground not in GROUNDS:
+            raise EdgeAdaptError(
+                f"The ground {self.ground!r} of images is unknown here: this version knows {' and '.join(map(repr, GROUNDS))}."
+            )
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """The (width, height) of a whole image whose part has as many pixels as the model takes; for `load_image`."""
+        return math.ceil(self.width / self.part), math.ceil(self.height / self.part)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedImage:
+    """A decoded image, upright (EXIF orientation applied), of Pillow mode L, RGB or RGBA, 8 bits a channel.
+
+    Attributes:
+        name: what messages call it.
+        image: it; smaller than the file says where `load_image` was told which size is needed.
+        encoded: the bytes of the file that it was read from, if it was.
+    """
+
+    name: str
+    image: Image.Image
+    encoded: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identifies the image, in hexadecimal.
+
+        For a path or bytes it is the SHA-256 of the encoded file. For a PIL image or an array it is the SHA-256 of the ASCII
+        line "HEIGHT WIDTH CHANNELS\\n" (1, 3 or 4 channels) followed by the upright 8-bit pixels, row by row, channels
+        interleaved: an array and the PIL image made from it have the same one.
+        """
+        if self.encoded is not None:
+            return hashlib.sha256(self.encoded).hexdigest()
+        header = f"{self.image.height} {self.image.width} {len(self.image.getbands())}\n".encode("ascii")
+        return hashlib.sha256(header + self.image.tobytes()).hexdigest()
+
+
+def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None = None) -> LoadedImage:
+    """Reads and decodes an image; of an animation or a multi-page file, the first frame.
+
+    Args:
+        source: see `ImageSource`.
+        name: what messages call the image; by default the path, or "image" where there is none.
+        size: the (width, height) that `preprocess` is to bring the whole image to, `Preprocessing.decoded_size`. A JPEG file
+            much larger is then decoded at 1/2, 1/4 or 1/8 of its size, several times faster: its central part stays 3 times as
+            large as `size` or larger, so that the antialiased resize of `preprocess` decides what is seen. None decodes at full
+            size. A PIL image is its owner's, and is never reduced.
+
+    Raises:
+        ImageError: the file is missing, unreadable, empty, no image, of a format not read here, cut short,
+            damaged or larger than `MAX_PIXELS` or `MAX_SIDE`, or the array has another dtype or shape.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        name = name or os.fsdecode(source)
+        source = read_file(source, name)
+    name = name or "image"
+    if isinstance(source, bytes):
+        return LoadedImage(name, _finish(_open(source, name), name, size), source)
+    if isinstance(source, np.ndarray):
+        return LoadedImage(name, _finish(_from_array(source, name), name))
+    if isinstance(source, Image.Image):
+        with _LOADING:
+            return LoadedImage(name, _finish(source, name))
+    raise ImageError(
+        f"{name} is of type {type(source).__name__}, but an image is a path, the bytes of a file, "
+        "a PIL image or a uint8 array."
+    )
+
+
+def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Brings an image to the pixels that a model takes: one function for training, evaluation and devices.
+
+    Transparency becomes white. The largest central part that has the target's aspect ratio, or `part` of it, is resized with
+    an antialiased triangle filter; where the ground is to be light and is dark, in negative. 16-bit grey keeps its high byte.
+
+    Returns:
+        uint8 [height, width, channels], C-contiguous.
+    """
+    image = _to_8_bit(image)
+    if image.mode == "RGBA":
+        # Before the resize: after it, the colours of transparent pixels would have bled into visible ones.
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    mode = "L" if preprocessing.channels == 1 else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
+    size = (preprocessing.width, preprocessing.height)
+    box = _central_box(image.size, size, preprocessing.part)
+    if preprocessing.ground == "light" and _has_dark_ground(image, box):
+        image = ImageChops.invert(image)
+    image = image.resize(size, Image.Resampling.BILINEAR, box=box)
+    return np.array(image, dtype=np.uint8).reshape(preprocessing.height, preprocessing.width, -1)
+
+
+def read_file(path: str | os.PathLike[str], name: str) -> bytes:
+    """The bytes of an image file, at least one and at most `MAX_ENCODED_BYTES`.
+
+    Raises:
+        ImageError: the file is missing, a folder, unreadable, empty or too large; its message says `name`.
+    """
+    try:
+        status = Path(path).stat()  # before opening: a pipe waits for a writer, and some devices never end
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ImageError(f"{name} is a device or a pipe, but one image file is needed here.")
+        if status.st_size > MAX_ENCODED_BYTES:
+            raise ImageError(f"{name} is larger than an image may be ({MAX_ENCODED_BYTES >> 20} MiB).")
+        with Path(path).open("rb") as file:
+            data = file.read()
+    except FileNotFoundError as error:
+        raise ImageError(f"{name} does not exist; check the spelling of the path.") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{name} is a folder, but one image file is needed here.") from error
+    except PermissionError as error:
+        raise ImageError(f"{name} may not be read: permission denied.") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot be read ({reason(error)}).") from error
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes), so there is no image in it; copy it again.")
+    return data
+
+
+def reason(error: Exception) -> str:
+    """The operating system's or Pillow's words, fit to stand in a sentence of ours."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return " ".join(text.split()).rstrip(".")
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    """An image whose header is read and whose pixels are not yet."""
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes), so there is no image in it.")
+    plugin = _plugin(data, name)
+    try:
+        module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
+        # The plugin's own class and not Image.open, which imports every plugin for what it does not know and
+        # warns on standard error.
+        image: Image.Image = getattr(module, f"{plugin}ImageFile")(io.BytesIO(data))
+    except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged files
+        raise _damaged(name, error) from error
+    return image
+
+
+def _plugin(data: bytes, name: str) -> str:
+    """The stem of the Pillow plugin for an encoded image, judged by its first bytes."""
+    for magic, plugin in (
+        (b"\xff\xd8\xff", "Jpeg"),
+        (b"\x89PNG\r\n\x1a\n", "Png"),
+        (b"GIF8", "Gif"),
+        (b"BM", "Bmp"),
+        (b"II*\0", "Tiff"),
+        (b"MM\0*", "Tiff"),
+    ):
+        if data.startswith(magic):
+            return plugin
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
+        return "Ppm"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        raise ImageError(
+            f"{name} is a HEIC photo, as iPhones take them, which cannot be read here: "
+            "convert it to JPEG, or set the camera to Most Compatible (Settings, Camera, Formats)."
+        )
+    if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
+        raise ImageError(f"{name} is an AVIF image, which cannot be read here: convert it to JPEG or PNG.")
+    raise ImageError(f"{name} is not an image, or of an unknown format ({_READABLE} can be read).")
+
+
+def _finish(image: Image.Image, name: str, size: tuple[int, int] | None = None) -> Image.Image:
+    """All pixels of an opened image, upright, in mode L, RGB or RGBA; `size` as in `load_image`."""
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageError(
+            f"{name} has {width} x {height} pixels, but at most {MAX_PIXELS:,} in all and {MAX_SIDE:,} "
+            "a side are read here: scale it down first."
+        )
+    if width * height == 0:
+        raise ImageError(f"{name} has {width} x {height} pixels, so there is nothing to see in it.")
+    try:
+        return _to_8_bit(_upright(_decoded(image, size)))
+    except Exception as error:  # as in _open
+        raise _damaged(name, error) from error
+
+
+def _decoded(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    """All pixels of an opened image; of a JPEG, those of the reduced scale that `size` allows, by libjpeg's DCT scaling.
+
+    The colours are left as they are: libjpeg's own grey differs from Pillow's by rounding.
+    """
+    if size is None:
+        image.load()
+        return image
+    width, height = size[::-1] if _orientation(image) in _SIDEWAYS else size
+    # The smallest of full, 1/2, 1/4 and 1/8 size at which both sides are at least as large as asked for; full, if none is.
+    drafted = image.draft(None, (_REDUCING_GAP * width, _REDUCING_GAP * height))
+    image.load()
+    if drafted is None:  # not a JPEG
+        return image
+    box = drafted[1]
+    whole = (round(box[2]), round(box[3]))
+    # A side that the scale does not divide ends within its last pixel; taken as it is, the picture would be stretched.
+    return image if box[2:] == whole else image.resize(whole, Image.Resampling.BILINEAR, box=box)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF data raises anything; as viewers do, take the intact pixels as they are
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    if _orientation(image) == 1:
+        return image
+    try:
+        from PIL import ImageOps  # only photos held sideways need it
+
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF data raises anything; as viewers do, take the intact pixels as they are
+        return image
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """The same picture in mode L, RGB or RGBA."""
+    mode = image.mode
+    if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):
+        return image.convert("RGBA")
+    if mode in ("L", "RGB", "RGBA"):
+        return image
+    if mode == "1":
+        return image.convert("L")
+    if mode.startswith("I"):
+        # Older Pillows open 16-bit PNGs as 32-bit I, newer ones as I;16: both hold 0 to 65535.
+        return Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    if mode == "F":
+        # Floats carry no range: take the smallest usual one that holds the brightest pixel.
+        values = np.nan_to_num(np.asarray(image), nan=0.0)
+        largest = next((top for top in (1.0, 255.0) if values.max() <= top), 65535.0)
+        return Image.fromarray(np.rint(np.clip(values / largest, 0.0, 1.0) * 255.0).astype(np.uint8))
+    if mode == "P":
+        alpha = image.palette is not None and image.palette.mode.endswith("A")
+        return image.convert("RGBA" if alpha else "RGB")
+    if mode == "La":
+        image = image.convert("LA")
+    return image.convert("RGBA" if mode.endswith(("A", "a")) else "RGB")
+
+
+def _central_box(size: tuple[int, int], target: tuple[int, int], part: float) -> tuple[float, float, float, float]:
+    """`part` of the largest central part with the target's aspect ratio, as (left, upper, right, lower) in pixels."""
+    (width, height), (target_width, target_height) = size, target
+    across = down = 0.0
+    if width * target_height > height * target_width:
+        across = (width - height * target_width / target_height) / 2
+    else:
+        down = (height - width * target_height / target_width) / 2
+    across += (width / 2 - across) * (1 - part)
+    down += (height / 2 - down) * (1 - part)
+    return (across, down, width - across, height - down)
+
+
+def _has_dark_ground(image: Image.Image, box: tuple[float, float, float, float]) -> bool:
+    """Whether what lies in the box is light strokes on a dark ground.
+
+    Most pixels are ground, so that the median is its grey, and strokes, however thin, draw the mean to their side of it. Both
+    move alike where the picture is taken too dark or is darker to one side.
+    """
+    left, upper, right, lower = (round(edge) for edge in box)
+    seen = image.crop((left, upper, max(right, left + 1), max(lower, upper + 1))).convert("L")
+    counts = np.array(seen.histogram())
+    median = int(np.searchsorted(counts.cumsum(), counts.sum() / 2))
+    mean = float(counts @ np.arange(256) / counts.sum())
+    return median < mean if median != mean else median < 128
+
+
+def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
+    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype != np.uint8 or not is_image or array.size == 0:
+        raise ImageError(
+            f"{name} is an array of {array.dtype} {list(array.shape)}, but an image is an array of uint8 "
+            "[H, W] or [H, W, C] with C of 1, 3 or 4 and at least one pixel."
+        )
+    if array.shape[2:] == (1,):
+        array = array[:, :, 0]
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name} cannot be decoded ({reason(error)}): it is cut short or damaged; save it again.")

@@ -1,0 +1,121 @@
+"""Help and documents: every command has both, they agree, and asking for help loads nothing heavy."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import edge_adapt
+from edge_adapt.cli import COMMANDS
+from tests import command_line, command_reference
+
+PROMISED = {"demo", "adapt", "classify", "info", "models", "train", "compare", "evaluate", "report", "export", "wrap"}
+
+
+def test_the_commands_are_those_that_were_promised() -> None:
+    assert set(COMMANDS) == PROMISED
+    listed = command_line.succeeded(command_line.edge_adapt("--help"))
+    assert all(re.search(rf"^  {name} ", listed, re.MULTILINE) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_help_for_itself_and_its_options_and_an_example(name: str, option: str) -> None:
+    shown = command_line.succeeded(command_line.edge_adapt(name, option))
+    command = command_reference.command(name)
+    assert command.help
+    assert " ".join(command.help.split()[:5]) in " ".join(shown.split())
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter
+            assert parameter.opts[-1] in shown
+    assert re.search(rf"Example:\n +edge-adapt {name}\b", shown)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_are_commands_that_exist_with_options_that_exist(name: str) -> None:
+    for line in re.findall(r"edge-adapt .*", command_reference.command(name).epilog or ""):
+        words = line.split(" > ")[0].split()
+        arguments = [word for word in words[2:] if not word.startswith("> ")]
+        command = command_reference.command(words[1])
+        command.make_context(words[1], arguments)  # raises a UsageError
+
+
+@pytest.mark.parametrize("name", ["adapt", "classify", "info", "evaluate", "report", "demo"])
+def test_every_command_that_runs_a_bundle_takes_provider_and_threads(name: str) -> None:
+    assert {"provider", "threads"} <= {parameter.name for parameter in command_reference.command(name).params}
+
+
+def test_the_document_says_what_the_commands_say() -> None:
+    """If this fails: python -m tests.command_reference."""
+    document = command_reference.DOCUMENT.read_text(encoding="utf-8")
+    assert document.partition(command_reference.MARK)[2] == "\n" + command_reference.reference()
+
+
+def test_version() -> None:
+    assert command_line.succeeded(command_line.edge_adapt("--version")).split()[-1] == edge_adapt.__version__
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS), ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from edge_adapt.cli import main
+try:
+    main({arguments!r})
+except SystemExit as exit:
+    assert exit.code == 0, exit.code
+heavy = {{"numpy", "onnxruntime", "torch", "onnx", "PIL", "matplotlib"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_python_m_is_the_same_command(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "edge_adapt", "classify", "no.edge", "no.png"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "Error: no.edge does not exist; check its name.\n"
+
+
+def test_choices_are_those_of_the_api() -> None:
+    """They are written out in the command line, which may not import PyTorch to ask for them."""
+    pytest.importorskip("torch")
+    from typing import get_args
+
+    from edge_adapt.methods import METHODS
+    from edge_adapt.networks.backbones import BACKBONES
+    from edge_adapt.networks.gradient_head import Initialization
+    from edge_adapt.runtime.sessions import Provider
+    from edge_adapt.training.autotune import Device
+
+    def choices(command: str, name: str) -> list[str]:
+        option = next(p for p in command_reference.command(command).params if p.name == name)
+        assert isinstance(option.type, click.Choice)
+        return list(option.type.choices)
+
+    assert choices("train", "method") == list(METHODS)
+    assert choices("train", "head") == list(get_args(Initialization))
+    assert choices("train", "backbone") == list(BACKBONES)
+    assert choices("train", "device") == list(get_args(Device))
+    assert choices("adapt", "provider") == list(get_args(Provider))
+
+
+def test_defaults_are_those_of_the_api() -> None:
+    pytest.importorskip("torch")
+    from dataclasses import asdict
+
+    from edge_adapt.training.config import TrainingConfig
+    from edge_adapt.training.plan import N_QUERY
+
+    given = command_reference.command("train").make_context("train", ["data", "-o", "run"]).params
+    settings = {name: value for name, value in given.items() if name in asdict(TrainingConfig())}
+    assert TrainingConfig(**(settings | {"n_query": N_QUERY})) == TrainingConfig()
+    assert set(settings) == set(asdict(TrainingConfig()))

@@ -1,0 +1,297 @@
+"""Distillation of features: crops that are the same in every run, features that are computed once, and what a student learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+import torch
+from torch import Tensor, nn
+
+from edge_adapt.methods import distil
+from edge_adapt.methods.augmentation import seen_through
+from edge_adapt.methods.distil import Distillation
+from edge_adapt.methods.episodes import ImageSampler
+from edge_adapt.methods.feature_teacher import FeatureTeacher
+from edge_adapt.methods.objective import TrainingData
+from edge_adapt.methods.protonet import METHOD as PROTONET
+from edge_adapt.methods.stored_crops import cut_for, features_of_crops, stored_crops
+from edge_adapt.networks.backbones import lite
+from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.run import Checkpoint, load_checkpoint
+from edge_adapt.training.train import train
+from tests.gratings import gratings
+from tests.training_runs import Configure, assert_same_run, refusal
+
+CPU = torch.device("cpu")
+DRAWINGS = gratings(4, 6)
+PHOTOS = dataclasses.replace(DRAWINGS, images=np.repeat(DRAWINGS.images, 3, axis=-1))
+
+
+class Means(nn.Module):
+    """Averages of a few parts of an image through a linear map, and how many images it saw."""
+
+    def __init__(self, channels: int = 3, features: int = 12, seed: int = 0) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(4)
+        self.linear = nn.Linear(16 * channels, features)
+        generator = torch.Generator().manual_seed(seed)
+        nn.init.normal_(self.linear.weight, 0, 0.3, generator=generator)
+        self.images = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pixels in 0..255, [B, H, W, C], to [B, features]."""
+        self.images += len(images)
+        pixels = images.permute(0, 3, 1, 2).float() / 255
+        features: Tensor = self.linear(self.pool(pixels).flatten(1))
+        return features
+
+
+def taught_by(module: nn.Module, grayscale: bool = False, image_size: int = 20) -> FeatureTeacher:
+    return FeatureTeacher.of_module(module, image_size, grayscale=grayscale)
+
+
+@pytest.mark.parametrize("data", [PHOTOS, DRAWINGS], ids=["photos", "drawings"])
+def test_crops_are_cut_again_as_they_were(data: ImageDataset) -> None:
+    maps = stored_crops(data, 4)
+    assert torch.equal(maps[:2], stored_crops(data, 2))  # so that of more crops only the further ones are new
+    assert len(np.unique(maps.flatten(1), axis=0)) == 4
+    teacher = taught_by(Means(data.images.shape[-1]), data is DRAWINGS)
+    crops = cut_for(teacher, data.images, maps[3])
+    np.testing.assert_array_equal(crops, cut_for(teacher, data.images, stored_crops(data, 4)[3]))
+    pixels = torch.from_numpy(data.images).permute(0, 3, 1, 2).float()
+    of_student = seen_through(pixels, maps[3], 20, 20).permute(0, 2, 3, 1)
+    assert np.abs(crops - of_student.numpy()).max() <= 0.501
+
+
+def test_the_first_crops_are_whole_images_and_photos_mirrored() -> None:
+    whole = taught_by(Means(), image_size=28)
+    first, second = (cut_for(whole, PHOTOS.images, maps) for maps in stored_crops(PHOTOS, 2))
+    np.testing.assert_array_equal(first, PHOTOS.images)
+    np.testing.assert_array_equal(second, PHOTOS.images[:, :, ::-1])
+    drawn = stored_crops(DRAWINGS, 8)  # of which one in four stays as it is
+    assert not (torch.linalg.det(drawn[..., :2]) < 0).any()
+
+
+def test_features_are_those_of_the_crops_and_computed_once(tmp_path: Path) -> None:
+    module = Means()
+    teacher, images = taught_by(module), len(PHOTOS.images)
+    tried = module.images
+    for crops, computed in ((2, 2), (2, 2), (3, 3), (1, 3)):  # in all
+        maps = stored_crops(PHOTOS, crops)
+        features = features_of_crops(teacher, PHOTOS, maps, tmp_path)
+        assert module.images - tried == computed * images
+    for found, of_crop in zip(features_of_crops(teacher, PHOTOS, maps, tmp_path), maps, strict=True):
+        assert found.dtype == np.float16
+        direct = module(torch.from_numpy(cut_for(teacher, PHOTOS.images, of_crop))).detach().numpy()
+        np.testing.assert_allclose(found, direct, rtol=1e-3, atol=1e-3)
+    assert len(features) == 1
+    before = module.images
+    features_of_crops(taught_by(Means(seed=1)), PHOTOS, maps, tmp_path)
+    features_of_crops(teacher, dataclasses.replace(PHOTOS, images=255 - PHOTOS.images), maps, tmp_path)
+    assert module.images - before == images
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_damaged_cache_is_computed_again(tmp_path: Path) -> None:
+    teacher, maps = taught_by(Means()), stored_crops(PHOTOS, 1)
+    expected = np.array(features_of_crops(teacher, PHOTOS, maps, tmp_path)[0])
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-7])
+    np.testing.assert_array_equal(features_of_crops(teacher, PHOTOS, maps, tmp_path)[0], expected)
+
+
+def test_an_rgb_teacher_sees_grey_images(tmp_path: Path) -> None:
+    teacher, maps = taught_by(Means()), stored_crops(DRAWINGS, 1)
+    np.testing.assert_array_equal(
+        cut_for(teacher, DRAWINGS.images, maps[0])[..., 2], cut_for(teacher, PHOTOS.images, maps[0])[..., 0]
+    )
+
+
+def test_a_cache_without_room_is_named_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2 * 24 * 12 * 2 - 1))
+    module = Means()
+    teacher = taught_by(module)
+    tried = module.images
+    said = refusal(lambda: features_of_crops(teacher, PHOTOS, stored_crops(PHOTOS, 2), tmp_path))
+    assert said.startswith(
+        f"{tmp_path} has 0 MB left and the features of the teacher Means take 0; take fewer --teacher-crops"
+    )
+    assert module.images == tried
+    features_of_crops(teacher, PHOTOS, stored_crops(PHOTOS, 1), tmp_path)
+
+
+def test_features_beyond_half_precision_are_refused(tmp_path: Path) -> None:
+    module = Means()
+    nn.init.constant_(module.linear.bias, 1e6)
+    said = refusal(lambda: features_of_crops(taught_by(module), PHOTOS, stored_crops(PHOTOS, 1), tmp_path))
+    assert "the teacher Means gives features of gratings that half precision cannot hold" in said
+
+
+class Backbone(nn.Module):
+    """The network of a teacher as a student's, on normalized images."""
+
+    def __init__(self, module: Means) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.module(255 * images.permute(0, 2, 3, 1))
+        return features
+
+
+def test_the_cosine_of_a_student_that_is_a_linear_map_from_its_teachers_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, last = Means(1), nn.Linear(12, 5)
+    teachers = [taught_by(nn.Sequential(network, last), True, 28), taught_by(Means(1, seed=3), True, 28)]
+    config = TrainingConfig(method="distil", grayscale=True, augment=True, batch_size=64, teacher_crops=3)
+    generator = torch.Generator().manual_seed(0)
+    drawing = TrainingData(
+        ImageSampler(DRAWINGS, CPU), generator, 12, cache=tmp_path, feature_size=12, feature_teachers=teachers
+    )
+    objective = Distillation(config, drawing)
+    embedding = Embedding(Backbone(network), torch.zeros(1), torch.ones(1))
+    learner = MetaLearner(embedding, PROTONET.head(config, 12))
+    objective.prepare(learner)
+    features = features_of_crops(teachers[0], DRAWINGS, stored_crops(DRAWINGS, 3), tmp_path)
+    own = objective.regressions[0]
+    assert isinstance(own, nn.Linear)
+    with torch.no_grad():
+        own.weight.copy_(last.weight)
+        own.bias.copy_(last.bias - torch.from_numpy(np.concatenate(features).mean(0, dtype=np.float32)))
+    found: list[float] = []
+
+    def noted(features: Tensor, target: Tensor) -> Tensor:
+        found.append(cosine(features, target).item())
+        return cosine(features, target)
+
+    cosine = distil.cosine_distance
+    monkeypatch.setattr(distil, "cosine_distance", noted)
+    loss, _ = objective.loss(learner, 64)
+    assert found[0] < 1e-3 and found[1] > 0.1
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert own.weight.grad is not None
+
+
+def distilling(tiny_config: Configure, **changes: Any) -> TrainingConfig:
+    return tiny_config(
+        **{"method": "distil", "batch_size": 16, "iterations": 4, "augment": True, "learning_rate": 0.1, **changes}
+    )
+
+
+def test_a_student_comes_to_say_what_its_teacher_says(
+    training_data: ImageDataset, tmp_path: Path, tiny_config: Configure
+) -> None:
+    teacher = taught_by(Means(1), True)
+    losses = []
+    for iterations in (1, 60):
+        config = distilling(tiny_config, iterations=iterations, centred=True)
+        end = train(
+            training_data, tmp_path / str(iterations), config,
+            teacher=teacher, cache=tmp_path / "cache", device="cpu", piece=16, bf16=False,
+        )  # fmt: skip
+        losses.append(end.records[-1].loss)
+    assert losses[1] < losses[0] * 0.7
+    assert end.learner["embedding.centring.mean"].abs().max() > 0  # fitted at its end
+    assert set(end.objective) == {
+        "classifier.weight", "classifier.log_scale", "regressions.0.weight", "regressions.0.bias"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_published_statistics_stay_and_the_backbone_learns_slower(
+    pretrained: bool, tmp_path: Path, tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    published = lite.Lite(3).state_dict()
+    monkeypatch.setattr(lite, "published_state", lambda size: published)
+    config = distilling(
+        tiny_config, backbone="lite0-small", pretrained=pretrained, grayscale=False, image_size=32, iterations=1, batch_size=8
+    )  # fmt: skip
+    photos = dataclasses.replace(PHOTOS, images=PHOTOS.images[:, :32, :32].repeat(2, 1).repeat(2, 2)[:, :32, :32])
+    end = train(
+        photos, tmp_path / "run", config,
+        teacher=taught_by(Means()), cache=tmp_path / "cache", device="cpu", piece=8, bf16=False,
+    )  # fmt: skip
+    mean = "blocks.3.look.normalization.running_mean"
+    assert torch.equal(end.learner[f"embedding.backbone.{mean}"], published[mean]) == pretrained
+    backbone, own = end.optimizer["param_groups"]
+    assert backbone["lr"] == pytest.approx(distil.BACKBONE_SHARE * own["lr"]) and own["lr"] > 0
+
+
+def test_a_run_that_goes_on_with_the_same_teachers_ends_as_if_it_had_not_stopped(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, teachers = distilling(tiny_config), [taught_by(Means(1, seed=seed), True) for seed in (0, 1)]
+    options: dict[str, Any] = {"piece": 8, "cache": tmp_path / "cache"}
+    whole = brief(config, "whole", teacher=teachers, **options)
+    cosine, calls = distil.cosine_distance, iter(range(99))
+
+    def interrupted(features: Tensor, target: Tensor) -> Tensor:
+        if next(calls) == 2 * 2 * 2:  # teachers, pieces, steps
+            raise KeyboardInterrupt
+        return cosine(features, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(distil, "cosine_distance", interrupted)
+        brief(config, teacher=teachers, **options)
+    assert load_checkpoint(tmp_path / "run").iteration == 2
+    shutil.rmtree(tmp_path / "cache")
+    for others, found in (((), "none"), (teachers[:1], "another"), (teachers[::-1], "another")):
+        said = refusal(lambda others=others: brief(config, teacher=others, resume=True, **options))  # type: ignore[misc]
+        assert (
+            "learns the features of a teacher, and there is none" in said if not others else f"this is {found}" in said
+        )
+    assert_same_run(brief(config, teacher=teachers, resume=True, **options), whole)
+
+
+def test_without_augmentation_the_teacher_sees_whole_images(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, training_data: ImageDataset, tmp_path: Path
+) -> None:
+    module = Means(1)
+    teacher = taught_by(module, True)
+    tried = module.images
+    brief(distilling(tiny_config, augment=False, iterations=1), teacher=teacher, piece=16, cache=tmp_path / "cache")
+    assert module.images - tried == len(training_data.images)
+
+
+def test_crops_of_photos_may_grow_while_the_teacher_sees_its_own_size(tmp_path: Path, tiny_config: Configure) -> None:
+    config = distilling(tiny_config, grayscale=False, first_crop_size=20, crop_size=28, iterations=2, batch_size=8)
+    end = train(
+        PHOTOS, tmp_path / "run", config,
+        teacher=taught_by(Means()), cache=tmp_path / "cache", device="cpu", piece=8, bf16=False,
+    )  # fmt: skip
+    assert end.iteration == 2
+
+
+def test_what_cannot_teach_features_is_refused(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
+) -> None:
+    teacher, config = taught_by(Means(1), True), distilling(tiny_config, iterations=1)
+    assert "distil learns the features of a teacher, and there is none; give a bundle" in refusal(lambda: brief(config))
+    run = brief(tiny_config(method="classify", batch_size=8, iterations=1), "run", piece=8)
+    assert "give the bundle that it exports" in refusal(lambda: brief(config, "a", teacher=run))
+    for method in ("classify", "anil"):
+        said = refusal(lambda method=method: brief(tiny_config(method=method), "b", teacher=teacher))  # type: ignore[misc]
+        assert said.startswith(f"a teacher of features is for the method distil, and this is {method}")
+    with pytest.raises(EdgeAdaptError, match="the teacher Means takes grey images and these are RGB; take one of RGB"):
+        train(PHOTOS, tmp_path / "c", distilling(tiny_config, grayscale=False), teacher=teacher, device="cpu")
+    with pytest.raises(EdgeAdaptError, match="teacher_crops is not for the method classify"):
+        tiny_config(method="classify", teacher_crops=3)

@@ -1,0 +1,186 @@
+"""Meta-learning of the head alone: what is drawn, what is learned, and that gradient steps then help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import Tensor
+
+from edge_adapt.bundles.from_run import export_bundle
+from edge_adapt.methods.episodes import ImageSampler
+from edge_adapt.methods.head_only import (
+    LEAST_WAYS,
+    N_QUERY,
+    SHOTS,
+    STEPS,
+    FrozenFeatures,
+    HeadAlone,
+    head_loss,
+    meta_train_head,
+)
+from edge_adapt.methods.method import CENTRED_SCALE
+from edge_adapt.methods.objective import TrainingData
+from edge_adapt.networks.episode_model import HeadModel
+from edge_adapt.networks.gradient_head import GradientHead
+from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
+from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
+from edge_adapt.training import curve
+from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.run import load_learner
+from edge_adapt.training.train import train
+
+
+def numbered(counts: list[int]) -> FrozenFeatures:
+    """Features that say which class and which image they are of."""
+    rows = [[float(label), float(image)] for label, count in enumerate(counts) for image in range(count)]
+    return FrozenFeatures(torch.tensor(rows), torch.tensor([0, *np.cumsum(counts)]), "numbers")
+
+
+def clusters(classes: int, per_class: int, seed: int, *, tilt: float = 0) -> ImageDataset:
+    """Features in the place of images: classes that differ along some directions, noise along others.
+
+    Args:
+        classes, per_class: how many.
+        seed: of the classes and the noise.
+        tilt: how far all features lie off the origin, as those of classes far from the training data do.
+    """
+    random = np.random.default_rng(seed)
+    centres = random.normal(0, 1, (classes, 1, 24)) * np.linspace(1.2, 0, 24)
+    features = (
+        centres + random.normal(0, 1, (classes, per_class, 24)) * np.linspace(0.5, 1.6, 24) + tilt * np.eye(24)[0]
+    )
+    features /= np.linalg.norm(features, axis=-1, keepdims=True)
+    names = tuple(f"class {label}" for label in range(classes))
+    starts = np.arange(classes + 1, dtype=np.int64) * per_class
+    return ImageDataset("clusters", features.reshape(-1, 24).astype(np.float32), names, starts)
+
+
+def frozen(data: ImageDataset) -> FrozenFeatures:
+    return FrozenFeatures(torch.from_numpy(data.images), torch.from_numpy(data.starts), data.source)
+
+
+def accuracy(model: EpisodeModel, data: ImageDataset, n_shot: int, steps: int) -> float:
+    result: Evaluation = evaluate_episodes(
+        model, data, n_way=5, n_shot=n_shot, n_query=10, episodes=150, steps=steps, seed=0
+    )
+    return result.accuracy
+
+
+def test_episodes_are_of_different_classes_and_images() -> None:
+    features = numbered([30] * 8)
+    drawn = features.draw(50, 5, 20, torch.Generator().manual_seed(0))
+    assert drawn.shape == (50, 5, 20 + N_QUERY, 2)
+    labels, images = drawn[..., 0], drawn[..., 1]
+    assert (labels == labels[..., :1]).all()
+    for episode in range(50):
+        assert len(set(labels[episode, :, 0].tolist())) == 5
+        assert all(len(set(row.tolist())) == 20 + N_QUERY for row in images[episode])
+    assert set(labels.flatten().tolist()) == set(range(8))
+
+
+def test_classes_with_too_few_images_are_left_out_of_an_episode() -> None:
+    features = numbered([6, 40, 11, 40, 40, 3, 40, 40, 10])
+    assert {n_way for n_way, n_shot in features.shapes if n_shot == 20} == {2, 5}
+    assert {n_way for n_way, n_shot in features.shapes if n_shot == 1} == {2, 5, 8}
+    assert {n_shot for _, n_shot in features.shapes} == set(SHOTS)
+    drawn = features.draw(100, 5, 20, torch.Generator().manual_seed(0))
+    assert set(drawn[..., 0].flatten().tolist()) == {1, 3, 4, 6, 7}
+
+
+@pytest.mark.parametrize("counts", [[40] * (LEAST_WAYS - 1), [N_QUERY] * 30, [N_QUERY + 1] * 4 + [1] * 9])
+def test_too_few_classes_or_images(counts: list[int]) -> None:
+    with pytest.raises(DataError, match=r"^numbers: \d of the \d+ classes have 6 images or more.*add images\.$"):
+        numbered(counts)
+
+
+@pytest.fixture(scope="module")
+def heads() -> dict[str, GradientHead]:
+    """Learned from the same classes, one from each initialization."""
+    features = frozen(clusters(20, 40, 0))
+    learned = {}
+    for initialization in ("prototype", "zero"):
+        head = GradientHead(initialization)
+        meta_train_head(head, features, iterations=60)
+        learned[initialization] = head
+    return learned
+
+
+@pytest.mark.parametrize("tilt", [0, 1.5])
+def test_steps_never_lose_and_win_with_more_shots(heads: dict[str, GradientHead], tilt: float) -> None:
+    data = clusters(12, 60, 1, tilt=tilt)
+    model = HeadModel(heads["prototype"], lambda features: features)  # type: ignore[arg-type,return-value]
+    gains = {n: accuracy(model, data, n, STEPS) - accuracy(model, data, n, 0) for n in (1, 5, 20)}
+    assert min(gains.values()) >= -0.003, gains
+    assert min(gains[5], gains[20]) > 0, gains
+
+
+def test_prototypes_are_the_better_start_where_steps_are_few(heads: dict[str, GradientHead]) -> None:
+    data = clusters(12, 60, 1)
+    models = {name: HeadModel(head, lambda features: features) for name, head in heads.items()}  # type: ignore[arg-type,return-value]
+    for n_shot in (1, 5, 20):
+        assert accuracy(models["prototype"], data, n_shot, 1) >= accuracy(models["zero"], data, n_shot, 1) - 0.003
+
+
+def test_the_same_seed_learns_the_same_head() -> None:
+    features = frozen(clusters(6, 12, 0))
+    learned: list[list[Tensor]] = []
+    for seed in (0, 0, 1):
+        head = GradientHead()
+        meta_train_head(head, features, iterations=3, seed=seed)
+        learned.append([parameter.detach() for parameter in head.parameters()])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(learned[0], learned[1], strict=True))
+    assert not all(torch.equal(ours, theirs) for ours, theirs in zip(learned[0], learned[2], strict=True))
+
+
+@pytest.mark.parametrize(("initialization", "steps"), [("prototype", 2), ("zero", 2), ("prototype", 0)])
+def test_the_objective_has_the_value_and_the_gradient_of_the_loss(initialization: str, steps: int) -> None:
+    data, head = clusters(6, 12, 0), GradientHead(initialization)  # type: ignore[arg-type]
+    generator = torch.Generator()
+    config = TrainingConfig(method="head", steps=steps, meta_batch=2)
+    objective = HeadAlone(config, TrainingData(ImageSampler(data, torch.device("cpu")), generator, 0))
+    objective._features = frozen(data)
+    learner = MetaLearner(Embedding(torch.nn.Identity(), torch.zeros(3), torch.ones(3)), head)
+    generator.manual_seed(0)
+    value, accuracy = objective.loss(learner, 2)
+    value.backward()  # type: ignore[no-untyped-call]
+    found = [parameter.grad for parameter in head.parameters()]
+    head.zero_grad()
+    loss, expected = head_loss(head, frozen(data), 2, steps, torch.Generator().manual_seed(0))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert (value.item(), accuracy.item()) == (loss.item(), expected.item())
+    for ours, parameter in zip(found, head.parameters(), strict=True):
+        assert (ours is None) == (parameter.grad is None)
+        if ours is not None and parameter.grad is not None:
+            torch.testing.assert_close(ours, parameter.grad)
+
+
+def test_the_training_loop_learns_the_head_and_leaves_the_backbone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    training_data: ImageDataset,
+    tiny_config: Callable[..., TrainingConfig],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(curve, "draw", lambda records: b"")
+    config = tiny_config(method="head", centred=True, learning_rate=0.1, iterations=4, meta_batch=2, n_way=50)
+    with pytest.raises(EdgeAdaptError, match="the method head leaves the backbone as it is, and this one has learned"):
+        train(training_data, tmp_path / "run", config, device="cpu")
+    initial = train(training_data, tmp_path / "anil", tiny_config(centred=True, iterations=1), device="cpu", bf16=False)
+    train(training_data, tmp_path / "run", config, initial=initial, device="cpu", bf16=False)
+    learner, _ = load_learner(tmp_path / "run")
+    fresh = GradientHead(scale=CENTRED_SCALE).state_dict()
+    for name, tensor in learner.state_dict().items():
+        if name.startswith("embedding."):
+            assert torch.equal(tensor, initial.learner[name]), name
+    assert not torch.equal(learner.head.state_dict()["log_scale"], fresh["log_scale"])
+    assert len(list((tmp_path / "cache").glob("edge-adapt/features-*.npy"))) == 1
+    export_bundle(tmp_path / "run", tmp_path / "head.edge")

@@ -1,0 +1,353 @@
+"""The inner loop on all layers (MAML, FOMAML) against gradient descent written by hand and against finite differences."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_adapt.methods.objective import multi_step_weights, query_loss
+from edge_adapt.networks.backbones import Conv4
+from edge_adapt.networks.gradient_head import GradientHead, Initialization
+from edge_adapt.networks.inner_loop import InnerLoop, Rates
+from edge_adapt.networks.learner import Embedding, MetaLearner
+from tests import reference
+
+LABELS, QUERY_LABELS = torch.tensor([0, 1, 2, 2]), torch.tensor([2, 0, 1, 1, 0])
+both_heads = pytest.mark.parametrize("initialization", ["prototype", "zero"])
+
+
+def smooth_learner(
+    initialization: Initialization, first_order: bool = False, kind: Rates = "tensor", recompute: bool = False
+) -> MetaLearner:
+    """A float64 learner without kinks, so that finite differences hold: 2x2 images, 3 features, rates all different."""
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(1, 2, 2, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(18, 3), nn.Tanh())
+    head = GradientHead(initialization)
+    inner_loop = InnerLoop(backbone, kind, 2, first_order, recompute)
+    learner = MetaLearner(Embedding(backbone, torch.zeros(1), torch.ones(1)), head, inner_loop).double()
+    rates = rates_of(learner)
+    with torch.no_grad():
+        for rate, name in zip((0.2, 0.3, 0.4, 0.5), dict(backbone.named_parameters()), strict=True):
+            own = rates[name.replace(".", "/")]
+            varied = rate * (
+                1 + torch.arange(own.numel(), dtype=torch.float64).view(own.shape) % 5 / 4
+            )  # element or step by step
+            own.copy_(varied if kind == "element" else varied.log())
+        inner_loop.log_head_rates[:2] = torch.tensor([0.5, 0.9], dtype=torch.float64).log()
+        inner_loop.log_bias_rate.fill_(math.log(0.7))
+        head.log_scale.fill_(math.log(0.1))
+    return learner
+
+
+def rates_of(learner: MetaLearner) -> nn.ParameterDict:
+    """The learned rates of the inner loop on all layers."""
+    assert learner.inner_loop is not None
+    return learner.inner_loop.rates
+
+
+def smooth_images() -> tuple[Tensor, Tensor]:
+    """Normalized support and query images, float64 [4, 1, 2, 2] and [5, 1, 2, 2]."""
+    generator = torch.Generator().manual_seed(3)
+    return tuple(torch.randn(count, 1, 2, 2, generator=generator, dtype=torch.float64) for count in (4, 5))  # type: ignore[return-value]
+
+
+def learned(learner: MetaLearner) -> list[nn.Parameter]:
+    """What the outer loop learns."""
+    return [parameter for parameter in learner.parameters() if parameter.requires_grad]
+
+
+def outer_loss(learner: MetaLearner, steps: int) -> Tensor:
+    """The query loss of one episode of `smooth_images`."""
+    support, query = smooth_images()
+    state, _ = learner.adapt_all_layers(support, LABELS, 3, steps)
+    return functional.cross_entropy(learner.predict_all_layers(query, state), QUERY_LABELS)
+
+
+@both_heads
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_inner_loop_is_gradient_descent_on_every_layer(initialization: Initialization, steps: int) -> None:
+    learner = smooth_learner(initialization)
+    support, query = smooth_images()
+    backbone = learner.embedding.backbone
+    assert isinstance(backbone, nn.Sequential)
+    features = backbone(support)
+    weight, bias = torch.zeros(3, 3).double(), torch.zeros(3).double()
+    if initialization == "prototype":
+        prototypes = torch.stack([features[label == LABELS].mean(0) for label in range(3)])
+        weight, bias = 0.2 * prototypes, -0.1 * prototypes.square().sum(1)
+    unit = reference.rate_unit(features.detach().numpy(), LABELS.numpy(), 3, 0.7)
+    tensors = [parameter.detach() for parameter in backbone.parameters()] + [weight.detach(), bias.detach()]
+
+    def logits_of(images: Tensor, tensors: list[Tensor]) -> Tensor:
+        convolution, convolution_bias, linear, linear_bias, weight, bias = tensors
+        hidden = functional.conv2d(images, convolution, convolution_bias, padding=1).tanh().flatten(1)
+        return (hidden @ linear.T + linear_bias).tanh() @ weight.T + bias
+
+    losses = []
+    for step in range(steps):
+        tensors = [tensor.detach().requires_grad_() for tensor in tensors]
+        per_image = functional.cross_entropy(logits_of(support, tensors), LABELS, reduction="none")
+        loss = (per_image[0] + per_image[1] + (per_image[2] + per_image[3]) / 2) / 3
+        gradients = torch.autograd.grad(loss, tensors)
+        head_rate = (0.5, 0.9)[min(step, 1)] * unit
+        rates = [0.2, 0.3, 0.4, 0.5, head_rate, head_rate * 0.7]
+        tensors = [tensor - rate * gradient for tensor, rate, gradient in zip(tensors, rates, gradients, strict=True)]
+        losses.append(loss.item())
+    state, found = learner.adapt_all_layers(support, LABELS, 3, steps)
+    for name, tensor, expected in zip(state, state.values(), tensors, strict=True):
+        torch.testing.assert_close(tensor, expected, rtol=1e-9, atol=1e-10, msg=name)
+    assert found.tolist() == pytest.approx(losses, rel=1e-9)
+    torch.testing.assert_close(
+        learner.predict_all_layers(query, state), logits_of(query, tensors), rtol=1e-9, atol=1e-10
+    )
+
+
+@both_heads
+@pytest.mark.parametrize(
+    ("steps", "kind"), [(0, "tensor"), (1, "tensor"), (3, "tensor"), (3, "step"), (1, "element"), (3, "element")]
+)
+def test_the_second_order_outer_gradient_is_that_of_finite_differences(
+    initialization: Initialization, steps: int, kind: Rates
+) -> None:
+    learner = smooth_learner(initialization, kind=kind)
+    parameters = learned(learner)
+    gradients = torch.autograd.grad(outer_loss(learner, steps), parameters, allow_unused=True, materialize_grads=True)
+    generator, epsilon = torch.Generator().manual_seed(0), 1e-5
+    for _ in range(6):
+        direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+        losses = []
+        for sign in (1, -1):
+            moved = copy.deepcopy(learner)
+            with torch.no_grad():
+                for parameter, change in zip(learned(moved), direction, strict=True):
+                    parameter.add_(change, alpha=sign * epsilon)
+                losses.append(outer_loss(moved, steps).item())
+        expected = (losses[0] - losses[1]) / (2 * epsilon)
+        along = sum((g * change).sum().item() for g, change in zip(gradients, direction, strict=True))
+        assert along == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_first_order_outer_gradient_is_the_gradient_at_the_adapted_weights(steps: int) -> None:
+    learner = smooth_learner("zero", first_order=True)
+    parameters = dict(learner.embedding.backbone.named_parameters())
+    found = torch.autograd.grad(outer_loss(learner, steps), list(parameters.values()))
+    support, query = smooth_images()
+    state, _ = learner.adapt_all_layers(support, LABELS, 3, steps)
+    adapted = {name: tensor.detach().requires_grad_() for name, tensor in state.items()}
+    loss = functional.cross_entropy(learner.predict_all_layers(query, adapted), QUERY_LABELS)
+    expected = torch.autograd.grad(loss, [adapted[f"backbone.{name}"] for name in parameters])
+    torch.testing.assert_close(found, expected)
+    differentiated = smooth_learner("zero")
+    second_order = torch.autograd.grad(
+        outer_loss(differentiated, steps), list(differentiated.embedding.backbone.parameters())
+    )
+    assert any(not torch.allclose(a, b, rtol=1e-2) for a, b in zip(found, second_order, strict=True))
+
+
+def test_the_first_order_rates_are_learned_from_constant_inner_gradients() -> None:
+    learner = smooth_learner("zero", first_order=True)
+    name = "3.weight"
+    log_rate = rates_of(learner)[name.replace(".", "/")]
+    (found,) = torch.autograd.grad(outer_loss(learner, 1), log_rate)
+    support, query = smooth_images()
+    # From zero, the first step leaves the backbone where it is: nothing flows through a head of zeros.
+    assert found.item() == 0
+    learner = smooth_learner("prototype", first_order=True)
+    log_rate = rates_of(learner)[name.replace(".", "/")]
+    (found,) = torch.autograd.grad(outer_loss(learner, 1), log_rate)
+    before, _ = learner.adapt_all_layers(support, LABELS, 3, 0)
+    after, _ = learner.adapt_all_layers(support, LABELS, 3, 1)
+    after = {key: tensor.detach().requires_grad_() for key, tensor in after.items()}
+    loss = functional.cross_entropy(learner.predict_all_layers(query, after), QUERY_LABELS)
+    (outer,) = torch.autograd.grad(loss, after[f"backbone.{name}"])
+    step = after[f"backbone.{name}"] - before[f"backbone.{name}"]  # -rate * gradient
+    assert found.item() == pytest.approx((outer * step).sum().item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["step", "element"])
+def test_rates_of_each_step_or_number_are_those_steps_and_numbers(kind: Rates) -> None:
+    """With all rates of a tensor equal, three kinds of rates are one; with one of them moved, what it belongs to moves."""
+    plain, learner = smooth_learner("prototype"), smooth_learner("prototype", kind=kind)
+    support, _ = smooth_images()
+    name = "3.weight"
+    own = rates_of(learner)
+    with torch.no_grad():
+        for key, rate in rates_of(plain).items():
+            own[key].copy_((rate.exp() if kind == "element" else rate).expand_as(own[key]))
+    same, _ = learner.adapt_all_layers(support, LABELS, 3, 2)
+    torch.testing.assert_close(same, plain.adapt_all_layers(support, LABELS, 3, 2)[0])
+    with torch.no_grad():
+        own[name.replace(".", "/")].view(-1)[-1] += 1
+    first, second = (learner.adapt_all_layers(support, LABELS, 3, steps)[0][f"backbone.{name}"] for steps in (1, 2))
+    before, after = (plain.adapt_all_layers(support, LABELS, 3, steps)[0][f"backbone.{name}"] for steps in (1, 2))
+    if kind == "step":  # the second step's
+        assert torch.equal(first, before) and not torch.allclose(second, after)
+    else:  # the last number's
+        assert torch.equal(first.flatten()[:-1], before.flatten()[:-1]) and first[-1, -1] != before[-1, -1]
+
+
+@both_heads
+@pytest.mark.parametrize("first_order", [False, True])
+def test_steps_computed_again_have_the_same_gradients(initialization: Initialization, first_order: bool) -> None:
+    gradients = []
+    for recompute in (False, True):
+        learner = smooth_learner(initialization, first_order, recompute=recompute)
+        loss = outer_loss(learner, 3)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append([loss.detach(), *(parameter.grad for parameter in learned(learner))])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-12)
+
+
+def test_steps_computed_again_are_not_kept() -> None:
+    def kept(recompute: bool, steps: int) -> int:
+        """Operations that the backward pass of an outer loss has before it."""
+        waiting, seen = [outer_loss(smooth_learner("prototype", recompute=recompute), steps).grad_fn], set()
+        while waiting:
+            node = waiting.pop()
+            if node is not None and node not in seen:
+                seen.add(node)
+                waiting += [following for following, _ in node.next_functions]
+        return len(seen)
+
+    growth = [kept(recompute, 8) - kept(recompute, 4) for recompute in (False, True)]
+    assert growth[1] < growth[0] / 4
+
+
+def test_weights_of_the_multi_step_loss_go_from_equal_to_the_last_alone() -> None:
+    assert multi_step_weights(4, 0).tolist() == pytest.approx([0.25] * 4)
+    assert multi_step_weights(4, 0.05).tolist() == pytest.approx([0.125] * 3 + [0.625])
+    for spent in (0.1, 0.5, 1.0):
+        assert multi_step_weights(4, spent).tolist() == [0, 0, 0, 1]
+
+
+def test_the_multi_step_loss_is_the_weighted_query_loss_after_each_step() -> None:
+    learner, images = conv4_learner("prototype", "maml"), episodes()
+    weights = torch.tensor([0.2, 0.3, 0.5])
+    loss, accuracy = query_loss(learner, images, 2, 3, weights=weights)
+    expected, accuracies = zip(*(query_loss(learner, images, 2, steps) for steps in (1, 2, 3)), strict=True)
+    torch.testing.assert_close(loss, (weights * torch.stack(expected)).sum(), rtol=1e-5, atol=1e-6)
+    assert accuracy == accuracies[-1]
+
+
+def conv4_learner(initialization: Initialization, method: str) -> MetaLearner:
+    """A narrow conv4 for 16x16 gray images, for anil, maml or fomaml."""
+    torch.manual_seed(1)
+    backbone = Conv4(1, "group", width=8)
+    inner_loop = None if method == "anil" else InnerLoop(backbone, first_order=method == "fomaml")
+    return MetaLearner(
+        Embedding(backbone, torch.tensor([0.5]), torch.tensor([0.3])), GradientHead(initialization), inner_loop
+    )
+
+
+def episodes(count: int = 3) -> Tensor:
+    """uint8 [count, 4, 2 + 3, 16, 16, 1]."""
+    shape = (count, 4, 5, 16, 16, 1)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+
+
+@both_heads
+@pytest.mark.parametrize("method", ["maml", "fomaml"])
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 0.7])], ids=["last step", "every step"])
+def test_episodes_in_a_loop_are_episodes_under_vmap(
+    initialization: Initialization, method: str, weights: Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = conv4_learner(initialization, method)
+    found = []
+    for at_once in (False, True):
+        monkeypatch.setattr(InnerLoop, "at_once", lambda *_, at_once=at_once: at_once)
+        loss, accuracy = query_loss(learner, episodes(), 2, 2, weights=weights)
+        gradients = torch.autograd.grad(loss, learned(learner), allow_unused=True, materialize_grads=True)
+        found.append((loss, accuracy, gradients))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
+def test_dropout_under_vmap_drops_other_features_of_each_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InnerLoop, "at_once", lambda *_: True)
+    learner = conv4_learner("prototype", "maml")
+    learner.embedding.backbone = nn.Sequential(learner.embedding.backbone, nn.Dropout(0.5))
+    learner.inner_loop = InnerLoop(learner.embedding.backbone)
+    same = episodes(1).expand(2, -1, -1, -1, -1, -1)
+    losses: list[float] = []
+
+    def noted(logits: Tensor, labels: Tensor) -> Tensor:
+        losses.extend(functional.cross_entropy(each, label).item() for each, label in zip(logits, labels, strict=True))
+        return logits.sum()
+
+    monkeypatch.setattr(learner.head, "loss", noted)
+    query_loss(learner, same, 2, 2)
+    assert losses[0] != losses[1]
+
+
+def test_steps_computed_again_are_just_computed_where_nothing_learns(recwarn: pytest.WarningsRecorder) -> None:
+    with torch.no_grad():
+        outer_loss(smooth_learner("prototype", recompute=True), 2)
+    assert not recwarn.list
+
+
+@both_heads
+@pytest.mark.parametrize("method", ["anil", "maml", "fomaml"])
+def test_the_outer_loss_is_the_mean_over_episodes_taken_apart(initialization: Initialization, method: str) -> None:
+    learner = conv4_learner(initialization, method)
+    images = episodes()
+    loss, accuracy = query_loss(learner, images, 2, 3)
+    losses, right = [], []
+    for episode in images:
+        support = torch.stack([episode[label, shot] for label in range(4) for shot in (0, 1)])
+        query = torch.stack([episode[label, shot] for label in range(4) for shot in (2, 3, 4)])
+        labels = torch.tensor([label for label in range(4) for _ in range(2)])
+        query_labels = torch.tensor([label for label in range(4) for _ in range(3)])
+        if method == "anil":
+            state, _ = learner.adapt(learner.embed(support), labels, 4, 3)
+            logits = learner.predict(learner.embed(query), state)
+        else:
+            normalize = learner.embedding.normalize
+            state, _ = learner.adapt_all_layers(normalize(support), labels, 4, 3)
+            logits = learner.predict_all_layers(normalize(query), state)
+        losses.append(functional.cross_entropy(logits, query_labels).item())
+        right += (logits.argmax(1) == query_labels).tolist()
+    assert loss.item() == pytest.approx(sum(losses) / 3, rel=1e-4)
+    assert accuracy.item() == pytest.approx(sum(right) / len(right))
+
+
+@pytest.mark.parametrize("method", ["anil", "maml"])
+def test_autocast_leaves_the_head_in_float32(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = conv4_learner("prototype", method)
+    seen = []
+    predict = learner.head.predict
+
+    def spy(features: Tensor, state: dict[str, Tensor]) -> Tensor:
+        logits = predict(features, state)
+        seen.append((torch.is_autocast_enabled("cpu"), logits.dtype))
+        return logits
+
+    monkeypatch.setattr(learner.head, "predict", spy)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = query_loss(learner, episodes(), 2, 1)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert set(seen) == {(False, torch.float32)}
+
+
+@pytest.mark.parametrize(("size", "halves"), [(28, 1), (32, 2), (48, 2), (84, 2)])
+def test_conv4_is_four_blocks_of_convolution_normalization_relu_and_pooling(size: int, halves: int) -> None:
+    torch.manual_seed(0)
+    backbone = Conv4(3)
+    images = torch.randn(5, 3, size, size)
+    for normalization in backbone.normalizations:
+        nn.init.normal_(normalization.weight)  # type: ignore[arg-type]
+    blocks: list[nn.Module] = []
+    for convolution, normalization in zip(backbone.convolutions, backbone.normalizations, strict=True):
+        blocks += [convolution, normalization, nn.ReLU(), nn.MaxPool2d(2)]
+    expected = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d((halves, 1)), nn.Flatten())
+    count = 64 * halves
+    for mode in (True, False):
+        last = backbone.train(mode)(images)[:, :count]
+        torch.testing.assert_close(last, expected.train(mode)(images), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,281 @@
+"""The page of a report: one file that needs nothing else, with every name escaped, for every kind of data."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from html import escape
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import edge_adapt
+from edge_adapt.reports.model.page import page
+from edge_adapt.reports.model.plots import Axis, Line, Point, plot
+from edge_adapt.runtime.errors import EdgeAdaptError
+from tests import command_line
+from tests.command_line import COLOURS, complaint, succeeded, write_photos
+from tests.conftest import TINY
+from tests.gratings import gratings, write_images
+
+VOID = {"meta", "img", "br", "wbr", "hr", "link", "input"}
+
+
+class Parsed(HTMLParser):
+    """A page taken apart; fails where an element is not closed or another is closed in its place."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """What is read."""
+        return " ".join(" ".join(self.words).split())
+
+
+def check(path: Path) -> Parsed:
+    """Parse a page, and make sure that it needs nothing and draws nothing outside its plots."""
+    text = path.read_text(encoding="utf-8")
+    parsed = Parsed(text)
+    tags = {tag for tag, _ in parsed.elements}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    for tag, attributes in parsed.elements:
+        for name, value in attributes.items():
+            assert name not in ("href", "srcset", "action") and not name.startswith("on"), (tag, name)
+            if name == "src":
+                assert value is not None and value.startswith("data:image/")
+                Image.open(io.BytesIO(base64.b64decode(value.partition("base64,")[2]))).verify()
+        if tag == "img":
+            assert "alt" in attributes
+    assert not re.search(r"url\(|@import|https?:", text)
+    for drawing in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        _, _, width, height = map(float, re.findall(r"[\d.]+", drawing[: drawing.index("role")]))
+        for axis, value in re.findall(r'\b([xy])[12]?="(-?[\d.]+)"', drawing):
+            assert 0 <= float(value) <= (width if axis == "x" else height), drawing
+        assert drawing.index("<title>") < drawing.index("<desc>") < drawing.index("<line")
+        ElementTree.fromstring(drawing)
+    return parsed
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("data") / "photos", dict.fromkeys(COLOURS, 8))
+
+
+def test_a_bundle_on_photos_gives_a_whole_page(tmp_path: Path, photos: Path) -> None:
+    result = edge_adapt.report(TINY, photos, tmp_path / "report.html", episodes=12, seed=3, threads=1)
+    parsed = check(tmp_path / "report.html")
+    for words in (
+        "tiny",
+        "anil",
+        "Apache-2.0",
+        "fp32",
+        "4, 8 images each",
+        "nothing: its features are means of pixels",
+    ):
+        assert words in parsed.text
+    for (way, shot), cell in result.table.cells.items():
+        assert f"{100 * cell.accuracy:.1f} \N{PLUS-MINUS SIGN} {100 * cell.ci95:.1f}" in parsed.text, (way, shot)
+    assert set(result.table.cells) == {(way, shot) for way in (2, 4) for shot in (1, 2, 5)}
+    assert result.steps.n_way == 4 and result.steps.shots == (1, 5)
+    assert "No 10 or 20 shots: class 'blå' has 8 images where an episode takes 11." in parsed.text
+    assert f"edge-adapt report {TINY} {photos} -o {tmp_path / 'report.html'} --episodes 12 --seed 3" in parsed.text
+    assert [timing.what for timing in result.timings] == [
+        "embed, 1 image",
+        "embed, 25 images",
+        "adapt, 4-way 5-shot, 3 steps",
+        "predict, 1 image, 4-way",
+    ]
+    assert "embed on 1 thread" in parsed.text
+    assert all(name in parsed.text for name in ("embed.onnx", "adapt.onnx", "predict.onnx"))
+
+
+def test_the_plots_and_pictures_have_words_in_their_place(tmp_path: Path, photos: Path) -> None:
+    edge_adapt.report(TINY, photos, tmp_path / "report.html", episodes=5)
+    parsed = check(tmp_path / "report.html")
+    drawings = [attributes for tag, attributes in parsed.elements if tag == "svg"]
+    assert len(drawings) == 4 and all(drawing["role"] == "img" for drawing in drawings)
+    alternatives = [attributes["alt"] or "" for tag, attributes in parsed.elements if tag == "img"]
+    assert any(
+        re.fullmatch(r"query of [A-D], (right|wrong)ly taken for [A-D], confidence \d+%", a) for a in alternatives
+    )
+
+
+def test_a_page_is_dark_in_the_dark_and_fits_a_phone_and_paper(tmp_path: Path, photos: Path) -> None:
+    edge_adapt.report(TINY, photos, tmp_path / "report.html", episodes=2)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(words in text for words in ("prefers-color-scheme: dark", "@media print", "width=device-width"))
+
+
+HOSTILE = ["<script>alert(1)<", "\"onload='x'", "a&b;", "'<img src=x>", "ünï \N{SNOWMAN}", "{brace}"]
+
+
+def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
+    images = gratings(len(HOSTILE), 4, size=8).images.repeat(3, axis=3)
+    for index, name in enumerate(HOSTILE):
+        (tmp_path / "<b>data" / name).mkdir(parents=True)
+        for image in range(4):
+            Image.fromarray(images[4 * index + image]).save(tmp_path / "<b>data" / name / f"{image}.png")
+    edge_adapt.report(TINY, tmp_path / "<b>data", tmp_path / "report.html", episodes=30)
+    parsed = check(tmp_path / "report.html")
+    assert "<b>data" in parsed.text
+    shown = [name for name in HOSTILE if name in parsed.text]
+    assert len(shown) >= 5
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(name not in text for name in HOSTILE if escape(name) != name)
+
+
+def test_two_classes_of_two_images_give_a_page(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", {"red": 2, "green": 2})
+    result = edge_adapt.report(TINY, photos, tmp_path / "report.html", episodes=4)
+    assert set(result.table.cells) == {(2, 1)}
+    text = check(tmp_path / "report.html").text
+    assert "No 5, 10, 20 or 50 ways: there are 2 classes." in text
+    assert "has 2 images where an episode takes 3" in text
+    assert "All 2 classes, in 1 2-way 1-shot episodes" in text
+
+
+def test_patterns_pick_support_and_queries(tmp_path: Path, photos: Path) -> None:
+    result = edge_adapt.report(
+        TINY, photos, tmp_path / "report.html", episodes=4, support_files="[012].png", query_files="[34567].png"
+    )
+    assert result.table.shots == (1, 2)
+    for one in result.examples:
+        support = {int(image) % 8 for image in one.answers.episode.support}
+        assert support <= {0, 1, 2} and not support & {int(image) % 8 for image in one.answers.episode.query}
+    text = check(tmp_path / "report.html").text
+    assert "--support-files '[012].png' --query-files '[34567].png'" in text
+    assert "has 3 files that --support-files matches where an episode takes 5" in text
+
+
+def test_a_method_without_steps_says_so(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_adapt.runtime.graphs import Graphs
+
+    adapt = Graphs.adapt
+    monkeypatch.setattr(Graphs, "adapt", lambda *arguments: (adapt(*arguments)[0], np.empty(0, np.float32)))
+    result = edge_adapt.report(TINY, photos, tmp_path / "report.html", episodes=2)
+    assert result.steps.steps == ()
+    assert "Left out: the method takes no steps" in check(tmp_path / "report.html").text
+
+
+def test_a_training_run_says_that_it_is_pytorch(tmp_path: Path, trained_run: Path) -> None:
+    data = write_images(tmp_path / "data", gratings(6, 4, seed=2, turn=0.5))
+    edge_adapt.report(trained_run, data, tmp_path / "report.html", episodes=4)
+    text = check(tmp_path / "report.html").text
+    assert "training run" in text and "PyTorch" in text and "ONNX Runtime" not in text
+    assert "drawn gratings" in text and "Size of the bundle" not in text
+
+
+def test_the_command_writes_the_page_and_says_the_headline(tmp_path: Path, photos: Path) -> None:
+    said = succeeded(command_line.edge_adapt("report", TINY, photos, "-o", tmp_path / "r.html", "--episodes", "3"))
+    assert re.search(r"^4-way 5-shot: \d+\.\d\d% \+- \d+\.\d\d%$", said, re.MULTILINE)
+    assert "r.html" in said
+    check(tmp_path / "r.html")
+
+
+def _classifier(folder: Path, photos: Path) -> list[Path]:
+    edge_adapt.load_model(TINY).adapt({"a": [photos / "red" / "0.png"], "b": [photos / "green" / "0.png"]}).save(
+        folder / "mine.edge"
+    )
+    return [folder / "mine.edge", photos]
+
+
+def _one_image(folder: Path, photos: Path) -> list[Path]:
+    return [TINY, write_photos(folder / "few", {"red": 1, "green": 3})]
+
+
+def _one_class(folder: Path, photos: Path) -> list[Path]:
+    return [TINY, write_photos(folder / "few", {"red": 3})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (_classifier, "mine.edge is an adapted classifier, and a report is about a model before it is adapted"),
+        (_one_image, "there are no episodes, for class 'red' has 1 images where an episode takes 2; add images"),
+        (_one_class, "2 ways need as many classes and there are 1"),
+        (lambda folder, photos: [photos, photos], "there is no checkpoint.pt"),
+        (lambda folder, photos: [TINY, folder / "nothing"], "nothing"),
+    ],
+)
+def test_what_cannot_be_reported_on_is_named_and_leaves_nothing(
+    arguments: Callable[[Path, Path], list[Path]], words: str, tmp_path: Path, photos: Path
+) -> None:
+    given_ = arguments(tmp_path, photos)
+    sentence = complaint(command_line.edge_adapt("report", *given_, "-o", tmp_path / "r.html", "--episodes", "2"))
+    assert words in sentence
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_named_before_any_work(tmp_path: Path, photos: Path) -> None:
+    for output, words in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "no" / "r.html", f"the folder {tmp_path / 'no'} does not exist"),
+    ):
+        result = command_line.edge_adapt("report", TINY, photos, "-o", output)
+        assert words in complaint(result)
+        assert "reading" not in result.stderr
+
+
+def test_what_a_report_is_about_is_not_overwritten(tmp_path: Path, photos: Path) -> None:
+    model, listing = tmp_path / "model.edge", tmp_path / "classes.txt"
+    model.write_bytes(TINY.read_bytes())
+    listing.write_text("red\n")
+    before = command_line.tree(tmp_path), command_line.tree(photos)
+    for output in (model, listing, photos / "red" / "0.png"):
+        report = command_line.edge_adapt("report", model, photos, "--classes", listing, "-o", output)
+        assert "would be lost" in complaint(report)
+    assert (command_line.tree(tmp_path), command_line.tree(photos)) == before
+
+
+@pytest.mark.parametrize("change", [{"episodes": 0}, {"seed": -1}])
+def test_arguments_that_cannot_be_are_named(change: dict[str, int], tmp_path: Path, photos: Path) -> None:
+    ((name, value),) = change.items()
+    with pytest.raises(EdgeAdaptError, match=f"^{name} is {value}"):
+        edge_adapt.report(TINY, photos, tmp_path / "r.html", **change)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+@settings(max_examples=40, deadline=None)
+def test_labels_of_lines_never_lie_on_one_another(heights: list[float]) -> None:
+    axis = Axis("", 0, 1, [(0, "0"), (1, "1")])
+    lines = [Line("w", [Point(0, 0.5, 0.5, 0.5, ""), Point(1, y, y - 0.1, y + 0.1, "")]) for y in heights]
+    drawn = plot("t", "d", axis, axis, lines)
+    places = sorted(float(y) for y in re.findall(r'<text class="end [^>]* y="([\d.]+)"', drawn))
+    assert len(places) == len(heights)
+    assert all(after - before >= 12 for before, after in pairwise(places))
+
+
+def test_page_is_the_function_that_was_written(tmp_path: Path, photos: Path) -> None:
+    result = edge_adapt.report(TINY, photos, tmp_path / "r.html", episodes=2)
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == page(result)
