@@ -71,31 +71,33 @@ __all__ = [
 
 _HOME = {
     "Classifier": "runtime.model",
-    "ClassifierEvaluation": "runtime.labelled",
+    "ClassifierEvaluation": "runtime.folder_evaluation",
     "EdgeAdaptError": "runtime.errors",
     "Evaluation": "runtime.evaluation",
-    "FeatureTeacher": "feature_teacher",
-    "ImageDataset": "runtime.dataset",
+    "FeatureTeacher": "methods.feature_teacher",
+    "ImageDataset": "runtime.data.dataset",
     "MetaModel": "runtime.model",
     "Prediction": "runtime.model",
-    "Preprocessing": "runtime.images",
-    "Report": "reporting.report",
-    "TrainingConfig": "configuration",
-    "evaluate": "verbs",
-    "evaluate_classifier": "runtime.labelled",
-    "export_bundle": "exporting",
+    "Preprocessing": "runtime.images.images",
+    "Report": "reports.model.report",
+    "TrainingConfig": "training.config",
+    "evaluate": "evaluation",
+    "evaluate_classifier": "runtime.folder_evaluation",
+    "export_bundle": "bundles.from_run",
     "load": "runtime.model",
     "load_classifier": "runtime.model",
-    "load_dataset": "runtime.dataset",
+    "load_dataset": "runtime.data.dataset",
     "load_model": "runtime.model",
     "model_names": "runtime.model",
     "suggest_model": "runtime.model_choice",
-    "report": "reporting.report",
-    "train": "training",
-    "wrap": "wrapping",
+    "report": "reports.model.report",
+    "train": "training.train",
+    "wrap": "bundles.from_extractor",
 }
 
-_TRAINING = frozenset({"configuration", "exporting", "feature_teacher", "training", "wrapping"})
+_TRAINING = frozenset(
+    {"bundles.from_extractor", "bundles.from_run", "methods.feature_teacher", "training.config", "training.train"}
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -105,7 +107,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(f"edge_adapt.{home}"), name)
     except ModuleNotFoundError as error:
-        if home in _TRAINING and error.name in ("torch", "onnx", "onnxscript", "matplotlib"):
+        if home.startswith(_TRAINING) and error.name in ("torch", "onnx", "onnxscript", "matplotlib"):
             from edge_adapt.runtime.errors import MissingDependencyError
 
             raise MissingDependencyError(

@@ -18,17 +18,17 @@ from edge_adapt import __version__
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 COMMANDS = {
-    "demo": "demonstration",
-    "adapt": "device",
-    "classify": "device",
-    "info": "bundles",
-    "models": "bundles",
-    "train": "training",
-    "compare": "comparison",
-    "evaluate": "evaluation",
-    "report": "reporting",
-    "export": "exporting",
-    "wrap": "wrapping",
+    "demo": "demo",
+    "adapt": "adapt",
+    "classify": "adapt",
+    "info": "info",
+    "models": "info",
+    "train": "train",
+    "compare": "compare",
+    "evaluate": "evaluate",
+    "report": "report",
+    "export": "export",
+    "wrap": "wrap",
 }
 """Each command and the module that holds it, which is imported when the command runs."""
 
