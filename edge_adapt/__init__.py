@@ -95,9 +95,7 @@ _HOME = {
     "wrap": "bundles.from_extractor",
 }
 
-_TRAINING = frozenset(
-    {"bundles.from_extractor", "bundles.from_run", "methods.feature_teacher", "training.config", "training.train"}
-)
+_TRAINING = ("bundles.", "methods.", "training.")
 
 
 def __getattr__(name: str) -> Any:

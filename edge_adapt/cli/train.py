@@ -78,6 +78,14 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
     "features are computed once, and kept.",
 )
 @click.option(
+    "--teacher-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.9,
+    show_default=True,
+    metavar="SHARE",
+    help="Of the loss of distil, how much is about the teachers' features and not about classes.",
+)
+@click.option(
     "--teacher-normalize",
     multiple=True,
     type=click.Choice(["imagenet", "unit", "symmetric", "none"]),

@@ -33,12 +33,9 @@ from edge_adapt.runtime.errors import EdgeAdaptError
 if TYPE_CHECKING:
     from edge_adapt.training.config import TrainingConfig
 
-FEATURE_WEIGHT = 10.0
-"""Of the teachers' part of the loss beside the classifier's, which is of cosines times a scale that starts from 10: so the
-gradients of both are of one order."""
-
-BACKBONE_SHARE = 0.3
-"""Of the learning rate, for the backbone: what is thrown away afterwards starts from nothing and has further to go."""
+BACKBONE_SHARE, PRETRAINED_SHARE = 0.3, 0.1
+"""Of the learning rate, for the backbone: what is thrown away afterwards starts from nothing and has further to go, above all
+where the backbone does not."""
 
 WEIGHT_DECAY = 0.01
 
@@ -98,18 +95,20 @@ class Distillation(Classification):
             cosine_distance(linear(features), target) for linear, target in zip(self.regressions, taught, strict=True)
         ]
         loss, accuracy = classification_loss(logits, labels)
-        return (loss + FEATURE_WEIGHT * torch.stack(further).mean()) / (1 + FEATURE_WEIGHT), accuracy
+        taught_share = config.teacher_share
+        return (1 - taught_share) * loss + taught_share * torch.stack(further).mean(), accuracy
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
-        """AdamW, the backbone at `BACKBONE_SHARE` of the rate.
+        """AdamW, the backbone at a share of the rate, `BACKBONE_SHARE` or `PRETRAINED_SHARE`.
 
         Loshchilov and Hutter, ICLR 2019, https://arxiv.org/abs/1711.05101.
 
         With the stochastic gradient descent of `Classification` the regression, whose loss is flat at first, had learned next to
         nothing after a hundred steps, and with this most of what it learns.
         """
+        share = PRETRAINED_SHARE if self._config.pretrained else BACKBONE_SHARE
         groups: list[dict[str, Any]] = [
-            {"params": [*learner.embedding.backbone.parameters()], "share": BACKBONE_SHARE},
+            {"params": [*learner.embedding.backbone.parameters()], "share": share},
             {"params": [*self.parameters()]},
         ]
         return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=WEIGHT_DECAY)
@@ -148,7 +147,7 @@ def _mean(features: list[NDArray[np.float16]]) -> NDArray[np.float32]:
 METHOD = Method(
     "classify as classify does, and learn to give the features of teachers, to start episodes from",
     objective=Distillation,
-    options=frozenset({"head", "steps", "teacher_crops"}),
+    options=frozenset({"head", "steps", "teacher_crops", "teacher_share"}),
     require=require_two_classes,
     keeps_best=False,  # as classify
     of_images=True,

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 CENTRED_SCALE = 10.0
 """Where the scale of prototypes starts from with features of length 1: as cosine classifiers commonly do."""
 
-OPTIONS = frozenset({"head", "steps", "first_order", "per_step_rates", "multi_step_loss", "recompute", "teacher_crops"})
+OPTIONS = frozenset(
+    {
+        "head",
+        "steps",
+        "first_order",
+        "per_step_rates",
+        "multi_step_loss",
+        "recompute",
+        "teacher_crops",
+        "teacher_share",
+    }
+)
 """Fields of `TrainingConfig` that say something to some methods only."""
 
 ALL_LAYERS = frozenset({"head", "steps", "first_order", "multi_step_loss", "recompute"})

@@ -52,6 +52,7 @@ class TrainingConfig:
         batch_size: images in a step of `classify` and `distil`.
         teacher_crops: how many crops of each image the teachers of `distil` see, of which the first is all of it and the second
             all of it mirrored; without `augment` only the first.
+        teacher_share: of the loss of `distil`, how much is about the teachers' features, above 0 to 1; the rest is about classes.
         crop_size: height and width, in pixels, of the crops of RGB images that `augment` makes; None takes `image_size`.
             Crops show things larger than whole images do, and smaller pixels make up for that (Touvron et al., "Fixing the
             train-test resolution discrepancy", NeurIPS 2019, https://arxiv.org/abs/1906.06423) and take less time.
@@ -89,6 +90,7 @@ class TrainingConfig:
     meta_batch: int = 8
     batch_size: int = 128
     teacher_crops: int = 4
+    teacher_share: float = 0.9
     crop_size: int | None = None
     first_crop_size: int | None = None
     learning_rate: float = 0.002
@@ -117,6 +119,8 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise EdgeAdaptError(f"{name} is {value}; take a number above 0.")
+        if not 0 < self.teacher_share <= 1:
+            raise EdgeAdaptError(f"teacher_share is {self.teacher_share}; take a number above 0, up to 1.")
         if not LEAST_PART <= self.part <= 1:
             raise EdgeAdaptError(f"part is {self.part}; take {LEAST_PART} to 1.")
         for name, largest in (

@@ -190,6 +190,19 @@ def test_the_cosine_of_a_student_that_is_a_linear_map_from_its_teachers_is_one(
     assert own.weight.grad is not None
 
 
+def test_what_is_all_about_features_learns_nothing_about_classes(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
+) -> None:
+    teacher, starts = taught_by(Means(1), True), []
+    for iterations in (1, 3):
+        config = distilling(tiny_config, iterations=iterations, teacher_share=1.0)
+        end = brief(config, str(iterations), teacher=teacher, piece=16, cache=tmp_path / "cache")
+        starts.append(end.objective["classifier.log_scale"])  # which no decay of weights moves far
+    assert starts[0] == pytest.approx(starts[1].item(), abs=1e-3)
+    with pytest.raises(EdgeAdaptError, match=r"^teacher_share is 1.1; take a number above 0, up to 1.$"):
+        distilling(tiny_config, teacher_share=1.1)
+
+
 def distilling(tiny_config: Configure, **changes: Any) -> TrainingConfig:
     return tiny_config(
         **{"method": "distil", "batch_size": 16, "iterations": 4, "augment": True, "learning_rate": 0.1, **changes}
@@ -233,7 +246,8 @@ def test_published_statistics_stay_and_the_backbone_learns_slower(
     mean = "blocks.3.look.normalization.running_mean"
     assert torch.equal(end.learner[f"embedding.backbone.{mean}"], published[mean]) == pretrained
     backbone, own = end.optimizer["param_groups"]
-    assert backbone["lr"] == pytest.approx(distil.BACKBONE_SHARE * own["lr"]) and own["lr"] > 0
+    share = distil.PRETRAINED_SHARE if pretrained else distil.BACKBONE_SHARE
+    assert backbone["lr"] == pytest.approx(share * own["lr"]) and own["lr"] > 0
 
 
 def test_a_run_that_goes_on_with_the_same_teachers_ends_as_if_it_had_not_stopped(
