@@ -24,14 +24,14 @@ import torch
 from benchmarks.measuring import machine, ratio, table
 from benchmarks.meta_training import META_BATCH, N_SHOT, N_WAY, STEPS, dataset
 from edge_adapt.methods.episodes import ImageSampler
-from edge_adapt.methods.objective import Episodic, TrainingData
 from edge_adapt.networks.backbones import Conv4
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
-from edge_adapt.training import autotune as tuning_module
-from edge_adapt.training import distributed
+from edge_adapt.training import autotune, distributed
 from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.memory import keep_freed_memory
 from edge_adapt.training.outer_step import OuterStep
+from edge_adapt.training.start import drawing_from
 
 N_QUERY = 5
 ROUNDS, OUTER_STEPS = 3, 6
@@ -41,28 +41,28 @@ ROUNDS, OUTER_STEPS = 3, 6
 def work(device: torch.device) -> None:
     """One process: take outer steps, of which the first process prints the median of the seconds."""
     if device.type == "cpu":
-        tuning_module.keep_freed_memory()
+        keep_freed_memory()
     device = distributed.place(device)
     learner = MetaLearner(Embedding(Conv4(1), torch.tensor([0.5]), torch.tensor([0.3])), GradientHead("prototype"))
     learner.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    config = TrainingConfig(n_way=N_WAY, n_shot=N_SHOT, n_query=N_QUERY, steps=STEPS, meta_batch=META_BATCH)
-    generator = torch.Generator(device)
-    objective = Episodic(config, TrainingData(ImageSampler(dataset(), device), generator, 0))
+    config = TrainingConfig.of(n_way=N_WAY, n_shot=N_SHOT, n_query=N_QUERY, steps=STEPS, meta_batch=META_BATCH)
+    drawing = drawing_from(ImageSampler(dataset(), device), config)
+    objective = config.method.objective(learner, drawing)
     optimizer = objective.optimizer(learner, 0.002)
     distributed.copy_from_first(list(learner.state_dict().values()))
-    measured = tuning_module.choose(learner, device, objective, bf16=False, processes=distributed.processes())
-    tuning = distributed.of_first(lambda: measured)
-    step = OuterStep(learner, objective, optimizer, generator, seed=0)
+    measured = autotune.choose(learner, device, objective, bf16=False, processes=distributed.processes())
+    execution = distributed.of_first(lambda: measured)
+    step = OuterStep(learner, objective, optimizer, drawing.generator, seed=0)
     seconds = []
     for iteration in range(3 + OUTER_STEPS):
         began = time.perf_counter()
-        step.compute(iteration, tuning, 0.0)
+        step.compute(iteration, execution, 0.0)
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
     if distributed.is_first():
-        print(median(seconds[3:]), tuning.piece)
+        print(median(seconds[3:]), execution.micro_batch)
 
 
 def launch(device: str, processes: int, threads: int) -> tuple[float, int]:
@@ -71,8 +71,8 @@ def launch(device: str, processes: int, threads: int) -> tuple[float, int]:
     command += [__file__, "--device", device, "--worker"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    seconds, piece = ended.stdout.split()
-    return float(seconds), int(piece)
+    seconds, micro_batch = ended.stdout.split()
+    return float(seconds), int(micro_batch)
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
     header = [
         "processes",
         "threads of each",
-        "episodes a piece",
+        "episodes a micro-batch",
         "episodes/s",
         "images/s",
         f"against one ({ROUNDS} turns)",

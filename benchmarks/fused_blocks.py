@@ -2,7 +2,7 @@
 
     python benchmarks/fused_blocks.py [--threads N]
 
-Forward and backward on one batch of noise under bfloat16 autocast, as a piece of the meta-batch is computed. It needs a C++
+Forward and backward on one batch of noise under bfloat16 autocast, as a micro-batch of the meta-batch is computed. It needs a C++
 compiler.
 """
 
@@ -21,7 +21,8 @@ import torch
 
 from benchmarks.measuring import machine, ratio, table, time_in_turn
 from edge_adapt.networks.backbones import Conv4
-from edge_adapt.training.autotune import Tuning, keep_freed_memory
+from edge_adapt.training.compute import Execution
+from edge_adapt.training.memory import keep_freed_memory
 
 BATCHES = ((1, 28, 80), (1, 28, 320), (3, 64, 200), (3, 84, 64))
 """Channels, pixels a side, images."""
@@ -36,7 +37,7 @@ def training(channels: int, size: int, count: int, fused: bool) -> Callable[[], 
 
     def passes() -> None:
         backbone.zero_grad()
-        with Tuning(1, bf16=True, fused=fused).applied(torch.device("cpu")):
+        with Execution(1, bf16=True, fused=fused).applied(torch.device("cpu")):
             features = backbone(images)
         features.float().square().mean().backward()
 

@@ -47,7 +47,7 @@ def main() -> None:
     seconds, processor = time.perf_counter() - began, time.process_time() - began_processor
     print(machine("torch"))
     print(
-        f"{len(drawn.features):,} images, {arguments.feature_size} features; {ITERATIONS} outer steps of {EPISODES} episodes."
+        f"{len(drawn.rows):,} images, {arguments.feature_size} features; {ITERATIONS} outer steps of {EPISODES} episodes."
     )
     print(f"{STEPS} inner steps: {seconds:.0f} s, {processor:.0f} s of processor time.")
 

@@ -27,8 +27,9 @@ from benchmarks.measuring import machine, table, with_one_thread
 from benchmarks.photo_sets import PhotoSet, find
 from benchmarks.plain_heads import ClassMeans, LogisticRegression
 from benchmarks.steps import Source, with_enough
+from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import load_dataset
-from edge_adapt.runtime.evaluation import EpisodeModel, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model
 

@@ -21,12 +21,11 @@ import torch
 
 from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from benchmarks.meta_training import as_trained, dataset
-from edge_adapt.methods import METHODS
 from edge_adapt.methods.episodes import ImageSampler
-from edge_adapt.methods.objective import TrainingData
-from edge_adapt.networks.build import build_learner
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.build import build_learner
+from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.start import drawing_from
 
 STEPS = (1, 2, 5, 10)
 WAYS = ("second order", "recomputed", "first order")
@@ -35,17 +34,17 @@ META_BATCH, ROUNDS, MIB = 4, 5, 1 << 20
 
 def work(way: str, steps: int, device: torch.device) -> None:
     """Be a worker: say how much memory an outer step takes, in MiB, then take steps."""
-    config = TrainingConfig(
+    config = TrainingConfig.of(
         method="maml", grayscale=True, n_way=5, n_shot=5, n_query=5, steps=steps, meta_batch=META_BATCH,
         first_order=way == "first order", recompute=way == "recomputed",
     )  # fmt: skip
     learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3])).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator(device).manual_seed(0)
-    objective = METHODS["maml"].objective(config, TrainingData(ImageSampler(dataset(), device), generator, 0))
-    one_at_a_time = Tuning(1, False)
+    drawing = drawing_from(ImageSampler(dataset(), device), config)
+    objective = config.method.objective(learner, drawing)
+    one_at_a_time = Execution(1, False)
     before = _peak(device)
-    step = as_trained(learner, objective, generator, one_at_a_time)
+    step = as_trained(learner, objective, drawing.generator, one_at_a_time)
     step()
     step()
     take_orders(

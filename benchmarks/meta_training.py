@@ -29,16 +29,18 @@ from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from edge_adapt.methods.episodes import ImageSampler, labels_of
-from edge_adapt.methods.objective import Episodic, Objective, TrainingData
+from edge_adapt.methods.objective import Objective
 from edge_adapt.networks.backbones import Conv4
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.training import autotune as tuning_module
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training import autotune
 from edge_adapt.training.compiling import fused_where_faster
+from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.memory import keep_freed_memory
 from edge_adapt.training.outer_step import OuterStep
+from edge_adapt.training.start import drawing_from
 
 N_WAY, N_SHOT, STEPS, META_BATCH, SIZE = 5, 1, 5, 32, 28
 ROUNDS = 12
@@ -54,13 +56,13 @@ def dataset(classes: int = 200) -> ImageDataset:
     return ImageDataset("noise", images, tuple(map(str, range(classes))), np.arange(0, len(images) + 1, 20))
 
 
-def as_trained(learner: MetaLearner, objective: Objective, generator: torch.Generator, tuning: Tuning) -> Step:
+def as_trained(learner: MetaLearner, objective: Objective, generator: torch.Generator, execution: Execution) -> Step:
     """An outer step as `train` takes it."""
     optimizer = objective.optimizer(learner, 0.002)
     outer, iterations = OuterStep(learner, objective, optimizer, generator, seed=0), itertools.count()
 
     def step() -> None:
-        outer.compute(next(iterations), tuning, 0.0)
+        outer.compute(next(iterations), execution, 0.0)
         optimizer.step()
 
     return step
@@ -69,20 +71,24 @@ def as_trained(learner: MetaLearner, objective: Objective, generator: torch.Gene
 def ours(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Step, str]:
     """Our outer step as in a run of an hour, and how its meta-batch is computed."""
     if device.type == "cpu":
-        tuning_module.keep_freed_memory()
+        keep_freed_memory()
     embedding = Embedding(Conv4(1), torch.tensor([0.5]), torch.tensor([0.3]))
     learner = MetaLearner(embedding, GradientHead("prototype")).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator(device).manual_seed(0)
 
-    config = TrainingConfig(
+    config = TrainingConfig.of(
         n_way=N_WAY, n_shot=N_SHOT, n_query=n_query, steps=STEPS, meta_batch=META_BATCH, minutes=60.0
     )
-    objective = Episodic(config, TrainingData(sampler, generator, 0))
-    fastest = tuning_module.choose(learner, device, objective)
-    tuning = fused_where_faster(fastest, learner, device, objective, config)
-    how = [f"{tuning.piece} episodes at once", "bfloat16" if tuning.bf16 else "float32", *["compiled"] * tuning.fused]
-    return as_trained(learner, objective, generator, tuning), ", ".join(how)
+    drawing = drawing_from(sampler, config)
+    objective = config.method.objective(learner, drawing)
+    fastest = autotune.choose(learner, device, objective)
+    execution = fused_where_faster(fastest, learner, device, objective, config)
+    how = [
+        f"{execution.micro_batch} episodes at once",
+        "bfloat16" if execution.bf16 else "float32",
+        *["compiled"] * execution.fused,
+    ]
+    return as_trained(learner, objective, drawing.generator, execution), ", ".join(how)
 
 
 def with_higher(sampler: ImageSampler, device: torch.device, n_query: int) -> tuple[Step, str]:

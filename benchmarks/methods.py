@@ -22,11 +22,10 @@ from benchmarks import accuracy, photos
 from benchmarks.measuring import machine, table
 from edge_adapt import export_bundle
 from edge_adapt.evaluation import evaluate
-from edge_adapt.methods import METHODS
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import Evaluation, embed_dataset
 from edge_adapt.runtime.model import load_model
-from edge_adapt.training.run import Checkpoint, load_checkpoint, stages_of
+from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint, stages_of
 
 EPISODES = 1000
 ALL_LAYERS_EPISODES = {False: 600, True: 100}
@@ -68,10 +67,11 @@ def budget(run: str) -> str:
 def steps(checkpoint: Checkpoint) -> str:
     """The outer steps of a stage: each is so many episodes of so many images, or so many images."""
     config = checkpoint.config
-    units = {
-        "classify": f"{config.batch_size} images",
-        "head": f"{config.meta_batch} episodes of many kinds",
-    }.get(config.method, f"{config.meta_batch} x {config.n_way} x ({config.n_shot} + {config.n_query})")
+    units = f"{config.meta_batch} x {config.n_way} x ({config.n_shot} + {config.n_query})"
+    if config.method.of_images:
+        units = f"{config.batch_size} images"
+    elif config.method.leaves_backbone:
+        units = f"{config.meta_batch} episodes of many kinds"
     return f"{checkpoint.iteration:,} steps of {units}"
 
 
@@ -107,10 +107,10 @@ def rows(run: str, path: str, classes: str, suite: Suite) -> Iterator[list[str]]
     config = load_checkpoint(run).config
     data = load_dataset(path, config.preprocessing, [classes], rotations=config.rotations)
     results = through_bundle(run, data, suite)
-    yield [f"**{config.method}**", *map(accuracy.shown, results), "no", "last layer, bundle", budget(run)]
-    if METHODS[config.method].inner_loop:
+    yield [f"**{config.method.name}**", *map(accuracy.shown, results), "no", "last layer, bundle", budget(run)]
+    if config.method.adapts_all_layers:
         results = in_all_layers(run, data, suite)
-        yield [f"**{config.method}**", *map(accuracy.shown, results), "no", "all layers, PyTorch", ""]
+        yield [f"**{config.method.name}**", *map(accuracy.shown, results), "no", "all layers, PyTorch", ""]
 
 
 def main() -> None:

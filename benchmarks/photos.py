@@ -30,8 +30,9 @@ from benchmarks.photo_sets import GROCERY, MINI_IMAGENET, PhotoSet, find
 from benchmarks.plain_heads import ClassMeans, Embed, LogisticRegression
 from edge_adapt.export.bundle import add_accuracy
 from edge_adapt.runtime.bundle.bundle import Accuracy
+from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
-from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, Features, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.evaluation import Evaluation, Features, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.images.views import View
 from edge_adapt.runtime.model import load_model

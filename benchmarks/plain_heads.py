@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_adapt.runtime.evaluation import HeadState
+from edge_adapt.runtime.contract import HeadState
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Preprocessed images, uint8 [B, H, W, C], to features, float32 [B, D]."""

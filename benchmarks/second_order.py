@@ -27,13 +27,13 @@ from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from benchmarks.meta_training import SIZE, Step, as_trained, dataset
-from edge_adapt.methods import METHODS
 from edge_adapt.methods.episodes import ImageSampler, labels_of
-from edge_adapt.methods.objective import TrainingData
 from edge_adapt.networks.backbones import Conv4
-from edge_adapt.networks.build import build_learner
-from edge_adapt.training import autotune as tuning_module
+from edge_adapt.training import autotune
+from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.memory import keep_freed_memory
+from edge_adapt.training.start import drawing_from
 
 N_WAY, N_QUERY, STEPS, META_BATCH, RATE = 5, 5, 5, 8, 0.01
 SHOTS = (1, 5)
@@ -42,8 +42,8 @@ ROUNDS = 10
 
 def configuration(n_shot: int) -> TrainingConfig:
     """The head starts from zero, as theirs do."""
-    return TrainingConfig(
-        method="maml", head="zero", grayscale=True, image_size=SIZE, n_way=N_WAY, n_shot=n_shot, n_query=N_QUERY,
+    return TrainingConfig.of(
+        method="maml", initialization="zero", grayscale=True, image_size=SIZE, n_way=N_WAY, n_shot=n_shot, n_query=N_QUERY,
         steps=STEPS, meta_batch=META_BATCH,
     )  # fmt: skip
 
@@ -51,16 +51,16 @@ def configuration(n_shot: int) -> TrainingConfig:
 def ours(sampler: ImageSampler, device: torch.device, n_shot: int) -> tuple[Step, str]:
     """Our outer step, and how its meta-batch is cut."""
     if device.type == "cpu":
-        tuning_module.keep_freed_memory()
+        keep_freed_memory()
     config = configuration(n_shot)
     learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3])).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator(device).manual_seed(0)
-    objective = METHODS["maml"].objective(config, TrainingData(sampler, generator, 0))
-    tuning = tuning_module.choose(learner, device, objective)
+    drawing = drawing_from(sampler, config)
+    objective = config.method.objective(learner, drawing)
+    execution = autotune.choose(learner, device, objective)
     return as_trained(
-        learner, objective, generator, tuning
-    ), f"{tuning.piece} at once, {'bfloat16' if tuning.bf16 else 'float32'}"
+        learner, objective, drawing.generator, execution
+    ), f"{execution.micro_batch} at once, {'bfloat16' if execution.bf16 else 'float32'}"
 
 
 def of_a_peer(name: str, sampler: ImageSampler, device: torch.device, n_shot: int) -> tuple[Step, str]:

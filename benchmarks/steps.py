@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from benchmarks.measuring import machine, table
+from edge_adapt.runtime.contract import EpisodeModel, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
-from edge_adapt.runtime.evaluation import EpisodeModel, Features, HeadState, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.images.views import View

@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.frozen_graph import FrozenGraph
 from benchmarks.measuring import machine, table
 from benchmarks.plain_heads import ClassMeans, LogisticRegression
+from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.evaluation import Evaluation, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.images.images import Preprocessing, preprocess
 from edge_adapt.runtime.images.views import View
 from edge_adapt.runtime.model import load_model, model_names

@@ -24,20 +24,22 @@ from torch.nn import functional
 from benchmarks.measuring import machine, ratio, table
 from benchmarks.meta_training import Step, as_trained
 from edge_adapt.methods.episodes import ImageSampler
-from edge_adapt.methods.objective import Episodic, TrainingData
 from edge_adapt.networks.backbones import BACKBONES
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.training import autotune as tuning_module
+from edge_adapt.training import autotune
+from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.memory import keep_freed_memory
+from edge_adapt.training.start import drawing_from
 
 CLASSES, PER_CLASS, SIZE = 64, 60, 84
 FEATURES = 320
 """Of conv4 on images of this size."""
 
-CONFIG = TrainingConfig(backbone="conv4", image_size=SIZE, n_way=5, n_shot=5, n_query=5, steps=5, meta_batch=4)
-IMAGES = CONFIG.meta_batch * CONFIG.n_way * (CONFIG.n_shot + CONFIG.n_query)
+CONFIG = TrainingConfig.of(backbone="conv4", image_size=SIZE, n_way=5, n_shot=5, n_query=5, steps=5, meta_batch=4)
+IMAGES = CONFIG.meta_batch * CONFIG.episodes.n_way * CONFIG.episodes.images
 ROUNDS = 20
 EXPECTED = 0.9
 
@@ -48,15 +50,15 @@ def dataset() -> ImageDataset:
     return ImageDataset("noise", images, tuple(map(str, range(CLASSES))), np.arange(0, len(images) + 1, PER_CLASS))
 
 
-def episodic(sampler: ImageSampler, device: torch.device) -> tuple[Step, tuning_module.Tuning]:
+def episodic(sampler: ImageSampler, device: torch.device) -> tuple[Step, Execution]:
     """Our outer step, and how its meta-batch is computed."""
     embedding = Embedding(BACKBONES["conv4"](3, "batch"), torch.full((3,), 0.5), torch.full((3,), 0.3))
     learner = MetaLearner(embedding, GradientHead("prototype")).to(device)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator(device).manual_seed(0)
-    objective = Episodic(CONFIG, TrainingData(sampler, generator, 0))
-    tuning = tuning_module.choose(learner, device, objective)
-    return as_trained(learner, objective, generator, tuning), tuning
+    drawing = drawing_from(sampler, CONFIG)
+    objective = CONFIG.method.objective(learner, drawing)
+    execution = autotune.choose(learner, device, objective)
+    return as_trained(learner, objective, drawing.generator, execution), execution
 
 
 def supervised(data: ImageDataset, device: torch.device, at_once: int, bf16: bool) -> Step:
@@ -97,17 +99,17 @@ def main() -> None:
     device = torch.device(arguments.device)
     torch.set_num_threads(arguments.threads)
     if device.type == "cpu":
-        tuning_module.keep_freed_memory()
+        keep_freed_memory()
     data = dataset()
-    ours, tuning = episodic(ImageSampler(data, device), device)
-    at_once = tuning.piece * IMAGES // CONFIG.meta_batch
-    plain = supervised(data, device, at_once, tuning.bf16)
+    ours, execution = episodic(ImageSampler(data, device), device)
+    at_once = execution.micro_batch * IMAGES // CONFIG.meta_batch
+    plain = supervised(data, device, at_once, execution.bf16)
     for step in (ours, plain):
         seconds(step, device)
     pairs = [(seconds(ours, device), seconds(plain, device)) for _ in range(ROUNDS)]
     us, them = zip(*pairs, strict=True)
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {arguments.threads} threads"
-    how = f"{at_once} images at once, {'bfloat16' if tuning.bf16 else 'float32'}"
+    how = f"{at_once} images at once, {'bfloat16' if execution.bf16 else 'float32'}"
     print(
         f"conv4, {SIZE}x{SIZE} RGB, ANIL {CONFIG.n_way}-way {CONFIG.n_shot}-shot, on {where}, {how}; images a second."
     )

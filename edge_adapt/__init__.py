@@ -16,6 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edge_adapt.extras import TRAINING_PACKAGES, missing
+
 if TYPE_CHECKING:
     from edge_adapt.bundles.from_extractor import wrap
     from edge_adapt.bundles.from_run import export_bundle
@@ -37,14 +39,19 @@ if TYPE_CHECKING:
         model_names,
     )
     from edge_adapt.runtime.model_choice import suggest_model
+    from edge_adapt.training.compute import Compute
     from edge_adapt.training.config import TrainingConfig
+    from edge_adapt.training.recipes import ChosenRecipe
+    from edge_adapt.training.start import Reading, Start
     from edge_adapt.training.train import train
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ChosenRecipe",
     "Classifier",
     "ClassifierEvaluation",
+    "Compute",
     "EdgeAdaptError",
     "Evaluation",
     "FeatureTeacher",
@@ -52,7 +59,9 @@ __all__ = [
     "MetaModel",
     "Prediction",
     "Preprocessing",
+    "Reading",
     "Report",
+    "Start",
     "TrainingConfig",
     "__version__",
     "evaluate",
@@ -70,6 +79,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "ChosenRecipe": "training.recipes",
+    "Compute": "training.compute",
+    "Reading": "training.start",
+    "Start": "training.start",
     "Classifier": "runtime.model",
     "ClassifierEvaluation": "runtime.folder_evaluation",
     "EdgeAdaptError": "runtime.errors",
@@ -105,12 +118,8 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(f"edge_adapt.{home}"), name)
     except ModuleNotFoundError as error:
-        if home.startswith(_TRAINING) and error.name in ("torch", "onnx", "onnxscript", "matplotlib"):
-            from edge_adapt.runtime.errors import MissingDependencyError
-
-            raise MissingDependencyError(
-                f'{name} needs {error.name}, which is not installed; `pip install "edge-adapt[train]"` brings it.'
-            ) from error
+        if home.startswith(_TRAINING) and error.name in TRAINING_PACKAGES:
+            raise missing(name, error.name, "train") from error
         raise
     globals()[name] = value
     return value

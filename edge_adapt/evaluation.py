@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
-from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
+from edge_adapt.extras import missing
+from edge_adapt.runtime.contract import EpisodeModel
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model, model_names
 
@@ -74,23 +76,21 @@ def _open_run(
         import torch
 
         from edge_adapt.networks.episode_model import LearnerModel
-        from edge_adapt.training.autotune import choose_device
+        from edge_adapt.training.compute import choose_device
         from edge_adapt.training.run import load_learner
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f'{os.fspath(run)} is a training run, which needs {error.name}; `pip install "edge-adapt[train]"` brings it.'
-        ) from error
+        raise missing(f"{os.fspath(run)} is a training run, which", error.name or "torch", "train") from error
     learner, checkpoint = load_learner(run, backbone)
     if all_layers and learner.inner_loop is None:
         raise EdgeAdaptError(
-            f"{os.fspath(run)} was trained with {checkpoint.config.method}, which has no inner loop on all layers."
+            f"{os.fspath(run)} was trained with {checkpoint.config.method.name}, which has no inner loop on all layers."
         )
     place = choose_device(provider)
     if threads is not None:
         torch.set_num_threads(threads)
     model, config = LearnerModel(learner.to(place), place, all_layers), checkpoint.config
     # An inner loop on all layers adapts to images, and the mean of two images is none.
-    return Evaluable(model, config.preprocessing, config.inner_steps, () if all_layers else config.support_views)
+    return Evaluable(model, config.preprocessing, config.method.inner_steps, () if all_layers else config.support_views)
 
 
 def require_within_limits(model: EpisodeModel, n_way: int, n_shot: int) -> None:

@@ -14,8 +14,8 @@ from edge_adapt.export.gates.parity import HALF_TOLERANCE, Comparison, Origin, c
 from edge_adapt.export.gates.precision import Reduction, compare_precisions
 from edge_adapt.export.heads.head_graphs import HeadGraphs
 from edge_adapt.runtime.bundle.bundle import Accuracy, Bundle, Golden, Manifest, write_bundle
+from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.evaluation import EpisodeModel
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.images.views import View

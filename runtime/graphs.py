@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
+from edge_adapt.runtime.contract import BATCH, HeadState
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.evaluation import BATCH, HeadState
 from edge_adapt.runtime.images.images import ImageSource, load_image, preprocess
 from edge_adapt.runtime.images.views import View, shot_features
 from edge_adapt.runtime.parallel import cores, in_order

@@ -13,8 +13,8 @@ import numpy as np
 from edge_adapt.runtime.bundle.bundle import Adapted, Bundle, Manifest, Shot, write_bundle
 from edge_adapt.runtime.bundle.strict_json import is_line
 from edge_adapt.runtime.classifier.leave_one_out import leave_one_out
+from edge_adapt.runtime.contract import MAX_STEPS, HeadState
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import MAX_STEPS, HeadState
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
 from edge_adapt.runtime.images.images import ImageSource
 from edge_adapt.runtime.sessions import Provider

@@ -57,7 +57,7 @@ def new_classes() -> ImageDataset:
 
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., TrainingConfig]:
-    """A configuration of seconds, with any of its fields changed."""
+    """A configuration of seconds, with any of its fields and of its method's changed; None takes what the method says."""
     from edge_adapt.training.config import TrainingConfig
 
     def configure(**changes: object) -> TrainingConfig:
@@ -70,7 +70,7 @@ def tiny_config() -> Callable[..., TrainingConfig]:
             "learning_rate": 0.003,
             "iterations": 40,
         }
-        return TrainingConfig(**{**values, **changes})  # type: ignore[arg-type]
+        return TrainingConfig.of(**{name: value for name, value in {**values, **changes}.items() if value is not None})  # type: ignore[arg-type]
 
     return configure
 
@@ -83,7 +83,7 @@ def trained_run(
     tiny_config: Callable[..., TrainingConfig],
 ) -> Path:
     """The folder of a finished run: conv4, ANIL, about 90% on `new_classes`."""
-    from edge_adapt.training.train import train
+    from tests.training_runs import train
 
     run = tmp_path_factory.mktemp("trained") / "run"
     train(
@@ -92,7 +92,7 @@ def trained_run(
         tiny_config(),
         validation=new_classes,
         device="cpu",
-        piece=1,
+        micro_batch=1,
         bf16=False,
         trained_on="drawn gratings",
     )

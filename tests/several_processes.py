@@ -22,19 +22,19 @@ from torch import Tensor, nn
 
 from edge_adapt.cli import main as edge_adapt
 from edge_adapt.methods.feature_teacher import FeatureTeacher
-from edge_adapt.methods.objective import query_loss
+from edge_adapt.methods.objective import StepMetrics, query_loss
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.training import curve, distributed
-from edge_adapt.training import train as training
+from edge_adapt.training import curve, distributed, trainer
+from edge_adapt.training.checkpoint import Checkpoint
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.outer_step import Figures, OuterStep
-from edge_adapt.training.run import Checkpoint, save_checkpoint
-from edge_adapt.training.train import train
+from edge_adapt.training.outer_step import OuterStep
+from edge_adapt.training.run import save_checkpoint
 from tests.gratings import gratings
+from tests.training_runs import train
 
 DATA = gratings(16, 10)
 NEW_CLASSES = gratings(8, 16, seed=1, turn=0.5)
-OPTIONS: dict[str, Any] = {"device": "cpu", "bf16": False, "piece": 1}
+OPTIONS: dict[str, Any] = {"device": "cpu", "bf16": False, "micro_batch": 1}
 SMALL: dict[str, Any] = {
     "grayscale": True,
     "n_way": 4,
@@ -64,10 +64,10 @@ class Double(nn.Module):
 
 
 def train_in_float64(folder: Path, method: str) -> Checkpoint:
-    """50 outer steps of three pieces, which two processes cannot share equally."""
+    """50 outer steps of three micro-batches, which two processes cannot share equally."""
     torch.manual_seed(distributed.rank())  # the module of the first process is the one that counts
-    config = TrainingConfig(method=method, iterations=50, batch_size=24, **SMALL)
-    options = OPTIONS | ({} if method == "anil" else {"piece": 8})
+    config = TrainingConfig.of(method=method, iterations=50, batch_size=24, **SMALL)
+    options = OPTIONS | ({} if method == "anil" else {"micro_batch": 8})
     if method == "distil":
         options |= {"teacher": FeatureTeacher.of_module(asked, 12, grayscale=True, name="rows"), "cache": folder.parent}
     with pytest.MonkeyPatch.context() as patch:
@@ -130,25 +130,27 @@ def main(folder: Path) -> None:
 
     patch = pytest.MonkeyPatch()
     patch.setattr(curve, "draw", lambda *_: b"")
-    patch.setattr(training, "CHECKPOINT_SECONDS", -1)
-    patch.setattr(training, "save_checkpoint", noted)
+    patch.setattr(trainer, "CHECKPOINT_SECONDS", -1)
+    patch.setattr(trainer, "save_checkpoint", noted)
     seen: dict[str, Any] = {"saved": saved}
     with distributed.joined():
-        for method in ("anil", "classify", "distil"):
+        for method in ("anil", "pretrain", "distil"):
             checkpoint = train_in_float64(folder / method, method)
             seen[method] = {name: tensor.double().sum().item() for name, tensor in checkpoint.learner.items()}
             seen["validation"] = [record.validation for record in checkpoint.records]
         seen["asked"] = sum(asked_about)
         seen["again"] = refused(lambda: train_in_float64(folder / "anil", "anil"))
-        config = TrainingConfig(iterations=None, minutes=1 / 120, **SMALL)
+        config = TrainingConfig.of(iterations=None, minutes=1 / 120, **SMALL)
         seen["minutes"] = train(DATA, folder / "minutes", config, **OPTIONS).iteration
-        config = TrainingConfig(iterations=6, **SMALL)
+        config = TrainingConfig.of(iterations=6, **SMALL)
         with in_the_second_process(4, lambda loss: loss * float("nan")):
             seen["nan"] = refused(lambda: train(DATA, folder / "nan", config, **OPTIONS))
-        config = TrainingConfig(iterations=6, **{**SMALL, "meta_batch": 8})
+        config = TrainingConfig.of(iterations=6, **{**SMALL, "meta_batch": 8})
         with in_the_second_process(3, out_of_memory):
-            seen["halved"] = train(DATA, folder / "halved", config, **{**OPTIONS, "piece": 4}).tuning.piece
-        seen["idle"] = refused(lambda: train(DATA, folder / "idle", config, **{**OPTIONS, "piece": 8}))
+            seen["halved"] = train(
+                DATA, folder / "halved", config, **{**OPTIONS, "micro_batch": 4}
+            ).execution.micro_batch
+        seen["idle"] = refused(lambda: train(DATA, folder / "idle", config, **{**OPTIONS, "micro_batch": 8}))
         recipe_was_claimed(folder / "recipe", seen)
         (folder / f"{distributed.rank()}.json").write_text(json.dumps(seen))
     patch.setattr(OuterStep, "compute", losing_a_process(OuterStep.compute))
@@ -157,17 +159,18 @@ def main(folder: Path) -> None:
 
 def recipe_was_claimed(run: Path, seen: dict[str, Any]) -> None:
     """Two stages; what the first of them left is found by all."""
-    from edge_adapt.training.recipes import RECIPES, Recipe, Stage, train_recipe
+    from edge_adapt.training.recipes import RECIPES, Recipe, Stage
+    from tests.training_runs import train_recipe
 
-    classify = Stage("classify", 0.5, {"method": "classify", "batch_size": 8, "iterations": 2})
+    classify = Stage("pretrain", 0.5, {"method": "pretrain", "batch_size": 8, "iterations": 2})
     RECIPES["tiny"] = Recipe("for tests", SMALL, (classify, Stage("episodes", 0.5, {"iterations": 2})))
     seen["recipe"] = train_recipe(DATA, run, "tiny", device="cpu", bf16=False).iteration
 
 
-def losing_a_process(compute: Callable[..., Figures | None]) -> Callable[..., Figures | None]:
+def losing_a_process(compute: Callable[..., StepMetrics | None]) -> Callable[..., StepMetrics | None]:
     """The computation of an outer step, before one of which the process of rank 1 kills itself."""
 
-    def until_killed(step: OuterStep, iteration: int, *arguments: Any) -> Figures | None:
+    def until_killed(step: OuterStep, iteration: int, *arguments: Any) -> StepMetrics | None:
         if iteration == LOST_AT and distributed.rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return compute(step, iteration, *arguments)
@@ -176,7 +179,7 @@ def losing_a_process(compute: Callable[..., Figures | None]) -> Callable[..., Fi
 
 
 COMMAND = ["--grayscale", "--no-bf16", "--device=cpu", "--way=4", "--query=2", "--meta-batch=2", "--iterations=6"]
-COMMAND += ["--episodes-per-piece=1"]
+COMMAND += ["--micro-batch=1"]
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

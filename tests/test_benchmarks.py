@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import accuracy, decoding, measuring, photo_sets, plain_heads, quantization, whole_process
+from edge_adapt.runtime.contract import BATCH, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.evaluation import BATCH, HeadState
 from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.model import load_classifier, load_model
 from tests.conftest import TINY
@@ -52,10 +52,11 @@ def test_the_loops_of_meta_training_take_outer_steps(monkeypatch: pytest.MonkeyP
     torch = pytest.importorskip("torch")
     from benchmarks import meta_training
     from edge_adapt.methods.episodes import ImageSampler
-    from edge_adapt.training import autotune as tuning
+    from edge_adapt.training import autotune
+    from edge_adapt.training.compute import Execution
 
     monkeypatch.setattr(meta_training, "META_BATCH", 2)
-    monkeypatch.setattr(tuning, "choose", lambda *_: tuning.Tuning(1, bf16=False))
+    monkeypatch.setattr(autotune, "choose", lambda *_: Execution(1, bf16=False))
     device = torch.device("cpu")
     sampler = ImageSampler(meta_training.dataset(classes=8), device)
     makers: list[Callable[..., tuple[Callable[[], None], str]]] = [
@@ -74,10 +75,11 @@ def test_other_benchmarks_take_outer_steps_too(monkeypatch: pytest.MonkeyPatch) 
     torch = pytest.importorskip("torch")
     from benchmarks import meta_training, second_order, supervised
     from edge_adapt.methods.episodes import ImageSampler
-    from edge_adapt.training import autotune as tuning
+    from edge_adapt.training import autotune
+    from edge_adapt.training.compute import Execution
 
     device = torch.device("cpu")
-    monkeypatch.setattr(tuning, "choose", lambda *_: tuning.Tuning(1, bf16=False))
+    monkeypatch.setattr(autotune, "choose", lambda *_: Execution(1, bf16=False))
     monkeypatch.setattr(second_order, "META_BATCH", 1)
     monkeypatch.setattr(supervised, "CONFIG", replace(supervised.CONFIG, meta_batch=1))
     episodic, _ = supervised.episodic(ImageSampler(supervised.dataset(), device), device)
@@ -90,17 +92,17 @@ def test_other_benchmarks_take_outer_steps_too(monkeypatch: pytest.MonkeyPatch) 
 def test_the_budget_of_a_run_is_that_of_all_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     from benchmarks import methods
-    from edge_adapt.training.autotune import Tuning
+    from edge_adapt.training.checkpoint import Checkpoint
+    from edge_adapt.training.compute import Execution
     from edge_adapt.training.config import TrainingConfig
-    from edge_adapt.training.run import Checkpoint
 
     def stage(iteration: int, seconds: float, **settings: Any) -> Checkpoint:
-        return Checkpoint(TrainingConfig(**settings), "", Tuning(1, bf16=False), iteration, seconds, {}, {}, [])
+        return Checkpoint(TrainingConfig.of(**settings), "", Execution(1, bf16=False), iteration, seconds, {}, {}, [])
 
     stages = {
-        "1-classify": stage(12_000, 3000, method="classify", batch_size=64),
+        "1-pretrain": stage(12_000, 3000, method="pretrain", batch_size=64),
         "2-episodes": stage(500, 600, n_way=20, n_shot=5, n_query=5, meta_batch=2),
-        "3-head": stage(300, 60, method="head", meta_batch=4),
+        "3-head": stage(300, 60, method="head-only", meta_batch=4),
     }
     monkeypatch.setattr(methods, "stages_of", lambda run: list(stages))
     monkeypatch.setattr(methods, "load_checkpoint", stages.__getitem__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,23 +11,71 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edge_adapt.methods.objective import query_loss
+from edge_adapt.methods.objective import normalized_episodes, query_loss
+from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.training.checkpoint import Checkpoint
+from edge_adapt.training.compute import Compute
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import Checkpoint
+from edge_adapt.training.recipes import ChosenRecipe
+from edge_adapt.training.start import Reading, Start
+from edge_adapt.training.train import train as edge_adapt_train
 from tests import image_files
 
 Configure = Callable[..., TrainingConfig]
 
 
-def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, pieces: int = 2, error: BaseException | None = None) -> None:
-    """Have the second piece of an outer step raise (Ctrl-C, if not told otherwise), once."""
+def train(
+    data: ImageDataset,
+    run: str | os.PathLike[str],
+    config: TrainingConfig | ChosenRecipe,
+    *,
+    validation: ImageDataset | None = None,
+    trained_on: str | None = None,
+    **options: Any,
+) -> Checkpoint:
+    """`edge_adapt.train`, the fields of its groups side by side, on the CPU."""
+    if trained_on is not None:
+        data = dataclasses.replace(data, description=trained_on)
+    groups: list[Any] = []
+    for group in (Start, Compute, Reading):
+        own = {field.name for field in dataclasses.fields(group)} & options.keys()
+        groups.append(group(**{name: options.pop(name) for name in own}))
+    assert not options, options
+    start, compute, reading = groups
+    return edge_adapt_train(data, run, config, validation=validation, start=start, compute=compute, reading=reading)
+
+
+def train_recipe(
+    data: ImageDataset,
+    run: str | os.PathLike[str],
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    minutes: float | None = None,
+    **options: Any,
+) -> Checkpoint:
+    """`train` by a recipe."""
+    return train(data, run, ChosenRecipe(name, overrides or {}, minutes), **options)
+
+
+def loss_of_images(
+    learner: MetaLearner, images: Tensor, n_shot: int, steps: int, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`query_loss` of images as they are drawn, uint8 [E, N, K, H, W, C]."""
+    return query_loss(learner, normalized_episodes(learner, images, None), n_shot, steps, weights)
+
+
+def stop_at(
+    step: int, monkeypatch: pytest.MonkeyPatch, micro_batches: int = 2, error: BaseException | None = None
+) -> None:
+    """Have the second micro-batch of an outer step raise (Ctrl-C, if not told otherwise), once."""
     calls = 0
 
     def interrupted(*arguments: Any) -> tuple[Tensor, Tensor]:
         nonlocal calls
         calls += 1
-        if calls == step * pieces:
+        if calls == step * micro_batches:
             raise error or KeyboardInterrupt
         return query_loss(*arguments)
 
@@ -68,10 +117,10 @@ def assert_same_run(left: Checkpoint, right: Checkpoint) -> None:
     assert [dataclasses.replace(record, seconds=0) for record in left.records] == [
         dataclasses.replace(record, seconds=0) for record in right.records
     ]
-    assert (left.iteration, left.config, left.tuning, left.trained_on) == (
+    assert (left.iteration, left.config, left.execution, left.trained_on) == (
         right.iteration,
         right.config,
-        right.tuning,
+        right.execution,
         right.trained_on,
     )
 

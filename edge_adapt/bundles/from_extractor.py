@@ -50,7 +50,7 @@ def wrap(
     image_size: int | None = None,
     part: float = 1.0,
     output: str | None = None,
-    head: Initialization = "prototype",
+    initialization: Initialization = "prototype",
     steps: int = STEPS,
     seed: int = 0,
     name: str = "",
@@ -79,7 +79,7 @@ def wrap(
         part: of the middle of an image, how much is seen, in height and width; 0.1 to 1.
         image_size: height and width, pixels, where the file leaves them open.
         output: the tensor to take as the features; None takes the only output.
-        head: what the last layer starts from.
+        initialization: what the last layer starts from.
         steps: gradient steps that the bundle takes where nothing else is said.
         seed: of the episodes.
         name: of the model; by default the file's.
@@ -108,13 +108,16 @@ def wrap(
         normalization = _recognized(read, data, threads, report)
         original, wrapped = _run_and_wrapped(read, normalization, threads)
     embed = finished(wrapped, read.path)
-    learner = GradientHead(head)
+    learner = GradientHead(initialization)
     directory = default_cache() if cache is None else Path(cache)
     running = HeadModel(learner, _embedding(embed, read.path, threads))
     features = cached_features(running, sha256(embed).hexdigest(), data, directory, progress)
     means = {"centred": features.mean(axis=0), "as they are": np.zeros(features.shape[1], np.float32)}
     chosen, ready = _best(
-        "features", {name: _frozen(_normalized(features - mean), data) for name, mean in means.items()}, head, report
+        "features",
+        {name: _frozen(_normalized(features - mean), data) for name, mean in means.items()},
+        initialization,
+        report,
     )
     mean = means[chosen]
     meta_train_head(
@@ -173,11 +176,11 @@ def _recognized(
 def _best(
     what: str,
     candidates: Mapping[str, FrozenFeatures],
-    head: Initialization,
+    initialization: Initialization,
     report: Callable[[Comparison], None],
 ) -> tuple[str, FrozenFeatures]:
     """The first of the features with the highest accuracy over the same episodes, and its name; reports all."""
-    found = {name: expected_accuracy(GradientHead(head), features) for name, features in candidates.items()}
+    found = {name: expected_accuracy(GradientHead(initialization), features) for name, features in candidates.items()}
     best = max(found, key=found.__getitem__)
     shares = ", ".join(f"{name} {100 * accuracy:.1f}%" for name, accuracy in found.items())
     report(Comparison(f"{what} taken {best}", shares, passed=True))

@@ -75,9 +75,9 @@ def export_bundle(
     feature_size = model.embed(sample.images[:1]).shape[1]
     description = Description(
         name=name or Path(path).stem,
-        method=config.method,
+        method=config.method.name,
         preprocessing=config.preprocessing,
-        default_steps=config.inner_steps,
+        default_steps=config.method.inner_steps,
         trained_on=checkpoint.trained_on,
         license=license,
         support_views=config.support_views,

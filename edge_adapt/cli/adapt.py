@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_adapt.cli import options
+from edge_adapt.cli import options, words
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError, ImageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=options.examples("edge-adapt adapt photos -o mine.edge", "edge-adapt classify mine.edge new.jpg"),
+    epilog=words.examples("edge-adapt adapt photos -o mine.edge", "edge-adapt classify mine.edge new.jpg"),
 )
 @click.argument("photos", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.edge", help="The classifier to write.")
@@ -71,17 +71,17 @@ def adapt(
         require_steps(meta_model.graphs, meta_model.manifest.preprocessing, meta_model.manifest.name)
     images = images or embed_support(meta_model, photos, progress=True)
     total = sum(map(len, images.values()))
-    click.echo(f"{options.plural(len(images), 'class', 'classes')}, {options.plural(total, 'image')}:")
-    counts = options.filled(f"{label} {len(of_label)}" for label, of_label in images.items())
+    click.echo(f"{words.plural(len(images), 'class', 'classes')}, {words.plural(total, 'image')}:")
+    counts = words.filled(f"{label} {len(of_label)}" for label, of_label in images.items())
     click.echo(textwrap.indent(counts, "  "))
     classifier = meta_model.adapt_embedded(images, steps)
     adapted = classifier.adapted
-    click.echo(f"Support loss over {options.plural(adapted.steps, 'step')}: {options.loss_line(adapted.losses)}")
+    click.echo(f"Support loss over {words.plural(adapted.steps, 'step')}: {words.loss_line(adapted.losses)}")
     if adapted.losses and adapted.losses[-1] > adapted.losses[0]:
         click.echo("The loss rose: these steps are too large for the images; fewer may do better, try --steps 0.")
-    click.echo(options.expectation(adapted.leave_one_out, len(folds(adapted.support_targets))))
+    click.echo(words.expectation(adapted.leave_one_out, len(folds(adapted.support_targets))))
     classifier.save(output)
-    click.echo(f"Saved {output} ({options.size(Path(output).stat().st_size)}).")
+    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
     click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")
 
 
@@ -106,7 +106,7 @@ def _chosen(choice: Choice) -> str:
 
 
 @click.command(
-    epilog=options.examples(
+    epilog=words.examples(
         "edge-adapt classify mine.edge new.jpg", "edge-adapt classify mine.edge inbox --top 3 --json > answers.jsonl"
     ),
 )
@@ -165,7 +165,7 @@ def _embed_or_fault(graphs: Graphs, file: ImageFile | EdgeAdaptError) -> Embedde
 def _print_prediction(image: str, prediction: Prediction, top: int | None, as_json: bool) -> None:
     best = dict(list(prediction.scores.items())[:top])
     if as_json:
-        options.print_json(
+        words.print_json(
             {"image": image, "label": prediction.label, "confidence": prediction.confidence, "scores": best}
         )
     else:

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_adapt.cli import options
+from edge_adapt.cli import words
+from edge_adapt.extras import require_training
 
 if TYPE_CHECKING:
     from edge_adapt.reports.runs import Axis
 
 
 @click.command(
-    epilog=options.examples(
+    epilog=words.examples(
         "edge-adapt compare run_anil run_maml -o compare.png",
         "edge-adapt compare run --json",
     ),
@@ -38,7 +39,7 @@ def compare(runs: tuple[str, ...], output: str | None, against: Axis, as_json: b
     """
     if output and not output.lower().endswith(".png"):
         raise click.UsageError("--output takes a name that ends in .png: the picture is a PNG.")
-    options.require_training("compare")
+    require_training("compare")
     from edge_adapt.reports.runs import picture, read_runs, table
     from edge_adapt.runtime.files import write_atomically
 
@@ -47,11 +48,11 @@ def compare(runs: tuple[str, ...], output: str | None, against: Axis, as_json: b
         image = picture(compared, against)
         write_atomically(output, lambda stream: stream.write(image))
     if as_json:
-        options.print_json({"runs": [run.describe() for run in compared]})
+        words.print_json({"runs": [run.describe() for run in compared]})
         return
     click.echo(table(compared))
     without = sum(not run.curve for run in compared)
     if output:
-        left_out = f" (without {options.plural(without, 'run')} that has no validation)" if without == 1 else ""
+        left_out = f" (without {words.plural(without, 'run')} that has no validation)" if without == 1 else ""
         left_out = f" (without {without:,} runs that have no validation)" if without > 1 else left_out
         click.echo(f"Curves: {output}{left_out}")

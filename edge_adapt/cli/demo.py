@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_adapt.cli import options
+from edge_adapt.cli import options, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ PHOTOS = _Samples(
 )
 
 
-@click.command(epilog=options.examples("edge-adapt demo", "edge-adapt demo --model photos --output /tmp/demo"))
+@click.command(epilog=words.examples("edge-adapt demo", "edge-adapt demo --model photos --output /tmp/demo"))
 @click.option(
     "--model",
     default=DRAWINGS.name,
@@ -92,7 +92,7 @@ def demo(model: str, output: str, provider: Provider, threads: int | None) -> No
     folder.mkdir(parents=True, exist_ok=True)
     images = Path(samples.__file__).parent / shown.name
     runs_on = meta_model.graphs.provider
-    size = options.size(meta_model.graphs.bundle.path.stat().st_size)
+    size = words.size(meta_model.graphs.bundle.path.stat().st_size)
     click.echo(f"1. Load the model {meta_model.manifest.name!r}, {size}, with {runs_on}: {watch.lap()}")
     click.echo(f"   It was trained on {meta_model.manifest.trained_on}.")
 
@@ -101,8 +101,8 @@ def demo(model: str, output: str, provider: Provider, threads: int | None) -> No
     classifier = meta_model.adapt_embedded(support)
     adapted, duration = classifier.adapted, watch.lap()
     click.echo(f"2. Adapt it to {len(support)} new classes from {len(adapted.shots)} support images: {duration}")
-    click.echo(f"   Support loss over {options.plural(adapted.steps, 'step')}: {options.loss_line(adapted.losses)}")
-    click.echo(f"   {options.expectation(adapted.leave_one_out, len(folds(adapted.support_targets)))}")
+    click.echo(f"   Support loss over {words.plural(adapted.steps, 'step')}: {words.loss_line(adapted.losses)}")
+    click.echo(f"   {words.expectation(adapted.leave_one_out, len(folds(adapted.support_targets)))}")
 
     watch.start()
     files = open_folder(images / "query").classes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from edge_adapt.cli import options
+from edge_adapt.cli import options, words
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.data.dataset import ImageDataset
@@ -23,7 +23,7 @@ MOST_CONFUSIONS = 10
 
 
 @click.command(
-    epilog=options.examples(
+    epilog=words.examples(
         "edge-adapt evaluate characters omniglot.zip --classes test.txt --rotations --way 20",
         "edge-adapt evaluate model.edge photos --support-files 'train_*' --query-files 'test_*'",
         "edge-adapt evaluate mine.edge labelled_photos",
@@ -34,7 +34,7 @@ MOST_CONFUSIONS = 10
 @options.classes("Measure on the classes whose path ends with a line of FILE")
 @options.rotations
 @options.reads_a_data_set
-@options.way(5, "Classes in an episode.")
+@options.way(5, True, "Classes in an episode.")
 @options.shot
 @click.option(
     "--query",
@@ -114,11 +114,11 @@ def evaluate(
         progress=True,
     )
     if as_json:
-        options.print_json(asdict(result) | {"model": model})
+        words.print_json(asdict(result) | {"model": model})
         return
     click.echo(
-        f"{result.accuracy:.2%} +- {result.ci95:.2%} (95% confidence over {options.plural(episodes, 'episode')}), "
-        f"{n_way}-way {n_shot}-shot, up to {n_query} queries a class, {options.plural(result.steps, 'step')}"
+        f"{result.accuracy:.2%} +- {result.ci95:.2%} (95% confidence over {words.plural(episodes, 'episode')}), "
+        f"{n_way}-way {n_shot}-shot, up to {n_query} queries a class, {words.plural(result.steps, 'step')}"
         f"{' on all layers' if all_layers else ''}, seed {seed}"
     )
 
@@ -144,7 +144,7 @@ def _evaluate_classifier(
     if not as_json:
         _print_classifier_evaluation(result)
         return
-    options.print_json(
+    words.print_json(
         {
             "accuracy": result.accuracy,
             "ci95": (high - low) / 2,
@@ -170,12 +170,12 @@ def _print_classifier_evaluation(result: ClassifierEvaluation) -> None:
     low, high = result.interval
     right = sum(entry.right for entry in result.classes)
     click.echo(
-        f"{result.accuracy:.2%}: {right} of {options.plural(result.images, 'image')} right "
+        f"{result.accuracy:.2%}: {right} of {words.plural(result.images, 'image')} right "
         f"(95% confidence {low:.1%} to {high:.1%})"
     )
     if result.in_support:
         click.echo(
-            f"{options.plural(result.in_support, 'image')} of these taught the classifier; "
+            f"{words.plural(result.in_support, 'image')} of these taught the classifier; "
             "expect less on new ones, and measure on those."
         )
     width = max(len("class"), *(len(entry.label) for entry in result.classes))
@@ -185,7 +185,7 @@ def _print_classifier_evaluation(result: ClassifierEvaluation) -> None:
     if result.confusions:
         click.echo("\nconfusions")
     for confusion in result.confusions[:MOST_CONFUSIONS]:
-        click.echo(f"{confusion.label} taken for {confusion.predicted}: {options.plural(confusion.images, 'time')}")
+        click.echo(f"{confusion.label} taken for {confusion.predicted}: {words.plural(confusion.images, 'time')}")
     hidden = len(result.confusions) - MOST_CONFUSIONS
     if hidden > 0:
-        click.echo(f"and {options.plural(hidden, 'rarer confusion')} (all of them with --json)")
+        click.echo(f"and {words.plural(hidden, 'rarer confusion')} (all of them with --json)")

@@ -7,11 +7,12 @@ from typing import Literal
 
 import click
 
-from edge_adapt.cli import options
+from edge_adapt.cli import words
+from edge_adapt.extras import require_training
 
 
 @click.command(
-    epilog=options.examples(
+    epilog=words.examples(
         "edge-adapt export run -o model.edge --license CC-BY-4.0",
         "edge-adapt export run -o small.edge --precision int8 --calibrate photos",
     ),
@@ -60,13 +61,13 @@ def export(
         raise click.UsageError("--calibrate is for --precision int8.")
     if allow_drop is not None and precision == "fp32":
         raise click.UsageError("--allow-drop is for --precision fp16 and int8.")
-    options.require_training("export")
+    require_training("export")
     from edge_adapt.bundles.from_run import export_bundle
     from edge_adapt.export.gates.precision import ALLOWED_DROP
-    from edge_adapt.training.run import load_checkpoint
+    from edge_adapt.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(run)
-    click.echo(f"The model after {options.exported_step(checkpoint)}.")
+    click.echo(f"The model after {words.exported_step(checkpoint)}.")
     click.echo("The bundle against PyTorch:")
     export_bundle(
         run,
@@ -78,6 +79,6 @@ def export(
         allow_drop=ALLOWED_DROP if allow_drop is None else allow_drop,
         report=lambda comparison: click.echo(f"  {comparison}"),
     )
-    click.echo(f"Saved {output} ({options.size(Path(output).stat().st_size)}).")
+    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
     click.echo(f"Next: edge-adapt evaluate {output} DATA")
     click.echo(f"      edge-adapt adapt PHOTOS -o MINE.edge --model {output}")

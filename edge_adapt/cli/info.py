@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_adapt.cli import options
+from edge_adapt.cli import options, words
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.bundle.bundle import Bundle
     from edge_adapt.runtime.sessions import Provider
 
 
-@click.command(epilog=options.examples("edge-adapt info characters", "edge-adapt info mine.edge --json"))
+@click.command(epilog=words.examples("edge-adapt info characters", "edge-adapt info mine.edge --json"))
 @click.argument("file", type=click.Path())
 @options.as_json
 @options.runs_a_bundle
@@ -36,7 +36,7 @@ def info(file: str, as_json: bool, provider: Provider, threads: int | None) -> N
         _print_facts(facts)
     errors = self_check(graphs)
     if as_json:
-        options.print_json(facts | {"self_check": errors or None})
+        words.print_json(facts | {"self_check": errors or None})
     elif errors:
         largest = max(errors.values())
         click.echo(f"self-check     passed with {graphs.provider}: largest relative error {largest:.1e}")
@@ -71,7 +71,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
     lines = {
         facts["kind"]: facts["file"],
         "name": facts["name"],
-        "method": f"{facts['method']}, {facts['task']}, {options.plural(facts['default_steps'], 'step')} by default",
+        "method": f"{facts['method']}, {facts['task']}, {words.plural(facts['default_steps'], 'step')} by default",
         "images": f"{pixels['height']} x {pixels['width']}, {'grey' if pixels['channels'] == 1 else 'RGB'}, "
         f"{pixels['crop']} crop{'' if pixels['part'] == 1 else ' of ' + format(pixels['part'], '.1%')}, "
         f"{pixels['resize']} resize{'' if pixels['ground'] == 'any' else ', dark grounds turned over'}",
@@ -84,17 +84,17 @@ def _print_facts(facts: dict[str, Any]) -> None:
         "licence": facts["license"] or "not said",
         "size": "\n".join(
             [
-                options.size(facts["size"]),
-                *(f"{options.size(size):>8} {name}" for name, size in facts["entries"].items()),
+                words.size(facts["size"]),
+                *(f"{words.size(size):>8} {name}" for name, size in facts["entries"].items()),
             ]
         ),
     }
     if facts["classifier"]:
         adapted = facts["classifier"]
         counts = Counter(shot["label"] for shot in adapted["shots"])
-        images = options.plural(len(adapted["shots"]), "image")
-        lines["classes"] = options.filled(f"{label} {counts[index]}" for index, label in enumerate(adapted["labels"]))
-        lines["adapted"] = f"{images}, {options.plural(adapted['steps'], 'step')}"
+        images = words.plural(len(adapted["shots"]), "image")
+        lines["classes"] = words.filled(f"{label} {counts[index]}" for index, label in enumerate(adapted["labels"]))
+        lines["adapted"] = f"{images}, {words.plural(adapted['steps'], 'step')}"
         if adapted["leave_one_out"] is not None:
             lines["adapted"] += f", {adapted['leave_one_out']:.0%} right when left out"
     for key, value in lines.items():
@@ -106,7 +106,7 @@ def _accuracy(entry: dict[str, Any]) -> str:
     return f"{entry['accuracy']:.2%} +- {entry['ci95']:.2%} {episodes} on {entry['data']}"
 
 
-@click.command(epilog=options.examples("edge-adapt models", "edge-adapt adapt photos -o mine.edge --model characters"))
+@click.command(epilog=words.examples("edge-adapt models", "edge-adapt adapt photos -o mine.edge --model characters"))
 def models() -> None:
     """List the models that come with edge-adapt.
 
@@ -121,6 +121,6 @@ def models() -> None:
     for name in names:
         bundle = Bundle.open(MODELS / f"{name}.edge")
         manifest = bundle.manifest
-        click.echo(f"{name}  {options.size(bundle.path.stat().st_size)}, {manifest.method}")
+        click.echo(f"{name}  {words.size(bundle.path.stat().st_size)}, {manifest.method}")
         for line in (f"trained on {manifest.trained_on}", *(_accuracy(asdict(entry)) for entry in manifest.accuracy)):
             click.echo(f"  {line}")

@@ -1,18 +1,11 @@
-"""What several commands share: options, and how numbers read."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
-
-from edge_adapt.runtime.errors import MissingDependencyError
-
-if TYPE_CHECKING:
-    from edge_adapt.training.run import Checkpoint
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,9 +22,6 @@ def runs_a_bundle(command: Command) -> Command:
     return provider(threads(command))
 
 
-TRAINING_PACKAGES = ("torch", "onnx", "onnxscript", "matplotlib")
-"""What the extra [train] brings."""
-
 MOST_THREADS = 1024
 
 threads = click.option(
@@ -41,7 +31,6 @@ threads = click.option(
 part = click.option(
     "--part",
     type=click.FloatRange(0.1, 1),
-    default=1.0,
     show_default="1",
     metavar="SHARE",
     help="The central part of the middle square that is seen, 0.1 to 1.",
@@ -93,10 +82,10 @@ def classes(help: str) -> Callable[[Command], Command]:
     )
 
 
-def way(default: int, help: str) -> Callable[[Command], Command]:
+def way(default: int | None, shown: str | bool, help: str) -> Callable[[Command], Command]:
     """`--way`."""
     least = click.IntRange(min=2)
-    return click.option("--way", "n_way", type=least, default=default, show_default=True, metavar="N", help=help)
+    return click.option("--way", "n_way", type=least, default=default, show_default=shown, metavar="N", help=help)
 
 
 shot = click.option(
@@ -123,69 +112,3 @@ def seed(help: str) -> Callable[[Command], Command]:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-
-
-def examples(*lines: str) -> str:
-    """An epilog of commands to type, which click leaves as they are."""
-    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-def print_json(value: object) -> None:
-    """One object on one line, in ASCII: every terminal and pipe takes it."""
-    click.echo(json.dumps(value))
-
-
-def size(count: int) -> str:
-    """A number of bytes as one reads it."""
-    return f"{count / 1e6:.1f} MB" if count >= 999_500 else f"{count / 1e3:.0f} KB" if count >= 1000 else f"{count} B"
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """A number and its noun."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def filled(items: Iterable[str]) -> str:
-    """Items separated by commas, on lines that do not break within an item where they can help it."""
-    lines = [""]
-    for item in items:
-        if lines[-1] and len(lines[-1]) + len(item) > 78:
-            lines.append("")
-        lines[-1] += f"{item}, "
-    return "\n".join(line.rstrip() for line in lines).rstrip(",")
-
-
-def loss_line(losses: Sequence[float], most: int = 8) -> str:
-    """The support loss before some of the steps, the first and the last among them."""
-    if not losses:
-        return "none, for there are no steps"
-    chosen = sorted({round(index * (len(losses) - 1) / (most - 1)) for index in range(most)})
-    return " > ".join(f"{losses[index]:.3g}" for index in chosen)
-
-
-def expectation(leave_one_out: float | None, folds: int) -> str:
-    """What the leave-one-out estimate says, in a sentence."""
-    if leave_one_out is None:
-        return "No class has two images, so there is no estimate of the accuracy; a second image of each gives one."
-    right = round(leave_one_out * folds)
-    return (
-        f"Expect about {leave_one_out:.0%}: {right} of {plural(folds, 'image')} right when left out of the adaptation."
-    )
-
-
-def exported_step(checkpoint: Checkpoint) -> str:
-    """Which state of a run exports, and how good it is on validation classes."""
-    exported = checkpoint.exported
-    which = "the best" if checkpoint.best else "the last"
-    accuracy = "" if exported.validation is None else f": {exported.validation:.2%} on validation classes"
-    described = f" ({checkpoint.validated_on})" if accuracy and checkpoint.validated_on else ""
-    return f"outer step {exported.iteration:,} of {checkpoint.iteration:,}, {which}{accuracy}{described}"
-
-
-def require_training(command: str) -> None:
-    """Raise `MissingDependencyError` unless the extra [train] is installed, which this command needs."""
-    for package in TRAINING_PACKAGES:
-        if find_spec(package) is None:
-            raise MissingDependencyError(
-                f'`edge-adapt {command}` needs {package}, which is not installed; `pip install "edge-adapt[train]"` brings it.'
-            )

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_adapt.cli import options
+from edge_adapt.cli import options, words
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.sessions import Provider
 
 
 @click.command(
-    epilog=options.examples(
+    epilog=words.examples(
         "edge-adapt report characters omniglot.zip --classes test.txt -o report.html",
         "edge-adapt report model.edge photos --support-files 'train_*' --query-files 'test_*' -o report.html",
     ),
@@ -78,4 +78,4 @@ def report(
     for (way, shot), cell in result.table.cells.items():
         if way == result.steps.n_way and shot in result.steps.shots:
             click.echo(f"{way}-way {shot}-shot: {cell.accuracy:.2%} +- {cell.ci95:.2%}")
-    click.echo(f"Look at {output}: {options.size(Path(output).stat().st_size)}, one page that needs nothing else.")
+    click.echo(f"Look at {output}: {words.size(Path(output).stat().st_size)}, one page that needs nothing else.")

@@ -10,8 +10,9 @@ import click
 
 if TYPE_CHECKING:
     from edge_adapt.methods.feature_teacher import FeatureTeacher
-    from edge_adapt.training.autotune import Device
-    from edge_adapt.training.run import Checkpoint
+    from edge_adapt.methods.method import Method
+    from edge_adapt.training.checkpoint import Checkpoint
+    from edge_adapt.training.compute import Device
 
 Value = TypeVar("Value")
 
@@ -30,17 +31,18 @@ class GivenTeachers:
     image_size: tuple[int, ...] = ()
     output_name: tuple[str, ...] = ()
 
-    def read(self, method: str, device: Device, threads: int | None) -> Checkpoint | Sequence[FeatureTeacher] | None:
+    def read(self, method: Method, device: Device, threads: int | None) -> Checkpoint | Sequence[FeatureTeacher] | None:
         """A finished run for all methods but `distil`, which takes files.
 
         Raises:
             EdgeAdaptError: one cannot be read.
         """
         from edge_adapt.export.embed.from_extractor import NORMALIZATIONS
+        from edge_adapt.methods.distil import Distil
         from edge_adapt.methods.feature_teacher import FeatureTeacher
-        from edge_adapt.training.run import load_checkpoint
+        from edge_adapt.training.checkpoint import load_checkpoint
 
-        if method == "distil":
+        if isinstance(method, Distil):
             return [
                 FeatureTeacher.read(
                     path,
@@ -59,14 +61,14 @@ class GivenTeachers:
                 )
             ]
         if len(self.paths) > 1:
-            raise click.UsageError(f"several teachers are for the method distil, and this is {method}; give one.")
+            raise click.UsageError(f"several teachers are for the method distil, and this is {method.name}; give one.")
         for option, values in (
             ("--teacher-normalize", self.normalize),
             ("--teacher-image-size", self.image_size),
             ("--teacher-output-name", self.output_name),
         ):
             if values:
-                raise click.UsageError(f"{option} is for the method distil, and this is {method}; leave it out.")
+                raise click.UsageError(f"{option} is for the method distil, and this is {method.name}; leave it out.")
         return load_checkpoint(self.paths[0]) if self.paths else None
 
     def _each(self, option: str, values: tuple[Value, ...]) -> Sequence[Value | None]:

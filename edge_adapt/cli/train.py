@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from edge_adapt.cli import options
-from edge_adapt.training.plan import DEFAULT_MINUTES, HEAD_ALONE, HEAD_ALONE_ITERATIONS, N_QUERY, overrides_of
+from edge_adapt.cli import options, words
+from edge_adapt.extras import require_training
 
 if TYPE_CHECKING:
-    from edge_adapt.training.autotune import Device
+    from edge_adapt.training.compute import Device
 
 _count = click.IntRange(min=1)
 
@@ -47,7 +47,7 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
 
 
 @click.command(
-    epilog=options.examples(
+    epilog=words.examples(
         "edge-adapt train omniglot.zip -o run --classes train.txt --val-classes val.txt --grayscale --rotations",
         "edge-adapt export run -o model.edge",
     ),
@@ -65,14 +65,13 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
     multiple=True,
     type=click.Path(),
     metavar="RUN|FILE",
-    help="A run of classify on the same classes, whose answers classify distils, or the first stage of a recipe. For distil a "
+    help="A run of pretrain on the same classes, whose answers pretrain distils, or the first stage of a recipe. For distil a "
     "bundle or an ONNX feature extractor, whose features it learns; may then be repeated.",
 )
 @click.option(
     "--teacher-crops",
     type=_count,
-    default=4,
-    show_default=True,
+    show_default="4",
     metavar="K",
     help="How many crops of each image the teachers of distil see: all of it, all of it mirrored, and then parts. Their "
     "features are computed once, and kept.",
@@ -80,8 +79,7 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
 @click.option(
     "--teacher-share",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.9,
-    show_default=True,
+    show_default="0.9",
     metavar="SHARE",
     help="Of the loss of distil, how much is about the teachers' features and not about classes.",
 )
@@ -129,33 +127,30 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
             "matching",
             "siamese",
             "memory",
-            "classify",
+            "pretrain",
             "distil",
-            "head",
+            "head-only",
         ]
     ),
-    default="anil",
-    show_default=True,
+    show_default="anil",
     help="What to meta-train, as docs/methods.md tells them apart. The inner loop of anil adapts the last layer, that of maml, "
     "fomaml (first order), meta-sgd (a rate for every weight) and reptile (no query set) all of them. protonet (the nearest "
     "class mean), matching (cosine attention over the support set) and siamese (a learned distance of two images) take no steps, "
     "nor does memory, which writes the support set into an external memory. "
-    "classify has none: it trains a classifier of all classes, to start episodes from. distil does so too, and learns to give "
-    "the features of --teacher. head learns the last layer's scale and "
-    "rates on a backbone that it leaves as it is, that of --start-from or --pretrained.",
+    "pretrain has none: it trains a classifier of all classes, to start episodes from. distil does so too, and learns to give "
+    "the features of --teacher. head-only learns the last layer's scale, rates, momentum and pull on a backbone that it leaves "
+    "as it is, that of --start-from or --pretrained.",
 )
 @click.option(
-    "--head",
+    "--initialization",
     type=click.Choice(["prototype", "zero"]),
-    default="prototype",
-    show_default=True,
+    show_default="prototype",
     help="Where the last layer starts from.",
 )
 @click.option(
     "--backbone",
     type=_BackboneName(["conv4", "edge", "lite0", "lite0-small", "lite2", "resnet12"]),
-    default="conv4",
-    show_default=True,
+    show_default="conv4",
     help="The network below the last layer; or timm:NAME, a network of the timm library.",
 )
 @click.option(
@@ -166,8 +161,7 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
 @click.option(
     "--image-size",
     type=click.IntRange(16, 1024),
-    default=28,
-    show_default=True,
+    show_default="28",
     metavar="PIXELS",
     help="Height and width of the images, pixels.",
 )
@@ -189,23 +183,20 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
 @options.reads_a_data_set
 @click.option(
     "--augment/--no-augment",
-    default=False,
-    show_default=True,
+    show_default="no-augment",
     help="Change the training images a little: crops, mirrors and colours of photos; turns, slants and shifts of grey images.",
 )
 @click.option(
     "--centred/--not-centred",
-    default=False,
-    show_default="not-centred; head centred",
+    show_default="not-centred; head-only centred",
     help="Take their mean from the features and bring them to length 1.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=2),
-    default=128,
-    show_default=True,
+    show_default="128",
     metavar="B",
-    help="Images in a step of classify and distil.",
+    help="Images in a step of pretrain and distil.",
 )
 @click.option(
     "--crop-size",
@@ -215,19 +206,26 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
     show_default="the image size",
     help="Height and width of the crops that --augment makes of photos; 64:96 lets them grow from the one to the other.",
 )
-@options.way(20, "Classes in a training episode.")
+@options.way(None, "20, or as many as there are", "Classes in a training episode.")
 @options.shot
 @click.option(
     "--query",
     "n_query",
     type=_count,
     metavar="Q",
-    show_default=f"{N_QUERY}, or what the smallest class leaves",
+    show_default="5, or what the smallest class leaves",
     help="Query images of a class.",
 )
-@options.steps(None, "5; 20 with head; none without an inner loop", "Gradient steps of the inner loop.")
-@click.option("--first-order", is_flag=True, help="Take the inner gradients of maml or meta-sgd as constants.")
-@click.option("--per-step-rates", is_flag=True, help="Learn a rate of maml for each tensor and step, as MAML++ does.")
+@options.steps(None, "5; 20 with head-only; none without an inner loop", "Gradient steps of the inner loop.")
+@click.option(
+    "--first-order", is_flag=True, default=None, help="Take the inner gradients of maml or meta-sgd as constants."
+)
+@click.option(
+    "--per-step-rates",
+    is_flag=True,
+    default=None,
+    help="Learn a rate of maml for each tensor and step, as MAML++ does.",
+)
 @click.option(
     "--multi-step-loss",
     is_flag=True,
@@ -238,16 +236,13 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
     is_flag=True,
     help="Compute inner steps on all layers again in the backward pass: less memory, more time.",
 )
+@click.option("--meta-batch", type=_count, show_default="8", metavar="E", help="Episodes in a step of the outer loop.")
 @click.option(
-    "--meta-batch", type=_count, default=8, show_default=True, metavar="E", help="Episodes in a step of the outer loop."
-)
-@click.option(
-    "--episodes-per-piece",
-    "piece",
+    "--micro-batch",
     type=_count,
     metavar="N",
     show_default="the fastest, measured first; with CUDA, all",
-    help="Episodes (with classify and distil: images) that are computed together. Not with --recipe.",
+    help="Episodes (with pretrain and distil: images) that are computed together. Not with --recipe.",
 )
 @click.option(
     "--bf16/--no-bf16",
@@ -258,8 +253,7 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
 @click.option(
     "--learning-rate",
     type=click.FloatRange(min=0, min_open=True),
-    default=0.002,
-    show_default=f"0.002; head {HEAD_ALONE['learning_rate']}",
+    show_default="0.002; head-only 0.1",
     metavar="RATE",
     help="Of the outer loop, at its peak.",
 )
@@ -268,7 +262,7 @@ def _into_two_settings(ctx: click.Context, param: click.Parameter, sizes: tuple[
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     metavar="M",
-    show_default=f"{DEFAULT_MINUTES:.0f} without --iterations; head {HEAD_ALONE_ITERATIONS} iterations",
+    show_default="30 without --iterations; head-only 200 iterations",
     help="Minutes to train for.",
 )
 @click.option(
@@ -312,7 +306,7 @@ def train(
     skip_bad: bool,
     device: Device,
     threads: int | None,
-    piece: int | None,
+    micro_batch: int | None,
     bf16: bool | None,
     resume: bool,
     **settings: Any,
@@ -325,43 +319,33 @@ def train(
     """
     if settings["iterations"] and settings["minutes"]:
         raise click.UsageError("--iterations and --minutes exclude each other.")
-    if recipe and settings["iterations"]:
-        raise click.UsageError(
-            "--iterations is about one stage, and a recipe has several; give --minutes for all of them."
-        )
-    if recipe and ctx.get_parameter_source("method") is ParameterSource.COMMANDLINE:
-        raise click.UsageError(
-            "--method is about one stage, and a recipe names the method of each; leave one of them out."
-        )
-    options.require_training("train")
-    chosen = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    for name in ("iterations", "method"):
+        if recipe and settings[name]:
+            raise click.UsageError(f"--{name} is about one stage, and a recipe has several; leave it out.")
+    require_training("train")
+    chosen = {
+        name: settings[name] for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
     if show:
-        _show(recipe, {name: settings[name] for name in chosen}, bool(teachers))
+        _show(recipe, chosen, bool(teachers))
         return
     if data is None or run is None:
         raise click.UsageError("DATA and --output are needed to train: what to learn from, and the folder to write.")
     from edge_adapt.cli.teachers import GivenTeachers
-    from edge_adapt.cli.train_process import train_in_process
+    from edge_adapt.cli.train_process import GivenData, GivenStart, train_in_process
     from edge_adapt.training import distributed
+    from edge_adapt.training.compute import Compute
 
+    taught_by = GivenTeachers(teachers, teacher_normalize, teacher_image_size, teacher_output_name)
     with distributed.joined(), distributed.in_one_voice():
         train_in_process(
-            data,
+            GivenData(data, classes, val_classes, cache, skip_bad),
             run,
-            recipe,
-            settings,
             chosen,
-            teachers=GivenTeachers(teachers, teacher_normalize, teacher_image_size, teacher_output_name),
-            start_from=start_from,
-            classes=classes,
-            val_classes=val_classes,
-            cache=cache,
-            skip_bad=skip_bad,
-            threads=threads,
-            device=device,
-            resume=resume,
-            piece=piece,
-            bf16=bf16,
+            recipe,
+            GivenStart(start_from, taught_by, resume),
+            Compute(device, micro_batch, bf16),
+            threads,
         )
 
 
@@ -372,6 +356,6 @@ def _show(recipe: str | None, chosen: Mapping[str, Any], taught: bool) -> None:
     if recipe is None:
         click.echo("\n".join(f"{name}: {plan.summary}" for name, plan in RECIPES.items()))
         return
-    overrides = overrides_of(chosen, set(chosen))
+    overrides = {name: value for name, value in chosen.items() if name != "minutes"}
     plan = find_recipe(recipe).taught() if taught else find_recipe(recipe)
     click.echo(json.dumps(plan.describe(recipe, overrides, chosen.get("minutes")), indent=2))

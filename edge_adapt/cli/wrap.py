@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_adapt.cli import options
+from edge_adapt.cli import options, words
+from edge_adapt.extras import require_training
 
 if TYPE_CHECKING:
     from edge_adapt.export.embed.from_extractor import PixelNormalization
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=options.examples(
+    epilog=words.examples(
         "edge-adapt wrap mobilenet.onnx --images photos -o model.edge",
         "edge-adapt wrap encoder.onnx --images photos.zip -o model.edge --normalize symmetric --image-size 96",
     ),
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 @options.part
 @click.option("--output-name", metavar="TENSOR", show_default="the only output", help="The tensor with the features.")
 @click.option(
-    "--head",
+    "--initialization",
     type=click.Choice(["prototype", "zero"]),
     default="prototype",
     show_default=True,
@@ -67,9 +68,9 @@ def wrap(
     mean: str | None,
     std: str | None,
     image_size: int | None,
-    part: float,
+    part: float | None,
     output_name: str | None,
-    head: Initialization,
+    initialization: Initialization,
     steps: int,
     threads: int | None,
     seed: int,
@@ -84,7 +85,7 @@ def wrap(
     --normalize, what EMBED.onnx wants done to pixels is recognized by what does best on DATA. The bundle is compared with
     EMBED.onnx before it is written.
     """
-    options.require_training("wrap")
+    require_training("wrap")
     import torch
 
     from edge_adapt.bundles.from_extractor import wrap as wrap_extractor
@@ -98,9 +99,9 @@ def wrap(
         classes=classes,
         normalization=_normalization(normalize, mean, std),
         image_size=image_size,
-        part=part,
+        part=part or 1.0,
         output=output_name,
-        head=head,
+        initialization=initialization,
         steps=steps,
         seed=seed,
         name=name,
@@ -111,7 +112,7 @@ def wrap(
         report=lambda comparison: click.echo(f"  {comparison}"),
         progress=True,
     )
-    click.echo(f"Saved {output} ({options.size(Path(output).stat().st_size)}).")
+    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
     click.echo(f"Next: edge-adapt evaluate {output} DATA")
     click.echo(f"      edge-adapt adapt PHOTOS -o MINE.edge --model {output}")
 

@@ -7,6 +7,15 @@ backbone, the head's initialization and its rates, through the gradient steps on
 
 from __future__ import annotations
 
-from edge_adapt.methods.method import Method
+from dataclasses import dataclass
+from typing import ClassVar
 
-METHOD = Method("gradient steps on the last layer, as on the device")
+from edge_adapt.methods.method import GradientMethod
+
+
+@dataclass(frozen=True)
+class ANIL(GradientMethod):
+    """Gradient steps on the last layer, differentiated through."""
+
+    name: ClassVar[str] = "anil"
+    summary: ClassVar[str] = "gradient steps on the last layer, as on the device"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,6 +19,30 @@ JITTER = 0.4
 """Brightness, contrast and saturation change by up to this factor."""
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns RGB to grey
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are changed, and in which sizes the backbone sees them.
+
+    Attributes:
+        image_size: height and width, pixels.
+        enabled: whether they are changed at all.
+        crop_sizes: heights and widths of photos, each for an equal part of the budget; empty for that of the images.
+    """
+
+    image_size: int
+    enabled: bool = False
+    crop_sizes: tuple[int, ...] = ()
+
+    def size_at(self, spent: float) -> int:
+        """Height and width where this share of the budget, 0 to 1, is behind."""
+        sizes = self.crop_sizes or (self.image_size,)
+        return sizes[min(int(spent * len(sizes) + 1e-9), len(sizes) - 1)]
+
+    def at(self, spent: float, generator: torch.Generator) -> Callable[[Tensor], Tensor] | None:
+        """What to do to images uint8 [B, H, W, C] then; None for nothing."""
+        return (lambda images: augment(images, generator, self.size_at(spent))) if self.enabled else None
 
 
 def augment(images: Tensor, generator: torch.Generator, size: int | None = None) -> Tensor:

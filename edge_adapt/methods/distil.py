@@ -12,7 +12,8 @@ in colours that are new each time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,23 +22,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_adapt.methods.augmentation import jitter_colours, seen_through
-from edge_adapt.methods.method import Method
-from edge_adapt.methods.objective import TrainingData
-from edge_adapt.methods.pretrain import Classification, classification_loss, require_two_classes
+from edge_adapt.methods.objective import Objective, TrainingData
+from edge_adapt.methods.pretrain import Classification, Pretrain, classification_loss
 from edge_adapt.methods.stored_crops import features_of_crops, stored_crops
 from edge_adapt.networks.head import at_least_float32
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.pixel_cache import default_cache
 from edge_adapt.runtime.errors import EdgeAdaptError
 
-if TYPE_CHECKING:
-    from edge_adapt.training.config import TrainingConfig
-
 BACKBONE_SHARE, PRETRAINED_SHARE = 0.3, 0.1
 """Of the learning rate, for the backbone: what is thrown away afterwards starts from nothing and has further to go, above all
 where the backbone does not."""
 
 WEIGHT_DECAY = 0.01
+
+MAX_TEACHER_CROPS = 1000
+"""Of each image: more features than any disk is for."""
 
 
 class Distillation(Classification):
@@ -48,46 +48,49 @@ class Distillation(Classification):
     have in common would make up most of the cosine.
 
     Args:
-        config: batch size, crops and augmentation.
+        learner: whose backbone is trained.
         data: what to draw from, and the teachers.
+        crops: how many of each image the teachers see.
+        teacher_share: of the loss, what is about their features.
 
     Raises:
         EdgeAdaptError: a teacher takes grey images and these are RGB.
     """
 
-    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
-        super().__init__(config, data)
-        for teacher in data.feature_teachers:
-            if teacher.preprocessing.channels == 1 and not config.grayscale:
+    def __init__(self, learner: MetaLearner, data: TrainingData, crops: int, teacher_share: float) -> None:
+        super().__init__(learner, data)
+        self._crops, self._teacher_share = crops, teacher_share
+        for teacher in data.teachers.features:
+            if teacher.preprocessing.channels == 1 and data.sampler.rows.shape[-1] == 3:
                 raise EdgeAdaptError(
                     f"the teacher {teacher.name} takes grey images and these are RGB; take one of RGB images, or --grayscale."
                 )
         self.regressions = nn.ModuleList(
-            nn.Linear(data.feature_size, teacher.feature_size) for teacher in data.feature_teachers
+            nn.Linear(self.feature_size, teacher.feature_size) for teacher in data.teachers.features
         ).to(data.generator.device)
 
     def prepare(self, learner: MetaLearner) -> None:
         """Have the teachers look at the crops, or find their features in the cache."""
         data, images = self._data, self._data.sampler.dataset
-        maps = stored_crops(images, self._config.teacher_crops if self._config.augment else 1)
+        maps = stored_crops(images, self._crops if data.augmentation.enabled else 1)
         directory = data.cache or default_cache()
         self._features = [
-            features_of_crops(teacher, images, maps, directory, data.progress) for teacher in data.feature_teachers
+            features_of_crops(teacher, images, maps, directory, data.progress) for teacher in data.teachers.features
         ]
         self._means = [_mean(features) for features in self._features]
         self._maps = maps.to(data.generator.device)
 
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """The loss over one crop each of `count` images (differentiable, scalar) and the share of right answers (scalar)."""
-        data, config = self._data, self._config
+        data = self._data
         positions = data.sampler.draw_positions(count, data.generator)
         crops = torch.randint(len(self._maps), (count,), generator=data.generator, device=data.generator.device)
         images, labels = data.sampler.at(positions)
-        size = config.crop_size_at(spent)
+        size = data.augmentation.size_at(spent)
         pixels = seen_through(images.permute(0, 3, 1, 2).to(torch.float32), self._maps[crops, positions], size, size)
-        if config.augment and not config.grayscale:
+        if data.augmentation.enabled and pixels.shape[1] == 3:
             pixels = jitter_colours(pixels, data.generator)
-        if config.pretrained:
+        if data.from_published:
             _keep_statistics(learner.embedding.backbone)
         features, logits = self._answers(learner, pixels.permute(0, 2, 3, 1))
         taught = self._taught(crops, positions)
@@ -95,8 +98,8 @@ class Distillation(Classification):
             cosine_distance(linear(features), target) for linear, target in zip(self.regressions, taught, strict=True)
         ]
         loss, accuracy = classification_loss(logits, labels)
-        taught_share = config.teacher_share
-        return (1 - taught_share) * loss + taught_share * torch.stack(further).mean(), accuracy
+        share = self._teacher_share
+        return (1 - share) * loss + share * torch.stack(further).mean(), accuracy
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
         """AdamW, the backbone at a share of the rate, `BACKBONE_SHARE` or `PRETRAINED_SHARE`.
@@ -106,7 +109,7 @@ class Distillation(Classification):
         With the stochastic gradient descent of `Classification` the regression, whose loss is flat at first, had learned next to
         nothing after a hundred steps, and with this most of what it learns.
         """
-        share = PRETRAINED_SHARE if self._config.pretrained else BACKBONE_SHARE
+        share = PRETRAINED_SHARE if self._data.from_published else BACKBONE_SHARE
         groups: list[dict[str, Any]] = [
             {"params": [*learner.embedding.backbone.parameters()], "share": share},
             {"params": [*self.parameters()]},
@@ -144,11 +147,34 @@ def _mean(features: list[NDArray[np.float16]]) -> NDArray[np.float32]:
     return mean
 
 
-METHOD = Method(
-    "classify as classify does, and learn to give the features of teachers, to start episodes from",
-    objective=Distillation,
-    options=frozenset({"head", "steps", "teacher_crops", "teacher_share"}),
-    require=require_two_classes,
-    keeps_best=False,  # as classify
-    of_images=True,
-)
+@dataclass(frozen=True)
+class Distil(Pretrain):
+    """Classify as `Pretrain` does, and learn to give the features of teachers.
+
+    Attributes:
+        teacher_crops: how many crops of each image the teachers see, of which the first is all of it and the second all of it
+            mirrored; without augmentation only the first.
+        teacher_share: of the loss, how much is about the teachers' features, above 0 to 1; the rest is about classes.
+
+    Raises:
+        EdgeAdaptError: a setting that cannot be.
+    """
+
+    name: ClassVar[str] = "distil"
+    summary: ClassVar[str] = (
+        "classify as pretrain does, and learn to give the features of teachers, to start episodes from"
+    )
+
+    teacher_crops: int = 4
+    teacher_share: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.teacher_crops <= MAX_TEACHER_CROPS:
+            raise EdgeAdaptError(f"teacher_crops is {self.teacher_crops}; take 1 to {MAX_TEACHER_CROPS}.")
+        if not 0 < self.teacher_share <= 1:
+            raise EdgeAdaptError(f"teacher_share is {self.teacher_share}; take a number above 0, up to 1.")
+
+    def objective(self, learner: MetaLearner, data: TrainingData) -> Objective:
+        """See `Distillation`."""
+        return Distillation(learner, data, self.teacher_crops, self.teacher_share)

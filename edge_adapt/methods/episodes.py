@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -11,8 +13,55 @@ MEMORY_SHARE = 0.5
 """The part of a GPU's free memory that a data set may take; what is left is for training."""
 
 
-class ImageSampler:
-    """Holds a whole data set as one uint8 tensor and draws from it.
+@dataclass(frozen=True)
+class EpisodeShape:
+    """How many classes an episode has, and how many support and query images each."""
+
+    n_way: int
+    n_shot: int
+    n_query: int
+
+    @property
+    def images(self) -> int:
+        """Of a class."""
+        return self.n_shot + self.n_query
+
+
+class EpisodeSampler:
+    """Draws episodes from the rows of a tensor: images, or their features.
+
+    Args:
+        rows: of which those of a class lie side by side; on the device, or where there is no room for them, on the CPU.
+        starts: int64 [classes + 1]; class c is rows[starts[c]:starts[c + 1]].
+        device: where the drawing happens and what is drawn comes to lie.
+    """
+
+    def __init__(self, rows: Tensor, starts: Tensor, device: torch.device) -> None:
+        self.rows, self.starts = rows, starts[:-1].to(device)
+        self._counts = starts.diff().to(device)
+        numbers = torch.arange(int(self._counts.max()), device=device)
+        self._missing = numbers >= self._counts.unsqueeze(1)  # [classes, largest class]
+
+    def draw_episodes(self, episodes: int, n_way: int, per_class: int, generator: torch.Generator) -> Tensor:
+        """Draw episodes: of the classes that have the rows, without replacement, and rows of each without replacement.
+
+        Returns:
+            [episodes, n_way, per_class, ...]; the caller splits `per_class` into support and query.
+        """
+        device = self.starts.device
+        keys = torch.rand(episodes, len(self.starts), generator=generator, device=device)
+        classes = keys.masked_fill(self._counts < per_class, -1).topk(n_way, dim=1).indices  # [E, N]
+        keys = torch.rand(episodes, n_way, self._missing.shape[1], generator=generator, device=device)
+        members = keys.masked_fill(self._missing[classes], -1).topk(per_class, dim=2).indices  # [E, N, per_class]
+        return self._take(self.starts[classes].unsqueeze(-1) + members)
+
+    def _take(self, chosen: Tensor) -> Tensor:
+        """The rows of these numbers, int64 [...], on the device."""
+        return self.rows[chosen.to(self.rows.device)].to(chosen.device, non_blocking=True)
+
+
+class ImageSampler(EpisodeSampler):
+    """Holds a whole data set as one uint8 tensor [I, H, W, C] and draws from it.
 
     The images live on the device, or, where they are too many for it, stay where they are and only those drawn are copied: the
     same ones.
@@ -23,28 +72,11 @@ class ImageSampler:
     """
 
     def __init__(self, dataset: ImageDataset, device: torch.device) -> None:
-        self.dataset = dataset
         images = torch.from_numpy(dataset.images)
-        self.images = images.to(device) if fits(dataset, device) else images  # [I, H, W, C]
-        self.n_classes = len(dataset.class_names)
-        self.starts = torch.from_numpy(dataset.starts[:-1]).to(device)  # [classes]
-        counts = torch.from_numpy(dataset.counts).to(device)
-        self._missing = torch.arange(int(counts.max()), device=device) >= counts.unsqueeze(
-            1
-        )  # [classes, largest class]
-
-    def draw_episodes(self, episodes: int, n_way: int, per_class: int, generator: torch.Generator) -> Tensor:
-        """Draw episodes: classes without replacement, and images of each without replacement.
-
-        Returns:
-            uint8 [episodes, n_way, per_class, H, W, C]; the caller splits `per_class` into support and query.
-        """
-        device = self.starts.device
-        keys = torch.rand(episodes, len(self.starts), generator=generator, device=device)
-        classes = keys.topk(n_way, dim=1).indices  # [E, N]
-        keys = torch.rand(episodes, n_way, self._missing.shape[1], generator=generator, device=device)
-        members = keys.masked_fill(self._missing[classes], -1).topk(per_class, dim=2).indices  # [E, N, per_class]
-        return self._take(self.starts[classes].unsqueeze(-1) + members)
+        super().__init__(
+            images.to(device) if fits(dataset, device) else images, torch.from_numpy(dataset.starts), device
+        )
+        self.dataset, self.n_classes = dataset, len(dataset.class_names)
 
     def draw_images(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw images from all classes, each image as likely as any other.
@@ -56,15 +88,11 @@ class ImageSampler:
 
     def draw_positions(self, count: int, generator: torch.Generator) -> Tensor:
         """What `draw_images` draws: where the images are in the data set, int64 [count]."""
-        return torch.randint(len(self.images), (count,), generator=generator, device=self.starts.device)
+        return torch.randint(len(self.rows), (count,), generator=generator, device=self.starts.device)
 
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """The images at these positions, int64 [count], and their classes, as `draw_images` gives them."""
         return self._take(positions), torch.searchsorted(self.starts, positions, right=True) - 1
-
-    def _take(self, chosen: Tensor) -> Tensor:
-        """uint8 [..., H, W, C] on the device: the images of these indices, int64 [...]."""
-        return self.images[chosen.to(self.images.device)].to(chosen.device, non_blocking=True)
 
 
 def fits(dataset: ImageDataset, device: torch.device) -> bool:

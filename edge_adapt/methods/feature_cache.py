@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.evaluation import EpisodeModel, embed_dataset
+from edge_adapt.runtime.evaluation import embed_dataset
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.runtime.images.images import reason
 

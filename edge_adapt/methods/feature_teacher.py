@@ -22,6 +22,7 @@ from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.sessions import Provider, Session
+from edge_adapt.runtime.words import first_line
 
 if TYPE_CHECKING:
     from edge_adapt.export.embed.from_extractor import PixelNormalization
@@ -165,7 +166,7 @@ def _feature_size(
     try:
         features = embed(np.zeros((2, *size), np.uint8))
     except Exception as error:  # whatever somebody's module raises
-        reason = str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
+        reason = first_line(error)
         raise EdgeAdaptError(
             f"the teacher {name} fails on uint8 images of {size} (H, W, C) ({reason}); choose another image size, or let it take "
             "them."

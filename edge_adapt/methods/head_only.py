@@ -8,18 +8,25 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from edge_adapt.methods.episodes import labels_of
+from edge_adapt.methods.episodes import EpisodeSampler, EpisodeShape
 from edge_adapt.methods.feature_cache import cached_features, digest_of
-from edge_adapt.methods.method import Method
-from edge_adapt.methods.objective import TrainingData, WithoutState
+from edge_adapt.methods.method import GradientMethod
+from edge_adapt.methods.objective import (
+    Objective,
+    StepMetrics,
+    TrainingData,
+    WithoutState,
+    backpropagate,
+    last_layer_loss,
+)
 from edge_adapt.networks.backbones import Lite
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.networks.gradient_head import GradientHead
@@ -28,9 +35,6 @@ from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.pixel_cache import default_cache
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
-
-if TYPE_CHECKING:
-    from edge_adapt.training.config import TrainingConfig
 
 SHOTS, WAYS, N_QUERY = (1, 2, 5, 10, 20), (2, 5, 10, 20, 50, 100), 5
 """Episodes vary, so that what is learned does not depend on the number of shots or ways."""
@@ -50,8 +54,8 @@ SCALE = 0.3
 answers of their own would take four times as much."""
 
 
-class FrozenFeatures:
-    """The features of a data set on the training device, and episodes drawn from them.
+class FrozenFeatures(EpisodeSampler):
+    """The features of a data set on the training device, and episodes of several shapes drawn from them.
 
     Args:
         features: float32 [I, D]; those of a class lie side by side.
@@ -63,23 +67,8 @@ class FrozenFeatures:
     """
 
     def __init__(self, features: Tensor, starts: Tensor, source: str) -> None:
-        self.features = features
-        self._starts, self._counts = starts[:-1], starts.diff()
-        self._missing = torch.arange(int(self._counts.max()), device=features.device) >= self._counts.unsqueeze(1)
-        self.shapes = _shapes(self._counts.cpu().numpy(), source)
-
-    def draw(self, episodes: int, n_way: int, n_shot: int, generator: torch.Generator) -> Tensor:
-        """Draw episodes among the classes that have the images.
-
-        Returns:
-            float32 [episodes, n_way, n_shot + N_QUERY, D].
-        """
-        device, per_class = self.features.device, n_shot + N_QUERY
-        keys = torch.rand(episodes, len(self._counts), generator=generator, device=device)
-        classes = keys.masked_fill(self._counts < per_class, -1).topk(n_way, dim=1).indices  # [E, N]
-        keys = torch.rand(episodes, n_way, self._missing.shape[1], generator=generator, device=device)
-        members = keys.masked_fill(self._missing[classes], -1).topk(per_class, dim=2).indices  # [E, N, per_class]
-        return self.features[self._starts[classes].unsqueeze(-1) + members]
+        super().__init__(features, starts, features.device)
+        self.shapes = _shapes(starts.diff().cpu().numpy(), source)
 
 
 def _shapes(counts: NDArray[np.int64], source: str) -> list[tuple[int, int]]:
@@ -102,10 +91,6 @@ def _shapes(counts: NDArray[np.int64], source: str) -> list[tuple[int, int]]:
     return shapes
 
 
-def _require(data: ImageDataset) -> None:
-    _shapes(data.counts, data.source)
-
-
 def head_loss(
     head: GradientHead, features: FrozenFeatures, episodes: int, steps: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -114,33 +99,26 @@ def head_loss(
     Returns:
         The mean cross-entropy over the query sets (differentiable, scalar) and the share of right answers (scalar).
     """
-    device = features.features.device
-    drawn = torch.randint(len(features.shapes), (), generator=generator, device=device)
+    drawn = torch.randint(len(features.shapes), (), generator=generator, device=features.starts.device)
     n_way, n_shot = features.shapes[int(drawn)]
-    images = features.draw(episodes, n_way, n_shot, generator)
-    support, query = images[:, :, :n_shot].flatten(1, 2), images[:, :, n_shot:].flatten(1, 2)
-    with torch.autocast(device.type, enabled=False):
-        state, _ = head.adapt(support, labels_of(n_way, n_shot, device).expand(episodes, -1), n_way, steps)
-        logits = head.predict(query, state)
-    labels = labels_of(n_way, N_QUERY, device).expand(episodes, -1)
-    loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-    return loss, (logits.detach().argmax(-1) == labels).float().mean()
+    rows = features.draw_episodes(episodes, n_way, n_shot + N_QUERY, generator)
+    return last_layer_loss(head, rows, n_shot, steps)
 
 
 class HeadAlone(WithoutState):
-    """The objective of `method="head"`, for the one training loop: see `edge_adapt.methods.objective.Objective`.
+    """The objective of `HeadOnly`; see `edge_adapt.methods.objective.Objective`.
 
     The features are computed by `prepare`, from then on the backbone is not run any more.
 
     Args:
-        config: steps of the inner loop, and how many episodes an outer step takes.
         data: the training classes.
+        steps: of the inner loop.
     """
 
-    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
-        self.units = config.meta_batch
-        self.pieces: tuple[int, ...] = (config.meta_batch,)
-        self._data, self._steps = data, config.inner_steps
+    def __init__(self, data: TrainingData, steps: int) -> None:
+        self.units = data.units
+        self.micro_batches: tuple[int, ...] = (data.units,)
+        self._data, self._steps = data, steps
 
     def prepare(self, learner: MetaLearner) -> None:
         """Compute the features, or find them in the cache.
@@ -151,24 +129,16 @@ class HeadAlone(WithoutState):
         backbone = learner.embedding.backbone
         if isinstance(backbone, Lite) and backbone.lacks_last_layer:
             raise EdgeAdaptError(
-                "there are no published weights for the last layer of this backbone, and the method head trains none; train it "
-                "by another method, such as distil, and give that run with --start-from."
+                "there are no published weights for the last layer of this backbone, and the method head-only trains none; train "
+                "it by another method, such as distil, and give that run with --start-from."
             )
         self._features = _frozen_features(learner, self._data)
 
-    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
-        """See `head_loss`."""
-        head = _gradient_head(learner)
-        parameters = [parameter for parameter in head.parameters() if parameter.requires_grad]
+    def accumulate(self, learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
+        """That of `head_loss`, on one thread: see `_one_thread`."""
         with _one_thread():
-            loss, accuracy = head_loss(head, self._features, count, self._steps, self._data.generator)
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        # The loop goes backward with all threads; what it finds has the value and the gradient, and no more to compute.
-        found = loss.detach()
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                found = found + ((parameter - parameter.detach()) * gradient).sum()
-        return found, accuracy
+            loss = head_loss(_gradient_head(learner), self._features, count, self._steps, self._data.generator)
+            return backpropagate(*loss, share)
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
         """Adam over the head alone."""
@@ -205,7 +175,7 @@ def _frozen_features(learner: MetaLearner, drawing: TrainingData) -> FrozenFeatu
 def expected_accuracy(head: GradientHead, features: FrozenFeatures, *, seed: int = 0, draws: int = 50) -> float:
     """What a head that has learned nothing yet reaches on the features, over episodes of all kinds; changes its scale."""
     _scale_to(head, features)
-    generator = torch.Generator(features.features.device).manual_seed(seed)
+    generator = torch.Generator(features.starts.device).manual_seed(seed)
     with _one_thread():
         found = [head_loss(head, features, EPISODES, STEPS, generator)[1].item() for _ in range(draws)]
     return sum(found) / draws
@@ -214,7 +184,7 @@ def expected_accuracy(head: GradientHead, features: FrozenFeatures, *, seed: int
 @torch.no_grad()
 def _scale_to(head: GradientHead, features: FrozenFeatures) -> None:
     """The order of magnitude of the scale follows from how far apart features lie."""
-    head.log_scale.copy_((SCALE / features.features.var(0).sum().clamp(min=1e-12)).log())
+    head.log_scale.copy_((SCALE / features.rows.var(0).sum().clamp(min=1e-12)).log())
 
 
 def meta_train_head(
@@ -238,7 +208,7 @@ def meta_train_head(
     """
     _scale_to(head, features)
     optimizer = torch.optim.Adam(head.parameters(), lr=LEARNING_RATE)
-    generator = torch.Generator(features.features.device).manual_seed(seed)
+    generator = torch.Generator(features.starts.device).manual_seed(seed)
     with _one_thread(), Progress("meta-training", iterations, "steps", show=progress) as bar:
         for iteration in range(iterations):
             for group in optimizer.param_groups:
@@ -250,10 +220,26 @@ def meta_train_head(
             bar.advance(1, f"loss {loss.item():.3f}")
 
 
-METHOD = Method(
-    "leave the backbone as it is, and learn the last layer's scale and rates",
-    objective=HeadAlone,
-    default_steps=STEPS,
-    require=_require,
-    keeps_best=False,  # it learns for all numbers of ways and shots, and validation measures one
-)
+@dataclass(frozen=True)
+class HeadOnly(GradientMethod):
+    """Leave the backbone as it is, and learn the last layer's few numbers."""
+
+    name: ClassVar[str] = "head-only"
+    summary: ClassVar[str] = "leave the backbone as it is, and learn the last layer's scale, rates, momentum and pull"
+    leaves_backbone: ClassVar[bool] = True
+    keeps_best: ClassVar[bool] = False
+    """It learns for all numbers of ways and shots, and validation measures one."""
+    learning_rate: ClassVar[float] = LEARNING_RATE
+    centred: ClassVar[bool] = True
+    iterations: ClassVar[int | None] = ITERATIONS
+    minutes: ClassVar[float | None] = None
+
+    steps: int = STEPS
+
+    def objective(self, learner: MetaLearner, data: TrainingData) -> Objective:
+        """See `HeadAlone`."""
+        return HeadAlone(data, self.steps)
+
+    def require(self, data: ImageDataset, episodes: EpisodeShape) -> None:
+        """Raise DataError unless there are episodes of some kind."""
+        _shapes(data.counts, data.source)

@@ -11,7 +11,8 @@ matches as well; here it is averaged. Where all classes have as many shots, as i
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,6 @@ from edge_adapt.export.heads.head_graphs import HeadGraphs
 from edge_adapt.export.heads.metric import matching_graphs
 from edge_adapt.methods.method import CENTRED_SCALE, Method
 from edge_adapt.networks.head import Head, HeadState, class_shares, no_losses
-
-if TYPE_CHECKING:
-    from edge_adapt.training.config import TrainingConfig
 
 
 class MatchingHead(Head):
@@ -57,8 +55,13 @@ class MatchingHead(Head):
         return matching_graphs(self.log_scale.exp().item(), feature_size)
 
 
-def _head(config: TrainingConfig, feature_size: int) -> Head:
-    return MatchingHead(CENTRED_SCALE)
+@dataclass(frozen=True)
+class Matching(Method):
+    """Cosine attention over the support set."""
 
+    name: ClassVar[str] = "matching"
+    summary: ClassVar[str] = "cosine attention over the support set"
 
-METHOD = Method("cosine attention over the support set", head=_head, options=frozenset(), default_steps=0)
+    def head(self, feature_size: int, centred: bool) -> Head:
+        """See `Method.head`."""
+        return MatchingHead(CENTRED_SCALE)

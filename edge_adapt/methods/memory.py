@@ -27,7 +27,8 @@ the same images give the same classifier.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +38,6 @@ from edge_adapt.export.heads.head_graphs import HeadGraphs
 from edge_adapt.export.heads.memory import DECAY, LEAST_MASS, MemoryHeadParameters, memory_head_graphs
 from edge_adapt.methods.method import Method
 from edge_adapt.networks.head import Head, HeadState, no_losses
-
-if TYPE_CHECKING:
-    from edge_adapt.training.config import TrainingConfig
 
 KEY_SIZE = 128
 """Numbers in a key at most; the paper has 40."""
@@ -180,10 +178,13 @@ def _pick(rows: Tensor, chosen: Tensor) -> Tensor:
     return picked.view(*chosen.shape, rows.shape[-1])
 
 
-def _head(config: TrainingConfig, feature_size: int) -> Head:
-    return MemoryHead(feature_size)
+@dataclass(frozen=True)
+class MemoryAugmented(Method):
+    """An external memory that the support set is written into."""
 
+    name: ClassVar[str] = "memory"
+    summary: ClassVar[str] = "write the support set into an external memory, and read it"
 
-METHOD = Method(
-    "write the support set into an external memory, and read it", head=_head, options=frozenset(), default_steps=0
-)
+    def head(self, feature_size: int, centred: bool) -> Head:
+        """See `Method.head`."""
+        return MemoryHead(feature_size)

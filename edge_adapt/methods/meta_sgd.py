@@ -7,19 +7,21 @@ length. The head has one rate a step for all classes alike.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
-from torch import nn
-
-from edge_adapt.methods.method import ALL_LAYERS, Method
-from edge_adapt.networks.inner_loop import InnerLoop
-
-if TYPE_CHECKING:
-    from edge_adapt.training.config import TrainingConfig
+from edge_adapt.methods.maml import SecondOrder
+from edge_adapt.networks.inner_loop import Rates
 
 
-def _inner_loop(config: TrainingConfig, backbone: nn.Module) -> InnerLoop:
-    return InnerLoop(backbone, "element", config.inner_steps, config.first_order, config.recompute)
+@dataclass(frozen=True)
+class MetaSGD(SecondOrder):
+    """MAML with a learned rate for every weight."""
 
+    name: ClassVar[str] = "meta-sgd"
+    summary: ClassVar[str] = "maml with a learned rate for every weight"
 
-METHOD = Method("maml with a learned rate for every weight", inner_loop=_inner_loop, options=ALL_LAYERS)
+    @property
+    def rates(self) -> Rates:
+        """A number's each."""
+        return "element"

@@ -1,83 +1,105 @@
 """The outer loop: what a step of meta-training minimizes.
 
 Most methods minimize the query loss over episodes, `Episodic`. Where the inner loop adapts the last layer or nothing at all, all
-images of a piece of the meta-batch go through the backbone once, and the adaptations of its episodes are a few batched matrix
-products. An inner loop on all layers runs an episode at a time on each core of a CPU (but for
-reptile's), and all at once on a GPU.
+images of a micro-batch go through the backbone once, and the adaptations of its episodes are a few batched matrix products. An
+inner loop on all layers runs an episode at a time on each core of a CPU (but for reptile's), and all at once on a GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from edge_adapt.methods.episodes import ImageSampler, labels_of
-from edge_adapt.methods.parallel_episodes import pays, side_by_side
+from edge_adapt.methods import parallel_episodes
+from edge_adapt.methods.augmentation import Augmentation
+from edge_adapt.methods.episodes import EpisodeShape, ImageSampler, labels_of
+from edge_adapt.methods.feature_teacher import FeatureTeacher
+from edge_adapt.networks.head import Head
 from edge_adapt.networks.inner_loop import predict
 from edge_adapt.networks.learner import MetaLearner
-
-if TYPE_CHECKING:
-    from edge_adapt.methods.feature_teacher import FeatureTeacher
-    from edge_adapt.training.config import TrainingConfig
-    from edge_adapt.training.teacher import Teacher
-
 
 MULTI_STEP_SHARE = 0.1
 """The part of the training in which the query losses after earlier inner steps count."""
 
 
-class TrainingData(NamedTuple):
-    """What an objective draws from.
+@dataclass(frozen=True)
+class Teachers:
+    """What a student learns from beside labels.
+
+    Attributes:
+        answers: pixels in 0..255, [B, H, W, C], to logits of the training classes [B, n_classes]; None for none.
+        features: networks whose features to learn.
+    """
+
+    answers: Callable[[Tensor], Tensor] | None = None
+    features: Sequence[FeatureTeacher] = ()
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What an objective draws from, and how much of it.
 
     Attributes:
         sampler: draws training images on the training device.
         generator: draws images, on the training device.
-        classified: how many numbers a classifier of the training classes looks at.
-        augmentation: changes images a little, as `edge_adapt.methods.augmentation.augment` does, at a share of the budget that is
-            behind, 0 to 1; None leaves them alone.
-        teacher: to distil, for `classify`.
-        cache: the folder for the features that `head` and `distil` learn from; None takes the default.
+        episodes: how many classes and images an episode has.
+        units: episodes, or images, in an outer step.
+        augmentation: how images are changed.
+        teachers: to distil.
+        from_published: whether the backbone started from published weights, whose batch statistics are worth keeping.
+        cache: the folder for features that are computed once; None takes the default.
         progress: show a bar where they are computed.
-        feature_size: how many numbers the backbone gives.
-        feature_teachers: whose features to learn, for `distil`.
     """
 
     sampler: ImageSampler
     generator: torch.Generator
-    classified: int
-    augmentation: Callable[[Tensor, float], Tensor] | None = None
-    teacher: Teacher | None = None
+    episodes: EpisodeShape
+    units: int
+    augmentation: Augmentation
+    teachers: Teachers = Teachers()
+    from_published: bool = False
     cache: Path | None = None
     progress: bool = False
-    feature_size: int = 0
-    feature_teachers: Sequence[FeatureTeacher] = ()
 
-    def augmentation_at(self, spent: float) -> Callable[[Tensor], Tensor] | None:
-        """The augmentation where this share of the budget, 0 to 1, is behind."""
-        augmentation = self.augmentation
-        return None if augmentation is None else lambda images: augmentation(images, spent)
+    def augmented_at(self, spent: float) -> Callable[[Tensor], Tensor] | None:
+        """The augmentation where this share of the budget, 0 to 1, is behind; None leaves images alone."""
+        return self.augmentation.at(spent, self.generator)
+
+
+class StepMetrics(NamedTuple):
+    """Of some units, or of an outer step.
+
+    Attributes:
+        loss: on average, without a gradient (scalar).
+        accuracy: the share of right answers (scalar).
+    """
+
+    loss: Tensor
+    accuracy: Tensor
 
 
 class Objective(Protocol):
-    """A loss over random images, computed piece by piece.
+    """What an outer loop minimizes, as the gradient estimators of Metz et al. (learned_optimization, 2022) are: it leaves
+    gradients, and whether they come from backpropagation or otherwise is its own business.
 
     Attributes:
         units: episodes (or images) in an outer step.
-        pieces: how many to compute together may be worth trying; those that do not divide `units` are passed over.
+        micro_batches: how many to compute together may be worth trying; those that do not divide `units` are passed over.
     """
 
     units: int
-    pieces: tuple[int, ...]
+    micro_batches: tuple[int, ...]
 
     def prepare(self, learner: MetaLearner) -> None:
-        """Compute what no step changes; once, before the first loss, one process after another."""
+        """Compute what no step changes; once, before the first step, one process after another."""
 
-    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
-        """The mean loss over `count` newly drawn units (differentiable, scalar) and the share of right answers (scalar).
+    def accumulate(self, learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
+        """Add the gradient of the mean over `count` newly drawn units, times `share`, to the parameters' own.
 
         `spent` is how much of the training budget is behind, 0 to 1.
         """
@@ -92,11 +114,22 @@ class Objective(Protocol):
         """The inverse of `state_dict`."""
 
 
+def backpropagate(loss: Tensor, accuracy: Tensor, share: float) -> StepMetrics:
+    """Leave the gradient of a loss (differentiable, scalar) times `share`, outside of autocast."""
+    with torch.autocast(loss.device.type, enabled=False):
+        (loss * share).backward()  # type: ignore[no-untyped-call]
+    return StepMetrics(loss.detach(), accuracy.to(loss))
+
+
 class WithoutState:
-    """An objective that has no parameters of its own."""
+    """An objective that has no parameters of its own, over everything that the learner learns."""
 
     def prepare(self, learner: MetaLearner) -> None:
         """Nothing."""
+
+    def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(learner.parameters(), lr=learning_rate)
 
     def state_dict(self) -> Mapping[str, Any]:
         """Nothing."""
@@ -110,76 +143,68 @@ class Episodic(WithoutState):
     """The query loss of episodes after adapting to their support sets; see `Objective`.
 
     Args:
-        config: ways, shots, queries, steps, and how many episodes a step takes.
         data: what to draw from.
+        steps: of the inner loop.
+        multi_step_loss: count the query loss after every step of an inner loop on all layers at first.
     """
 
-    pieces: tuple[int, ...] = (1, 2, 4, 8, 16)
+    micro_batches: tuple[int, ...] = (1, 2, 4, 8, 16)
 
-    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
-        self.units = config.meta_batch
-        self._data, self._config = data, config
+    def __init__(self, data: TrainingData, steps: int, multi_step_loss: bool = False) -> None:
+        self.units = data.units
+        self._data, self._steps, self._multi_step_loss = data, steps, multi_step_loss
 
-    def draw(self, count: int) -> Tensor:
-        """The images of `count` new episodes, uint8 [count, N, n_shot + n_query, H, W, C]."""
-        config, data = self._config, self._data
-        return data.sampler.draw_episodes(count, config.n_way, config.n_shot + config.n_query, data.generator)
+    def draw(self, count: int, learner: MetaLearner, spent: float) -> Tensor:
+        """The images of `count` new episodes, normalized for the backbone: float32 [count, N, n_shot + n_query, C, H, W]."""
+        data, shape = self._data, self._data.episodes
+        images = data.sampler.draw_episodes(count, shape.n_way, shape.images, data.generator)
+        return normalized_episodes(learner, images, data.augmented_at(spent))
 
-    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
-        """See `query_loss`."""
-        config = self._config
-        several = config.multi_step_loss and spent < MULTI_STEP_SHARE
-        weights = multi_step_weights(config.inner_steps, spent) if several else None
-        return query_loss(
-            learner, self.draw(count), config.n_shot, config.inner_steps, self._data.augmentation_at(spent), weights
-        )
+    def accumulate(self, learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
+        """That of `query_loss`; on the cores of a CPU, where each can take episodes of its own, side by side."""
+        several = self._multi_step_loss and spent < MULTI_STEP_SHARE
+        weights = multi_step_weights(self._steps, spent) if several else None
+        images = self.draw(count, learner, spent)
 
-    def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
-        """Adam over everything that the learner learns."""
-        return torch.optim.Adam(learner.parameters(), lr=learning_rate)
+        def loss(learner: MetaLearner, images: Tensor) -> tuple[Tensor, Tensor]:
+            return query_loss(learner, images, self._data.episodes.n_shot, self._steps, weights)
+
+        if parallel_episodes.pays(learner, images):
+            return StepMetrics(*parallel_episodes.accumulate(loss, learner, images, share))
+        return backpropagate(*loss(learner, images), share)
 
 
 def query_loss(
-    learner: MetaLearner,
-    images: Tensor,
-    n_shot: int,
-    steps: int,
-    augmentation: Callable[[Tensor], Tensor] | None = None,
-    weights: Tensor | None = None,
+    learner: MetaLearner, images: Tensor, n_shot: int, steps: int, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The outer loss of some episodes.
 
     Args:
         learner: the model.
-        images: uint8 [E, N, n_shot + n_query, H, W, C], as `ImageSampler.draw_episodes` gives them.
+        images: normalized, float [E, N, n_shot + n_query, C, H, W].
         n_shot: how many images of each class are the support set.
         steps: of the inner loop.
-        augmentation: as of `TrainingData.augmentation_at`.
         weights: of the query loss after each step of an inner loop on all layers [steps]; None takes the last alone.
 
     Returns:
         The head's loss over the query sets (differentiable, scalar) and the share of right answers (scalar).
     """
-    normalized = normalized_episodes(learner, images, augmentation)
-    if learner.inner_loop is None:
-        return _last_layer_loss(learner, normalized, n_shot, steps)
-
-    def loss(learner: MetaLearner, normalized: Tensor) -> tuple[Tensor, Tensor]:
-        return _all_layers_loss(learner, normalized, n_shot, steps, weights)
-
-    return side_by_side(loss, learner, normalized) if pays(learner, normalized) else loss(learner, normalized)
+    if learner.inner_loop is not None:
+        return _all_layers_loss(learner, images, n_shot, steps, weights)
+    features = learner.embedding.features(images.flatten(0, 2)).view(*images.shape[:3], -1)
+    return last_layer_loss(learner.head, features, n_shot, steps)
 
 
-def _last_layer_loss(learner: MetaLearner, images: Tensor, n_shot: int, steps: int) -> tuple[Tensor, Tensor]:
-    """As `query_loss`, of normalized images [E, N, n_shot + n_query, C, H, W]."""
-    episodes, n_way, per_class = images.shape[:3]
-    labels, query_labels = labels_of(n_way, n_shot, images.device), labels_of(n_way, per_class - n_shot, images.device)
-    features = learner.embedding.features(images.flatten(0, 2)).view(episodes, n_way, per_class, -1)
+def last_layer_loss(head: Head, features: Tensor, n_shot: int, steps: int) -> tuple[Tensor, Tensor]:
+    """As `query_loss`, of features of the episodes, float32 [E, N, n_shot + n_query, D]."""
+    episodes, n_way, per_class = features.shape[:3]
+    labels = labels_of(n_way, n_shot, features.device)
+    query_labels = labels_of(n_way, per_class - n_shot, features.device)
     support, query = features[:, :, :n_shot].flatten(1, 2), features[:, :, n_shot:].flatten(1, 2)
-    with torch.autocast(images.device.type, enabled=False):
-        state, _ = learner.adapt(support, labels.expand(episodes, -1), n_way, steps)
-        logits = learner.predict(query, state)
-        loss = learner.head.loss(logits, query_labels.expand(episodes, -1))
+    with torch.autocast(features.device.type, enabled=False):
+        state, _ = head.adapt(support, labels.expand(episodes, -1), n_way, steps)
+        logits = head.predict(query, state)
+        loss = head.loss(logits, query_labels.expand(episodes, -1))
     return loss, _accuracy(logits, query_labels)
 
 

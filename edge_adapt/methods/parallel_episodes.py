@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,60 +33,63 @@ def pays(learner: MetaLearner, images: Tensor) -> bool:
     return not loop.draws_numbers and next(backbone.buffers(), None) is None
 
 
-def side_by_side(loss: Loss, learner: MetaLearner, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What `loss` gives for all episodes, each computed alone with its gradient, as many at once as there are threads.
+def accumulate(loss: Loss, learner: MetaLearner, images: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Add the gradient of `loss` over all episodes, times `share`, to the parameters' own: each episode is computed alone, as
+    many at once as there are threads.
 
     The same to the last bit from one call to the next: gradients are added in the order of the episodes, and each is computed by
     one thread (or, where there are fewer episodes than threads, by as many as there are for it).
+
+    Returns:
+        The mean loss and the share of right answers (scalars).
     """
-    parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     before = torch.get_rng_state()
-    mean, accuracy = _SideBySide.apply(loss, learner, images, *parameters)  # type: ignore[no-untyped-call]
+    mean, accuracy, *gradients = _means(loss, learner, images)
+    assert mean is not None and accuracy is not None  # which each episode has
     if not torch.equal(before, torch.get_rng_state()):
         loop, _ = learner.all_layers()
         loop.draws_numbers = True  # from now on one after the other
         torch.set_rng_state(before)
-        return loss(learner, images)
+        mean, accuracy = loss(learner, images)
+        (mean * share).backward()  # type: ignore[no-untyped-call]
+        return mean.detach(), accuracy
+    for parameter, gradient in zip(_learned(learner), gradients, strict=True):
+        if gradient is not None:
+            own = gradient * share
+            parameter.grad = own if parameter.grad is None else parameter.grad + own
     return mean, accuracy
 
 
-class _SideBySide(torch.autograd.Function):
-    """The gradients are there when the forward pass ends; the backward pass hands them on."""
+def _means(loss: Loss, learner: MetaLearner, images: Tensor) -> list[Tensor | None]:
+    """Over the episodes: of the loss, the accuracy and each gradient."""
+    threads, episodes = torch.get_num_threads(), torch.split(images, 1)
+    lanes = min(threads, len(episodes))
+    bf16, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
-    @staticmethod
-    def forward(ctx: Any, loss: Loss, learner: MetaLearner, images: Tensor, *parameters: Tensor) -> Any:
-        threads, episodes = torch.get_num_threads(), torch.split(images, 1)
-        lanes = min(threads, len(episodes))
-        bf16, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+    def lane(first: int) -> list[tuple[Tensor | None, ...]]:
+        """Of every `lanes`-th episode. Number of threads and precision are a thread's own."""
+        torch.set_num_threads(threads // lanes)
+        model = copy.deepcopy(learner)
+        found = []
+        for episode in episodes[first::lanes]:
+            model.zero_grad()
+            with torch.autocast("cpu", dtype, enabled=bf16):
+                mean, accuracy = loss(model, episode)
+            mean.backward()  # type: ignore[no-untyped-call]
+            found.append((mean.detach(), accuracy, *(parameter.grad for parameter in _learned(model))))
+        return found
 
-        def lane(first: int) -> list[tuple[Tensor | None, ...]]:
-            """Loss, accuracy and gradients of every `lanes`-th episode. Number of threads and precision are a thread's own."""
-            torch.set_num_threads(threads // lanes)
-            model = copy.deepcopy(learner)
-            own = [parameter for parameter in model.parameters() if parameter.requires_grad]
-            found = []
-            for episode in episodes[first::lanes]:
-                model.zero_grad()
-                with torch.autocast("cpu", dtype, enabled=bf16):
-                    mean, accuracy = loss(model, episode)
-                mean.backward()  # type: ignore[no-untyped-call]
-                found.append((mean.detach(), accuracy, *(parameter.grad for parameter in own)))
-            return found
+    try:
+        with ThreadPoolExecutor(lanes) as pool:
+            of_lanes = list(pool.map(lane, range(lanes)))
+    finally:
+        torch.set_num_threads(threads)
+    in_order = [of_lanes[number % lanes][number // lanes] for number in range(len(episodes))]
+    return list(map(_mean, zip(*in_order, strict=True)))
 
-        try:
-            with ThreadPoolExecutor(lanes) as pool:
-                of_lanes = list(pool.map(lane, range(lanes)))
-        finally:
-            torch.set_num_threads(threads)
-        in_order = [of_lanes[number % lanes][number // lanes] for number in range(len(episodes))]
-        mean, accuracy, *gradients = map(_mean, zip(*in_order, strict=True))
-        ctx.save_for_backward(*gradients)
-        ctx.mark_non_differentiable(accuracy)
-        return mean, accuracy
 
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, None, *(None if each is None else each * outer[0] for each in ctx.saved_tensors)
+def _learned(learner: MetaLearner) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in learner.parameters() if parameter.requires_grad]
 
 
 def _mean(column: Sequence[Tensor | None]) -> Tensor | None:

@@ -8,22 +8,21 @@ for episodic meta-training.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.methods.method import Method
-from edge_adapt.methods.objective import TrainingData
+from edge_adapt.methods.episodes import EpisodeShape, ImageSampler
+from edge_adapt.methods.method import GradientMethod
+from edge_adapt.methods.objective import Objective, StepMetrics, TrainingData, backpropagate
 from edge_adapt.networks.backbones.layers import classified
 from edge_adapt.networks.head import at_least_float32
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.errors import DataError, EdgeAdaptError
-
-if TYPE_CHECKING:
-    from edge_adapt.training.config import TrainingConfig
+from edge_adapt.runtime.errors import DataError
 
 MOMENTUM = 0.9
 
@@ -66,40 +65,31 @@ class Classification(nn.Module):
     https://arxiv.org/abs/1503.02531).
 
     Args:
-        config: batch size, augmentation and crop size.
+        learner: whose backbone is trained.
         data: what to draw from, and what to distil.
-
-    Raises:
-        EdgeAdaptError: the teacher knows other classes, or takes grey images where these are RGB, or the other way round.
     """
 
-    pieces: tuple[int, ...] = (32, 64, 128)
+    micro_batches: tuple[int, ...] = (32, 64, 128)
 
-    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
+    def __init__(self, learner: MetaLearner, data: TrainingData) -> None:
         super().__init__()
-        self.units = config.batch_size
-        self.classifier = CosineClassifier(data.sampler.n_classes, data.classified).to(data.generator.device)
-        self._data, self._config = data, config
-        if data.teacher and len(data.teacher.classifier.weight) != data.sampler.n_classes:
-            raise EdgeAdaptError(
-                f"the teacher knows {len(data.teacher.classifier.weight)} classes and there are {data.sampler.n_classes} to "
-                "learn; take one that was trained on the same."
-            )
-        if data.teacher and data.teacher.config.grayscale != config.grayscale:
-            theirs, ours = ("grey", "RGB") if data.teacher.config.grayscale else ("RGB", "grey")
-            raise EdgeAdaptError(
-                f"the teacher takes {theirs} images and these are {ours}; take one that was trained on the same."
-            )
+        self.units, self._data = data.units, data
+        self.feature_size, seen = _sizes(learner.embedding.backbone, data.sampler)
+        self.classifier = CosineClassifier(data.sampler.n_classes, seen).to(data.generator.device)
 
     def prepare(self, learner: MetaLearner) -> None:
         """Nothing."""
 
+    def accumulate(self, learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
+        """That of `loss`; see `Objective.accumulate`."""
+        return backpropagate(*self.loss(learner, count, spent), share)
+
     def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
         """Smoothed cross-entropy in nats over `count` images (differentiable, scalar) and the share of right answers (scalar)."""
-        teacher = self._data.teacher
+        teacher, change = self._data.teachers.answers, self._data.augmented_at(spent)
         images, labels = self._data.sampler.draw_images(count, self._data.generator)
-        if self._data.augmentation:
-            images = self._data.augmentation(images, spent)
+        if change:
+            images = change(images)
         _, logits = self._answers(learner, images)
         loss, accuracy = classification_loss(logits, labels)
         if teacher:
@@ -135,16 +125,32 @@ def distillation_loss(logits: Tensor, of_teacher: Tensor) -> Tensor:
     return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * TEMPERATURE**2
 
 
-def require_two_classes(data: ImageDataset) -> None:
-    """Raise DataError unless there are classes to tell apart."""
-    if len(data.class_names) < 2:
-        raise DataError(f"{data.source}: there is one class, and a classifier tells two or more apart; add classes.")
+def _sizes(backbone: nn.Module, sampler: ImageSampler) -> tuple[int, int]:
+    """How many numbers the backbone gives, and how many of them a classifier of the training classes looks at."""
+    height, width, channels = sampler.rows.shape[1:]
+    with torch.no_grad():
+        features = backbone.eval()(torch.zeros(2, channels, height, width, device=sampler.starts.device))
+    backbone.train()
+    return features.shape[1], classified(backbone, features).shape[1]
 
 
-METHOD = Method(
-    "classify all training classes at once, to start episodes from",
-    objective=Classification,
-    require=require_two_classes,
-    keeps_best=False,  # features are centred at the end, and only where the learning rate has come to zero is it any good
-    of_images=True,
-)
+@dataclass(frozen=True)
+class Pretrain(GradientMethod):
+    """Classify all training classes at once."""
+
+    name: ClassVar[str] = "pretrain"
+    summary: ClassVar[str] = "classify all training classes at once, to start episodes from"
+    of_images: ClassVar[bool] = True
+    keeps_best: ClassVar[bool] = False
+    """Features are centred at the end, and only where the learning rate has come to zero is it any good."""
+
+    def objective(self, learner: MetaLearner, data: TrainingData) -> Objective:
+        """See `Classification`."""
+        return Classification(learner, data)
+
+    def require(self, data: ImageDataset, episodes: EpisodeShape) -> None:
+        """Raise DataError unless there are classes to tell apart."""
+        if len(data.class_names) < 2:
+            raise DataError(
+                f"{data.source}: there is one class, and a classifier tells two or more apart; add classes."
+            )

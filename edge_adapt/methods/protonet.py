@@ -8,7 +8,8 @@ backbone, is learned too.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,6 @@ from edge_adapt.export.heads.head_graphs import HeadGraphs
 from edge_adapt.export.heads.metric import protonet_graphs
 from edge_adapt.methods.method import Method, distance_scale
 from edge_adapt.networks.head import Head, HeadState, class_shares, no_losses
-
-if TYPE_CHECKING:
-    from edge_adapt.training.config import TrainingConfig
 
 
 class ProtoNetHead(Head):
@@ -51,8 +49,13 @@ class ProtoNetHead(Head):
         return protonet_graphs(self.log_scale.exp().item(), feature_size)
 
 
-def _head(config: TrainingConfig, feature_size: int) -> Head:
-    return ProtoNetHead(distance_scale(config, feature_size))
+@dataclass(frozen=True)
+class ProtoNet(Method):
+    """The nearest mean of a class's features."""
 
+    name: ClassVar[str] = "protonet"
+    summary: ClassVar[str] = "the nearest mean of a class's features"
 
-METHOD = Method("the nearest mean of a class's features", head=_head, options=frozenset(), default_steps=0)
+    def head(self, feature_size: int, centred: bool) -> Head:
+        """See `Method.head`."""
+        return ProtoNetHead(distance_scale(feature_size, centred))

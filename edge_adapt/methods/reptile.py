@@ -11,20 +11,18 @@ the unit of `InnerLoop`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from edge_adapt.methods.episodes import labels_of
-from edge_adapt.methods.method import Method
-from edge_adapt.methods.objective import Episodic, TrainingData, normalized_episodes
+from edge_adapt.methods.method import GradientMethod
+from edge_adapt.methods.objective import Episodic, Objective, StepMetrics, TrainingData
 from edge_adapt.networks.inner_loop import InnerLoop, predict
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.errors import EdgeAdaptError
-
-if TYPE_CHECKING:
-    from edge_adapt.training.config import TrainingConfig
 
 INNER_RATE = 0.05
 """Of the backbone; nothing learns it."""
@@ -34,37 +32,38 @@ class MoveTowardsAdapted(Episodic):
     """The outer loop of Reptile; see `edge_adapt.methods.objective.Objective`.
 
     Args:
-        config: ways, shots, queries, steps, and how many episodes a step takes.
         data: what to draw from.
+        steps: of the inner loop.
 
     Raises:
         EdgeAdaptError: the images of an episode make no second part, and every step would take the same ones.
     """
 
-    def __init__(self, config: TrainingConfig, data: TrainingData) -> None:
-        super().__init__(config, data)
-        if config.n_query < config.n_shot:
+    def __init__(self, data: TrainingData, steps: int) -> None:
+        super().__init__(data, steps)
+        shape = data.episodes
+        if shape.n_query < shape.n_shot:
             raise EdgeAdaptError(
-                f"reptile takes other images in each step, and {config.n_query} queries a class are fewer than its "
-                f"{config.n_shot} shots; choose --query {config.n_shot} or more."
+                f"reptile takes other images in each step, and {shape.n_query} queries a class are fewer than its "
+                f"{shape.n_shot} shots; choose --query {shape.n_shot} or more."
             )
 
-    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
+    def accumulate(self, learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
         """The loss and the accuracy of the last inner step, before it was taken; the gradient is how far the weights moved, back.
 
         The mean over `count` episodes.
         """
-        config = self._config
-        images = normalized_episodes(learner, self.draw(count), self._data.augmentation_at(spent))
-        batches = _batches(images, config.n_shot)  # [E, S, N * n_shot, C, H, W]
-        labels = labels_of(config.n_way, config.n_shot, images.device)
+        shape, steps = self._data.episodes, self._steps
+        images = self.draw(count, learner, spent)
+        batches = _batches(images, shape.n_shot)  # [E, S, N * n_shot, C, H, W]
+        labels = labels_of(shape.n_way, shape.n_shot, images.device)
         loop, head = learner.all_layers()
         backbone = learner.embedding.backbone
-        steps, under_vmap = config.inner_steps, loop.at_once(images.device)
+        under_vmap = loop.at_once(images.device)
 
         def one(batches: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
             """One episode to its adapted weights, and the last step's loss and logits."""
-            states = list(loop.trajectory(backbone, head, batches, labels, config.n_way, steps, under_vmap))
+            states = list(loop.trajectory(backbone, head, batches, labels, shape.n_way, steps, under_vmap))
             loss = states[-1].loss
             assert loss is not None  # there is a step
             last = batches[(steps - 1) % len(batches)]
@@ -77,11 +76,10 @@ class MoveTowardsAdapted(Episodic):
                 ends = [one(batch) for batch in batches]
                 adapted = {name: torch.stack([end[0][name] for end in ends]) for name in ends[0][0]}
                 losses, logits = (torch.stack([end[index] for end in ends]) for index in (1, 2))  # type: ignore[misc]
-        found = losses.mean()
         for name, parameter in backbone.named_parameters():
-            way_back = parameter.detach() - adapted[f"backbone.{name}"].mean(0)
-            found = found + ((parameter - parameter.detach()) * way_back).sum()
-        return found, (logits.argmax(-1) == labels).float().mean()
+            way_back = share * (parameter.detach() - adapted[f"backbone.{name}"].mean(0))
+            parameter.grad = way_back if parameter.grad is None else parameter.grad + way_back
+        return StepMetrics(losses.mean(), (logits.argmax(-1) == labels).float().mean())
 
 
 def _batches(images: Tensor, n_shot: int) -> Tensor:
@@ -90,15 +88,21 @@ def _batches(images: Tensor, n_shot: int) -> Tensor:
     return torch.stack(parts, dim=1).flatten(2, 3)
 
 
-def _inner_loop(config: TrainingConfig, backbone: nn.Module) -> InnerLoop:
-    loop = InnerLoop(backbone, "tensor", config.inner_steps, first_order=True)
-    for rate in loop.rates.values():
-        nn.init.constant_(rate, torch.tensor(INNER_RATE).log().item())
-    return loop.requires_grad_(False)
+@dataclass(frozen=True)
+class Reptile(GradientMethod):
+    """Move towards the weights that ordinary training on a task leads to."""
 
+    name: ClassVar[str] = "reptile"
+    summary: ClassVar[str] = "move towards the weights that ordinary training on a task leads to"
+    adapts_all_layers: ClassVar[bool] = True
 
-METHOD = Method(
-    "move towards the weights that ordinary training on a task leads to",
-    objective=MoveTowardsAdapted,
-    inner_loop=_inner_loop,
-)
+    def inner_loop(self, backbone: nn.Module) -> InnerLoop:
+        """With rates that nothing learns."""
+        loop = InnerLoop(backbone, "tensor", self.steps, first_order=True)
+        for rate in loop.rates.values():
+            nn.init.constant_(rate, torch.tensor(INNER_RATE).log().item())
+        return loop.requires_grad_(False)
+
+    def objective(self, learner: MetaLearner, data: TrainingData) -> Objective:
+        """See `MoveTowardsAdapted`."""
+        return MoveTowardsAdapted(data, self.steps)

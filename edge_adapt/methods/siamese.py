@@ -17,7 +17,8 @@ If exactly one class of N matches, and each pair is judged by itself, the softma
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,6 @@ from edge_adapt.export.heads.head_graphs import HeadGraphs
 from edge_adapt.export.heads.metric import siamese_graphs
 from edge_adapt.methods.method import CENTRED_SCALE, Method
 from edge_adapt.networks.head import Head, HeadState, class_shares, no_losses
-
-if TYPE_CHECKING:
-    from edge_adapt.training.config import TrainingConfig
 
 
 class SiameseHead(Head):
@@ -73,10 +71,14 @@ class SiameseHead(Head):
         return siamese_graphs(weights, self.bias.item())
 
 
-def _head(config: TrainingConfig, feature_size: int) -> Head:
-    """Differences add up to the order of D where each is of the order of 1, and of the root of D in features of length 1."""
-    extent = math.sqrt(feature_size) if config.centred else feature_size
-    return SiameseHead(feature_size, CENTRED_SCALE / extent, CENTRED_SCALE / 2)
+@dataclass(frozen=True)
+class Siamese(Method):
+    """A learned distance between two images."""
 
+    name: ClassVar[str] = "siamese"
+    summary: ClassVar[str] = "a learned distance between two images"
 
-METHOD = Method("a learned distance between two images", head=_head, options=frozenset(), default_steps=0)
+    def head(self, feature_size: int, centred: bool) -> Head:
+        """Differences add up to the order of D where each is of the order of 1, and of the root of D in features of length 1."""
+        extent = math.sqrt(feature_size) if centred else feature_size
+        return SiameseHead(feature_size, CENTRED_SCALE / extent, CENTRED_SCALE / 2)

@@ -14,9 +14,9 @@ from torch import Tensor
 from edge_adapt.methods.augmentation import random_maps, seen_through
 from edge_adapt.methods.feature_cache import digest_of_images, features_in, make_cache
 from edge_adapt.methods.feature_teacher import FeatureTeacher
+from edge_adapt.runtime.contract import BATCH
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.evaluation import BATCH
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.runtime.progress import Progress
 

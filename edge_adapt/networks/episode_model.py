@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from edge_adapt.networks.head import Head
 from edge_adapt.networks.learner import MetaLearner
-from edge_adapt.runtime.evaluation import HeadState
+from edge_adapt.runtime.contract import HeadState
 
 
 class LearnerModel:
-    """A model in PyTorch as an `edge_adapt.runtime.evaluation.EpisodeModel`, to evaluate it and to compare a bundle with it.
+    """A model in PyTorch as an `edge_adapt.runtime.contract.EpisodeModel`, to evaluate it and to compare a bundle with it.
 
     Args:
         learner: the model, in evaluation mode.
@@ -54,7 +54,7 @@ class LearnerModel:
 
 
 class HeadModel:
-    """A head in PyTorch on features from anywhere, as an `edge_adapt.runtime.evaluation.EpisodeModel`.
+    """A head in PyTorch on features from anywhere, as an `edge_adapt.runtime.contract.EpisodeModel`.
 
     Args:
         head: on the CPU.

@@ -84,7 +84,7 @@ class InnerLoop(nn.Module):
         return nn.Parameter(parameter.new_full(shape, math.log(INITIAL_RATE)))
 
     def at_once(self, device: torch.device) -> bool:
-        """Whether the episodes of a piece go through the loop all at once, under `torch.vmap`.
+        """Whether the episodes of a micro-batch go through the loop all at once, under `torch.vmap`.
 
         With weights of its own per episode, vmap turns each convolution into a grouped one, which CPUs run slowly.
         """

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.training.run import Checkpoint, load_checkpoint, stages_of
-from edge_adapt.training.train import is_finished, stopped_early
+from edge_adapt.training.budget import is_finished, stopped_early
+from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint, stages_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ class ComparedRun:
         return {
             "run": self.name,
             "state": self.state,
-            "method": config.method,
+            "method": config.method.name,
             "backbone": config.backbone,
             "n_way": config.n_way,
             "n_shot": config.n_shot,

@@ -19,7 +19,8 @@ from edge_adapt.runtime.data.pixel_cache import default_cache
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.progress import say
 from edge_adapt.training import distributed
-from edge_adapt.training.autotune import Tuning, pieces_to_try, seconds_per_step
+from edge_adapt.training.autotune import micro_batches_to_try, seconds_per_step
+from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
 
 _LEAST_MINUTES, _LEAST_ITERATIONS = 10.0, 2000
@@ -37,42 +38,42 @@ def keep_compiled() -> None:
 
 
 def fused_where_faster(
-    tuning: Tuning,
+    execution: Execution,
     learner: MetaLearner,
     device: torch.device,
     objective: Objective,
     config: TrainingConfig,
-    piece: int | None = None,
-) -> Tuning:
-    """For a new run that is long: its tuning, with the blocks fused where they compile in every process and an outer step of the
+    micro_batch: int | None = None,
+) -> Execution:
+    """For a new run that is long: its compute, with the blocks fused where they compile in every process and an outer step of the
     first is faster then.
 
     Args:
-        tuning: what is chosen already, by the first process.
+        compute: what is chosen already, by the first process.
         learner, device, objective: as for `edge_adapt.training.autotune.choose`.
         config: what is trained, and for how long.
-        piece: what is decided already; None tries other sizes too, since fused blocks are fastest in larger pieces.
+        micro_batch: what is decided already; None tries other sizes too, since fused blocks are fastest in larger ones.
     """
     if not (_is_long(config) and _has_blocks_to_fuse(learner, device, config)):
-        return tuning
+        return execution
     _announce()
     processes = distributed.processes()
-    sizes = [piece] if piece else pieces_to_try(objective, processes)
-    fused = [replace(tuning, piece=size, fused=True) for size in sizes]
-    seconds = seconds_per_step(learner, [tuning, *fused], device, objective, processes)
-    fastest = distributed.of_first(lambda: min(seconds, key=seconds.__getitem__, default=tuning))
-    return fastest if _in_all(any(candidate.fused for candidate in seconds)) else tuning
+    sizes = [micro_batch] if micro_batch else micro_batches_to_try(objective, processes)
+    fused = [replace(execution, micro_batch=size, fused=True) for size in sizes]
+    seconds = seconds_per_step(learner, [execution, *fused], device, objective, processes)
+    fastest = distributed.of_first(lambda: min(seconds, key=seconds.__getitem__, default=execution))
+    return fastest if _in_all(any(candidate.fused for candidate in seconds)) else execution
 
 
-def still_fused(tuning: Tuning, learner: MetaLearner, device: torch.device, objective: Objective) -> Tuning:
-    """For a run that goes on with fused blocks: its tuning, without them where they do not compile."""
+def still_fused(execution: Execution, learner: MetaLearner, device: torch.device, objective: Objective) -> Execution:
+    """For a run that goes on with fused blocks: its compute, without them where they do not compile."""
     _announce()
     if _in_all(
-        _may_compile() and bool(seconds_per_step(learner, [tuning], device, objective, distributed.processes()))
+        _may_compile() and bool(seconds_per_step(learner, [execution], device, objective, distributed.processes()))
     ):
-        return tuning
+        return execution
     say("they do not compile here; going on without, more slowly", distributed.is_first())
-    return replace(tuning, fused=False)
+    return replace(execution, fused=False)
 
 
 def _is_long(config: TrainingConfig) -> bool:
@@ -80,7 +81,7 @@ def _is_long(config: TrainingConfig) -> bool:
 
 
 def _has_blocks_to_fuse(learner: MetaLearner, device: torch.device, config: TrainingConfig) -> bool:
-    if device.type != "cpu" or config.method == "head" or not _may_compile():
+    if device.type != "cpu" or config.method.leaves_backbone or not _may_compile():
         return False
     return any(
         isinstance(module, Conv4) and isinstance(module.normalizations[0], nn.BatchNorm2d)

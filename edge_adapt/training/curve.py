@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from edge_adapt.training.run import Checkpoint
+from edge_adapt.training.checkpoint import Checkpoint
 
 
 def draw(checkpoint: Checkpoint) -> bytes:

@@ -22,7 +22,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.training.autotune import is_out_of_memory
+from edge_adapt.runtime.words import first_line
+from edge_adapt.training.memory import is_out_of_memory
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ def joined() -> Iterator[None]:
         store = PrefixStore(f"group {next(_times_joined)}", own)
         dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=_PATIENCE)
     except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(". ")
+        reason = first_line(error)
         raise EdgeAdaptError(
             f"the processes of this training do not find each other ({reason}); start them again with torchrun."
         ) from error

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edge_adapt.networks.backbones.ensemble import BETWEEN
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.training.run import Checkpoint
+from edge_adapt.training.checkpoint import Checkpoint
 
 _BACKBONE, _MEAN, _STD = "embedding.backbone.", "embedding.mean", "embedding.std"
 

@@ -1,32 +1,24 @@
-"""One outer step: the mean over the pieces of its meta-batch, which several processes share."""
+"""One outer step: the mean over the micro-batches of its meta-batch, which several processes share."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from edge_adapt.methods.objective import Objective
+from edge_adapt.methods.objective import Objective, StepMetrics
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.training import distributed
-from edge_adapt.training.autotune import Tuning, give_back_memory, is_out_of_memory
-
-
-class Figures(NamedTuple):
-    """Of an outer step: the mean loss and the share of right answers."""
-
-    loss: float
-    accuracy: float
+from edge_adapt.training.compute import Execution
+from edge_adapt.training.memory import give_back_memory, is_out_of_memory
 
 
 class OuterStep:
     """Computes what an optimizer then steps along.
 
-    A piece draws from generators seeded with the seed of the run, the number of the step and its own, and starts from the
-    running statistics (of BatchNorm: all buffers) as they were before the step; these move by the mean of what the pieces add to
-    them. So it makes no difference which process computes a piece, nor in which order, but for the rounding of sums.
+    A micro-batch draws from generators seeded with the seed of the run, the number of the step and its own, and starts from the
+    running statistics (of BatchNorm: all buffers) as they were before the step; these move by the mean of what all add to them.
+    So it makes no difference which process computes a micro-batch, nor in which order, but for the rounding of sums.
 
     Args:
         learner: the model.
@@ -49,27 +41,27 @@ class OuterStep:
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self._statistics = [buffer for buffer in learner.buffers() if buffer.dtype != torch.bool]
 
-    def compute(self, iteration: int, tuning: Tuning, spent: float) -> Figures | None:
+    def compute(self, iteration: int, execution: Execution, spent: float) -> StepMetrics | None:
         """Leave the gradients in the parameters, and the new running statistics in the model.
 
         Args:
             iteration: the number of the step, from 0 on.
-            tuning: how to cut the meta-batch, and the precision.
+            execution: how to cut the meta-batch, and the precision.
             spent: the share of the budget that is behind, 0 to 1.
 
         Returns:
             None where a process had too little memory: nothing has changed then but the gradients.
         """
-        device, pieces = self._generator.device, self._objective.units // tuning.piece
+        device, micro_batches = self._generator.device, self._objective.units // execution.micro_batch
         for parameter in self._parameters:
             parameter.grad = None
         before = [buffer.clone() for buffer in self._statistics]
         changes = [torch.zeros_like(buffer) for buffer in before]
-        figures, failures = torch.zeros(2, device=device), torch.zeros(1, device=device)
+        metrics, failures = torch.zeros(2, device=device), torch.zeros(1, device=device)
         try:
-            for piece in range(distributed.rank(), pieces, distributed.processes()):
-                self._draw_anew(iteration, piece)
-                figures += self._add_gradients(tuning, spent, 1 / pieces)
+            for micro_batch in range(distributed.rank(), micro_batches, distributed.processes()):
+                self._draw_anew(iteration, micro_batch)
+                metrics += self._add_gradients(execution, spent, 1 / micro_batches)
                 for buffer, old, change in zip(self._statistics, before, changes, strict=True):
                     change.add_(buffer - old)
                     buffer.copy_(old)
@@ -79,27 +71,25 @@ class OuterStep:
             failures += 1
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
         learned = torch.tensor([float(p.grad is not None) for p in self._parameters], device=device)
-        distributed.sum_over_processes([*gradients, *changes, figures, failures, learned])
+        distributed.sum_over_processes([*gradients, *changes, metrics, failures, learned])
         failed = bool(failures)
         for parameter, gradient, count in zip(self._parameters, gradients, learned.tolist(), strict=True):
             parameter.grad = gradient if count and not failed else None
         for buffer, old, change in zip(self._statistics, before, changes, strict=True):
-            buffer.copy_(old if failed else old + change / pieces)
+            buffer.copy_(old if failed else old + change / micro_batches)
         if failed:
             give_back_memory(device)
             return None
-        return Figures(*figures.tolist())
+        return StepMetrics(*metrics)
 
-    def _add_gradients(self, tuning: Tuning, spent: float, share: float) -> Tensor:
-        """Those of a newly drawn piece, times its share in the step; its loss and accuracy likewise [2]."""
-        with tuning.applied(self._generator.device):
-            loss, accuracy = self._objective.loss(self._learner, tuning.piece, spent)
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        return torch.stack([loss.detach(), accuracy.to(loss)]) * share
+    def _add_gradients(self, execution: Execution, spent: float, share: float) -> Tensor:
+        """Those of a newly drawn micro-batch, times its share in the step; its loss and accuracy likewise [2]."""
+        with execution.applied(self._generator.device):
+            return torch.stack(self._objective.accumulate(self._learner, execution.micro_batch, share, spent)) * share
 
-    def _draw_anew(self, iteration: int, piece: int) -> None:
+    def _draw_anew(self, iteration: int, micro_batch: int) -> None:
         """Seed the generator of the episodes, and PyTorch's own, from which dropout draws."""
         # 32 bits each, since PyTorch on the CPU drops the rest.
-        episodes, dropout = np.random.SeedSequence((self._seed, iteration, piece)).generate_state(2).tolist()
+        episodes, dropout = np.random.SeedSequence((self._seed, iteration, micro_batch)).generate_state(2).tolist()
         self._generator.manual_seed(episodes)
         torch.manual_seed(dropout)

@@ -15,105 +15,30 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from edge_adapt.networks.build import build_learner
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.training import curve
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.build import build_learner
+from edge_adapt.training.checkpoint import CHECKPOINT_VERSION, Checkpoint, Record, last_stage, load_checkpoint
 from edge_adapt.training.config import TrainingConfig
-
-CHECKPOINT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Record:
-    """One line of metrics.csv; `validation` is empty where none was measured."""
-
-    iteration: int
-    seconds: float
-    loss: float
-    accuracy: float
-    validation: float | None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A learner after some outer step.
-
-    Attributes:
-        iteration: outer steps done; 0 of the state that a run started from.
-        validation: its accuracy on the validation classes, a fraction; None where none was measured.
-        learner: state dict of the `MetaLearner`.
-    """
-
-    iteration: int
-    validation: float | None
-    learner: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A moment of a run.
-
-    Attributes:
-        config: the configuration.
-        trained_on: what it is trained on, in words, for the bundle.
-        tuning: how the meta-batch is computed; chosen once, then kept.
-        iteration: outer steps done.
-        seconds: spent on them, over all its stretches.
-        learner: state dict of the `MetaLearner`.
-        optimizer: state dict of the method's optimizer.
-        records: metrics.csv up to here.
-        window: loss and accuracy of the outer steps since the last record, for the next.
-        objective: state dict of what is trained beside the learner, such as the classifier of `classify`.
-        best: the learner where the validation accuracy was best; None without validation, or for a method that does not keep it.
-        validated_on: what the validation accuracies are of, in words.
-        given: digests of what the run was given beside its settings, by the names of the arguments of `edge_adapt.train`,
-            `teacher`, `initial` and `validation`, and of the names of its `classes`; empty for none.
-    """
-
-    config: TrainingConfig
-    trained_on: str
-    tuning: Tuning
-    iteration: int
-    seconds: float
-    learner: Mapping[str, Any]
-    optimizer: Mapping[str, Any]
-    records: Sequence[Record]
-    window: Sequence[tuple[float, float]] = ()
-    objective: Mapping[str, Any] = field(default_factory=dict)
-    best: Snapshot | None = None
-    validated_on: str = ""
-    given: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def exported(self) -> Snapshot:
-        """What is evaluated, exported and trained on from: the best, where one is kept, or the last state."""
-        if self.best:
-            return self.best
-        at_end = self.records and self.records[-1].iteration == self.iteration
-        return Snapshot(self.iteration, self.records[-1].validation if at_end else None, self.learner)
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     """Write checkpoint.pt, run.json, metrics.csv and curve.png, each atomically, the checkpoint first."""
     fields = {entry.name: getattr(checkpoint, entry.name) for entry in dataclasses.fields(checkpoint)}
-    config, tuning = dataclasses.asdict(checkpoint.config), dataclasses.asdict(checkpoint.tuning)
+    config, execution = checkpoint.config.to_dict(), dataclasses.asdict(checkpoint.execution)
     parts = {
         "version": CHECKPOINT_VERSION,
         "config": config,
-        "tuning": tuning,
+        "execution": execution,
         "records": [dataclasses.astuple(record) for record in checkpoint.records],
         "best": vars(checkpoint.best) if checkpoint.best else None,
     }
@@ -125,55 +50,12 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
         "validated_on": checkpoint.validated_on,
         "exported": exported,
         "config": config,
-        "tuning": tuning,
+        "execution": execution,
         "torch": torch.__version__,
     }
     write_atomically(run / "run.json", lambda stream: stream.write((json.dumps(described, indent=2) + "\n").encode()))
     write_atomically(run / "metrics.csv", lambda stream: stream.write(_csv(checkpoint)))
     write_atomically(run / "curve.png", lambda stream: stream.write(curve.draw(checkpoint)))
-
-
-def stages_of(run: str | os.PathLike[str]) -> list[Path]:
-    """The folders of the stages of a recipe that have begun; `run` itself in other runs."""
-    return sorted(path.parent for path in Path(run).glob("[0-9]-*/checkpoint.pt")) or [Path(run)]
-
-
-def last_stage(run: str | os.PathLike[str]) -> Path:
-    """The last of `stages_of`, which is what exports."""
-    return stages_of(run)[-1]
-
-
-def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
-    """Read checkpoint.pt of a run.
-
-    Raises:
-        EdgeAdaptError: no checkpoint, damaged, or of another version.
-    """
-    path = last_stage(run) / "checkpoint.pt"
-    if not path.is_file():
-        raise EdgeAdaptError(f"{run}: there is no checkpoint.pt; give the folder that `edge-adapt train -o` wrote.")
-    try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen unrelated types for a damaged file
-        raise EdgeAdaptError(
-            f"{path}: the checkpoint is damaged and cannot be read ({type(error).__name__}); train again."
-        ) from error
-    version = payload.pop("version", None) if isinstance(payload, dict) else None
-    if version != CHECKPOINT_VERSION:
-        raise EdgeAdaptError(
-            f"{path}: the checkpoint has version {version}; this edge-adapt reads version {CHECKPOINT_VERSION}."
-        )
-    try:
-        payload["config"] = TrainingConfig(**payload["config"])
-        payload["tuning"] = Tuning(**payload["tuning"])
-        payload["records"] = [Record(*values) for values in payload["records"]]
-        payload["best"] = Snapshot(**payload["best"]) if payload.get("best") else None
-        return Checkpoint(**payload)
-    except (KeyError, TypeError, EdgeAdaptError) as error:
-        raise EdgeAdaptError(
-            f"{path}: the checkpoint is of another edge-adapt, or lacks a part ({str(error).rstrip('.')}); "
-            "use the edge-adapt that wrote it, or train again."
-        ) from error
 
 
 def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None) -> tuple[MetaLearner, Checkpoint]:
@@ -190,19 +72,19 @@ def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None)
     try:
         learner.load_state_dict(dict(state))
     except RuntimeError as error:
-        raise misfit(run, checkpoint.config, backbone) from error
+        raise misfit(run, checkpoint.config, backbone is not None) from error
     return learner.eval(), checkpoint
 
 
-def misfit(run: str | os.PathLike[str], config: TrainingConfig, backbone: nn.Module | None) -> EdgeAdaptError:
-    """What to raise where a run's weights do not fit the backbone given, or the one that its configuration names."""
-    if backbone is None:
+def misfit(run: str | os.PathLike[str], config: TrainingConfig, own: bool) -> EdgeAdaptError:
+    """What to raise where a run's weights do not fit the user's own backbone, or that which its configuration names."""
+    if own:
         return EdgeAdaptError(
-            f"{run}: the weights in the checkpoint are not those that {config.method} with {config.backbone} has in this "
-            "edge-adapt; use the edge-adapt that wrote it, or train again."
+            f"{run}: the checkpoint does not fit the backbone; pass an instance of the module that was trained."
         )
     return EdgeAdaptError(
-        f"{run}: the checkpoint does not fit the backbone; pass an instance of the module that was trained."
+        f"{run}: the weights in the checkpoint are not those that {config.method.name} with {config.backbone} has in this "
+        "edge-adapt; use the edge-adapt that wrote it, or train again."
     )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,151 +11,190 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_adapt.methods import METHODS
-from edge_adapt.methods.augmentation import augment
 from edge_adapt.methods.episodes import ImageSampler
 from edge_adapt.methods.feature_teacher import FeatureTeacher
-from edge_adapt.methods.objective import Objective, TrainingData
-from edge_adapt.networks.backbones.layers import classified, parts_of
-from edge_adapt.networks.build import build_learner, feature_size
+from edge_adapt.methods.objective import Objective, Teachers, TrainingData
+from edge_adapt.networks.backbones.layers import parts_of
 from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.runtime.contract import BATCH
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import BATCH
-from edge_adapt.training import autotune as tuning_module
-from edge_adapt.training import distributed
-from edge_adapt.training.autotune import Tuning
-from edge_adapt.training.compiling import fused_where_faster, keep_compiled
+from edge_adapt.training import autotune, distributed
+from edge_adapt.training.build import build_learner
+from edge_adapt.training.checkpoint import Checkpoint
+from edge_adapt.training.compiling import fused_where_faster
+from edge_adapt.training.compute import Compute, Execution
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import Checkpoint, misfit
+from edge_adapt.training.run import misfit
 from edge_adapt.training.teacher import Teacher
 
 CENTRING, HEAD = "embedding.centring.", "head."
 """What the names of their weights begin with."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with, or goes on from.
+
+    Attributes:
+        weights: the end of another run of the same backbone, such as pre-training, to start from; not needed to resume.
+        teacher: the end of a run of `pretrain` on the same classes, whose answers a run of `pretrain` distils; or, for `distil`,
+            one or several networks whose features it learns. Needed again to resume.
+        resume: go on from the checkpoint in the run's folder, if there is one.
+        backbone: a module of one's own, float [B, C, H, W] -> float [B, D], in place of that of the configuration.
+    """
+
+    weights: Checkpoint | None = None
+    teacher: Checkpoint | FeatureTeacher | Sequence[FeatureTeacher] | None = None
+    resume: bool = False
+    backbone: nn.Module | None = None
+
+    @property
+    def taught(self) -> Checkpoint | Sequence[FeatureTeacher] | None:
+        """The teacher, one network as several are."""
+        return (self.teacher,) if isinstance(self.teacher, FeatureTeacher) else self.teacher
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How data are read and kept, and whether that shows.
+
+    Attributes:
+        cache: the folder for pixels and for features that are computed once; None takes the default of `load_dataset`.
+        progress: show bars.
+    """
+
+    cache: str | None = None
+    progress: bool = False
+
+
 @dataclass
-class Trainee:
-    """What an outer loop trains.
+class TrainingState:
+    """What an outer loop changes.
 
     Attributes:
         learner: the model.
         objective: what is minimized, with parameters of its own where it has some.
         optimizer: what minimizes it.
         generator: what is drawn from, on the learner's device.
-        tuning: how the meta-batch is computed.
+        execution: how the meta-batch is computed.
     """
 
     learner: MetaLearner
     objective: Objective
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
-    tuning: Tuning
+    execution: Execution
 
 
-def begin(
-    data: ImageDataset,
+def untrained(data: ImageDataset, config: TrainingConfig, place: torch.device, start: Start) -> MetaLearner:
+    """The model of a configuration as training finds it, with published weights where nothing else takes their place."""
+    fetching = config.pretrained and not (start.weights or start.resume)
+    learner = build_learner(replace(config, pretrained=fetching), *_pixel_statistics(data), start.backbone).to(place)
+    return learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def drawing_from(
+    sampler: ImageSampler, config: TrainingConfig, start: Start | None = None, reading: Reading | None = None
+) -> TrainingData:
+    """What the objective of a configuration draws from, out of the images that a sampler holds."""
+    start, reading, place = start or Start(), reading or Reading(), sampler.starts.device
+    teacher = start.taught
+    answers = Teacher(teacher, place) if isinstance(teacher, Checkpoint) else None
+    return TrainingData(
+        sampler,
+        torch.Generator(place),
+        config.episodes,
+        config.units,
+        config.augmentation,
+        Teachers(answers, () if teacher is None or isinstance(teacher, Checkpoint) else teacher),
+        config.pretrained,
+        Path(reading.cache) if reading.cache else None,
+        reading.progress and distributed.is_first(),
+    )
+
+
+def prepare(
+    learner: MetaLearner,
+    drawing: TrainingData,
     config: TrainingConfig,
-    place: torch.device,
     run: Path,
-    backbone: nn.Module | None,
     previous: Checkpoint | None,
-    initial: Checkpoint | None,
-    teacher: Checkpoint | Sequence[FeatureTeacher] | None,
-    piece: int | None,
-    bf16: bool | None,
-    cache: str | os.PathLike[str] | None,
-    progress: bool,
-) -> Trainee:
-    """What `edge_adapt.training.train.train` trains, whose arguments these are, in all processes alike.
+    weights: Checkpoint | None,
+    compute: Compute,
+) -> TrainingState:
+    """What an outer loop changes, ready for its next step, in all processes alike.
 
     Args:
-        place: the device.
+        learner: as `untrained` gives it.
+        drawing: as `drawing_from` gives it.
+        config: what to train.
         run: the folder, for messages.
         previous: where an earlier stretch of the same run stopped.
+        weights: what a run that begins takes over.
+        compute: what the user decided.
 
     Raises:
-        EdgeAdaptError: weights do not fit, or the piece divides no outer step.
+        EdgeAdaptError: weights do not fit, or the micro-batch divides no outer step.
     """
-    if place.type == "cpu":
-        tuning_module.keep_freed_memory()
-        keep_compiled()
-    torch.manual_seed(config.seed)
-    fetching = config.pretrained and not (previous or initial)  # whose weights take the place of those fetched
-    learner = build_learner(replace(config, pretrained=fetching), *_pixel_statistics(data), backbone).to(place)
-    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator(place)
-    drawing = TrainingData(
-        ImageSampler(data, place),
-        generator,
-        _classified_features(learner.embedding.backbone, config),
-        _augmentation(config, generator),
-        Teacher(teacher, place) if isinstance(teacher, Checkpoint) else None,
-        Path(cache) if cache else None,
-        progress and distributed.is_first(),
-        feature_size(learner.embedding.backbone, config.preprocessing),
-        () if teacher is None or isinstance(teacher, Checkpoint) else teacher,
-    )
-    objective = METHODS[config.method].objective(config, drawing)
-    optimizer = objective.optimizer(learner, config.learning_rate)
-    _require_piece(piece, objective.units, config)
+    data = drawing.sampler.dataset
+    objective = config.method.objective(learner, drawing)
+    optimizer = objective.optimizer(learner, config.learning_rate or 0.0)
+    _require_micro_batch(compute.micro_batch, objective.units, config)
     if previous:
         try:
             learner.load_state_dict(dict(previous.learner))
             objective.load_state_dict(previous.objective)
             optimizer.load_state_dict(dict(previous.optimizer))
         except (RuntimeError, ValueError) as error:
-            raise misfit(run, config, backbone) from error
-    elif initial:
-        _start_from(learner, objective, initial, config.method, data, place)
-    elif not METHODS[config.method].of_images:
-        centre(learner, data, place)
+            raise misfit(run, config, config.backbone == "custom") from error
+    elif weights:
+        _start_from(learner, objective, weights, config, data)
+    elif not config.method.of_images:
+        centre(learner, data)
     distributed.copy_from_first([*learner.state_dict().values(), *objective.state_dict().values()])
     with distributed.first_alone():
         objective.prepare(learner)
-    processes = distributed.processes()
+    execution = _execution(learner, objective, config, compute, previous)
+    return TrainingState(learner, objective, optimizer, drawing.generator, execution)
+
+
+def _execution(
+    learner: MetaLearner, objective: Objective, config: TrainingConfig, compute: Compute, previous: Checkpoint | None
+) -> Execution:
+    """How the meta-batch is computed, as before or as is fastest."""
+    place, processes = learner.embedding.mean.device, distributed.processes()
     if previous:
-        before = previous.tuning
-        kept = replace(before, piece=piece or before.piece, bf16=before.bf16 if bf16 is None else bf16)
-        tuning = tuning_module.shared(kept, objective.units, processes)
-    else:  # all measure at once, as they will compute
-        fastest = tuning_module.choose(learner, place, objective, piece, bf16, processes)
-        tuning = distributed.of_first(lambda: fastest)
-        tuning = fused_where_faster(tuning, learner, place, objective, config, piece)
-    return Trainee(learner, objective, optimizer, generator, tuning)
+        before = previous.execution
+        bf16 = before.bf16 if compute.bf16 is None else compute.bf16
+        kept = replace(before, micro_batch=compute.micro_batch or before.micro_batch, bf16=bf16)
+        return autotune.shared(kept, objective.units, processes)
+    # All measure at once, as they will compute.
+    fastest = autotune.choose(learner, place, objective, compute.micro_batch, compute.bf16, processes)
+    execution = distributed.of_first(lambda: fastest)
+    return fused_where_faster(execution, learner, place, objective, config, compute.micro_batch)
 
 
-def _augmentation(config: TrainingConfig, generator: torch.Generator) -> Callable[[Tensor, float], Tensor] | None:
-    if not config.augment:
-        return None
-    return lambda images, spent: augment(images, generator, config.crop_size_at(spent))
-
-
-def _require_piece(piece: int | None, units: int, config: TrainingConfig) -> None:
-    """Raise unless a piece that the user chose divides an outer step and leaves something to each process, and a batch of images
-    has pieces that share batch statistics."""
+def _require_micro_batch(micro_batch: int | None, units: int, config: TrainingConfig) -> None:
+    """Raise unless a micro-batch that the user chose divides an outer step and leaves something to each process, and a batch of
+    images has micro-batches that share batch statistics."""
     processes = distributed.processes()
-    largest = tuning_module.largest_piece(units, processes)
-    if METHODS[config.method].of_images and largest == 1:
+    largest = autotune.largest_micro_batch(units, processes)
+    if config.method.of_images and largest == 1:
         fitting = math.ceil(units / (2 * processes)) * 2 * processes
         raise EdgeAdaptError(
             f"{units} images in a step leave single ones to {processes} processes, without batch statistics; choose a "
             f"--batch-size that they can share, such as {fitting}."
         )
-    if piece is None:
+    if micro_batch is None:
         return
-    if units % piece:
-        raise EdgeAdaptError(f"a piece of {piece} does not divide the {units} of an outer step.")
-    if piece > largest:
+    if units % micro_batch:
+        raise EdgeAdaptError(f"a micro-batch of {micro_batch} does not divide the {units} of an outer step.")
+    if micro_batch > largest:
         raise EdgeAdaptError(
-            f"pieces of {piece} do not give each of the {processes} processes one of the {units} of an outer step; "
+            f"micro-batches of {micro_batch} do not give each of the {processes} processes one of the {units} of an outer step; "
             f"choose {largest} or less, or a larger --meta-batch."
         )
-
-
-def _classified_features(backbone: nn.Module, config: TrainingConfig) -> int:
-    """How many numbers a classifier of the training classes looks at."""
-    return classified(backbone, torch.zeros(1, feature_size(backbone, config.preprocessing))).shape[1]
 
 
 def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
@@ -178,12 +216,7 @@ def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
 
 
 def _start_from(
-    learner: MetaLearner,
-    objective: Objective,
-    initial: Checkpoint,
-    method: str,
-    data: ImageDataset,
-    device: torch.device,
+    learner: MetaLearner, objective: Objective, initial: Checkpoint, config: TrainingConfig, data: ImageDataset
 ) -> None:
     """Take over the weights of another run, and those of its classifier where it has one for the same classes.
 
@@ -191,15 +224,16 @@ def _start_from(
     none, or it may have another number of steps. It is learned anew, too, where features that were not centred are from now on.
     Rates of an inner loop on all layers are those of its method.
     """
-    before = initial.config.method
-    new_head = method == "head" or METHODS[before].of_images or METHODS[method].head != METHODS[before].head
+    before, method = initial.config.method, config.method
+    other_head = type(method).head is not type(before).head
+    new_head = method.leaves_backbone or before.of_images or other_head
     state = dict(initial.exported.learner)
     centred, has_head = (any(name.startswith(start) for name in state) for start in (CENTRING, HEAD))
     newly_centred = learner.embedding.centring is not None and not centred
     own_parts = (
         (HEAD,) * (new_head or newly_centred or not has_head)
         + (CENTRING,) * newly_centred
-        + ("inner_loop.",) * (method != before)
+        + ("inner_loop.",) * (type(method) is not type(before))
     )
     if own_parts:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(own_parts)}
@@ -207,18 +241,18 @@ def _start_from(
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:
-        if bool(METHODS[method].inner_loop) != bool(METHODS[before].inner_loop):
-            all_layers, other = (method, before) if METHODS[method].inner_loop else (before, method)
+        if method.adapts_all_layers != before.adapts_all_layers:
+            all_layers, other = (method.name, before.name)[:: 1 if method.adapts_all_layers else -1]
             raise EdgeAdaptError(
-                f"{method} cannot start from a run of {before}: {all_layers} adapts all layers, of a backbone with GroupNorm, "
-                f"and {other} trains one with BatchNorm."
+                f"{method.name} cannot start from a run of {before.name}: {all_layers} adapts all layers, of a backbone with "
+                f"GroupNorm, and {other} trains one with BatchNorm."
             ) from error
         raise EdgeAdaptError(
             f"the weights to start from are of the backbone {initial.config.backbone!r} with other settings; "
-            "train with the same backbone, head, steps and image channels."
+            "train with the same backbone, initialization, steps and image channels."
         ) from error
     if newly_centred:
-        centre(learner, data, device)
+        centre(learner, data)
     own = objective.state_dict()
     if own and {name: tensor.shape for name, tensor in own.items()} == {
         name: tensor.shape for name, tensor in initial.objective.items()
@@ -227,12 +261,13 @@ def _start_from(
 
 
 @torch.no_grad()
-def centre(learner: MetaLearner, data: ImageDataset, device: torch.device) -> None:
+def centre(learner: MetaLearner, data: ImageDataset) -> None:
     """Fit what centred features take from the training images, on up to ten thousand of them."""
     centring = learner.embedding.centring
     if centring is None:
         return
     learner.eval()
+    device = learner.embedding.mean.device
     step = max(1, len(data.images) // 10_000)
     sample = data.images[::step]
     features = []

@@ -16,9 +16,9 @@ from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.checkpoint import Record, Snapshot
+from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import Record, Snapshot
 
 VALIDATIONS = 20
 """In a whole run."""
@@ -55,12 +55,12 @@ class Validation:
     def __init__(self, data: ImageDataset, config: TrainingConfig, device: torch.device) -> None:
         thinned = _thinned(data, max(IMAGES, config.n_shot + N_QUERY))
         self._data, self._config, self._device = thinned, config, device
-        self._n_way = min(config.n_way, len(data.class_names))
+        self._n_way = min(config.episodes.n_way, len(data.class_names))
         self._n_query = max(1, min(N_QUERY, int(self._data.counts.min()) - config.n_shot))
         self._weights, self._features = "", Features(*[np.empty((0, 0), np.float32)] * 2)
         self.description = f"{len(data.class_names):,} classes, {self._n_way}-way {config.n_shot}-shot"
 
-    def accuracy(self, learner: MetaLearner, tuning: Tuning) -> float:
+    def accuracy(self, learner: MetaLearner, execution: Execution) -> float:
         """The share of right answers, with running statistics."""
         learner.eval()
         model = LearnerModel(learner, self._device)
@@ -71,18 +71,18 @@ class Validation:
             n_shot=self._config.n_shot,
             n_query=self._n_query,
             episodes=min(MOST_EPISODES, max(LEAST_EPISODES, QUERIES // (self._n_way * self._n_query))),
-            steps=self._config.inner_steps,
+            steps=self._config.method.inner_steps,
             seed=self._config.seed,
-            features=self._embedded(learner, model, tuning),
+            features=self._embedded(learner, model, execution),
         )
         learner.train()
         return result.accuracy
 
-    def _embedded(self, learner: MetaLearner, model: LearnerModel, tuning: Tuning) -> Features:
+    def _embedded(self, learner: MetaLearner, model: LearnerModel, execution: Execution) -> Features:
         """The features of all images, computed anew where the embedding has changed."""
         weights = digest_of(learner.embedding)
         if weights != self._weights:
-            with tuning.applied(self._device):
+            with execution.applied(self._device):
                 self._weights, self._features = weights, embed_dataset(model, self._data)
         return self._features
 

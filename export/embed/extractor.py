@@ -17,6 +17,7 @@ from edge_adapt.export.model_proto import IR_VERSION, OPSET
 from edge_adapt.runtime.bundle.graph_check import ALLOWED_OPERATORS
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.words import first_line
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
@@ -95,7 +96,7 @@ def _load(path: Path) -> onnx.ModelProto:
         return inliner.inline_local_functions(model) if model.functions else model
     except Exception as error:  # a missing file, one outside the folder, one too short: a class each
         raise EdgeAdaptError(
-            f"{path} keeps its weights in another file, which cannot be read ({_first_line(error)}); put it beside {path.name}, "
+            f"{path} keeps its weights in another file, which cannot be read ({first_line(error)}); put it beside {path.name}, "
             "or export to one file."
         ) from error
 
@@ -201,7 +202,7 @@ def _convert(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         try:
             model = version_converter.convert_version(model, OPSET)
         except Exception as error:  # the converter raises what its C++ side throws
-            reason = _first_line(error).rpartition("failed: ")[2]  # before that stands a line of its source
+            reason = first_line(error).rpartition("failed: ")[2]  # before that stands a line of its source
             raise EdgeAdaptError(
                 f"{name} uses operator set {version}, which cannot be converted to {OPSET} ({reason}); export it "
                 f"again with opset_version={OPSET}."
@@ -276,7 +277,3 @@ def _described(kind: Any) -> str:
         str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "any" for dim in kind.shape.dim
     )
     return f"{element} [{sizes}]"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__

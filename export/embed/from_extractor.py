@@ -16,6 +16,7 @@ from edge_adapt.export.gates.parity import HALF_TOLERANCE
 from edge_adapt.export.model_proto import finish
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.sessions import Session
+from edge_adapt.runtime.words import first_line
 
 _PREFIX = "extractor/"
 
@@ -141,7 +142,7 @@ def finished(model: onnx.ModelProto, path: str) -> bytes:
     try:
         return finish(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, BundleError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(". ")
+        reason = first_line(error)
         raise EdgeAdaptError(f"{path} does not fit into a bundle ({reason}); export it again.") from error
 
 

@@ -16,6 +16,7 @@ from edge_adapt.export.embed.pixel_rows import normalize_rows
 from edge_adapt.export.model_proto import OPSET, finish
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.words import first_line
 
 
 def embed_graph(embedding: nn.Module, preprocessing: Preprocessing) -> bytes:
@@ -57,7 +58,7 @@ def _reason(error: BaseException) -> str:
     """The first line of what went wrong first: the exporter's own errors are advice on how to debug it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
+    return first_line(error)
 
 
 @contextlib.contextmanager

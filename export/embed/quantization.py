@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edge_adapt.export.model_proto import finish
+from edge_adapt.runtime.contract import BATCH
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.evaluation import BATCH
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _BETWEEN = ("Relu", "Clip", "LeakyRelu", "MaxPool")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_adapt.runtime.contract import EpisodeModel, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.evaluation import EpisodeModel, HeadState, evaluate_episodes
+from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.runtime.images.views import View
 
 TOLERANCE = 1e-4

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edge_adapt.runtime.evaluation import EpisodeModel
+    from edge_adapt.runtime.contract import EpisodeModel
 
 MAX_FOLDS = 100
 """Shots that the leave-one-out estimate leaves out at most; more are sampled evenly."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edge_adapt.runtime.errors import DataError, ImageError
 from edge_adapt.runtime.images.folders import ImageFolder, open_folder, select_classes
 from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.progress import say
+from edge_adapt.runtime.words import plural
 
 IN_MEMORY = 1 << 30
 """Bytes of pixels that are read into memory; a larger data set is mapped from a cache."""
@@ -35,6 +36,8 @@ class ImageDataset:
         starts: int64 [classes + 1]; class c is images[starts[c]:starts[c + 1]].
         files: one name an image, its path below `source` with "/"; empty for images that come from no files.
         skipped: for each file that could not be read and was left out, the sentence that says why.
+        description: what it is in words, for what is trained on it: names of files and how much was in them, but not where they
+            lay.
     """
 
     source: str
@@ -43,6 +46,7 @@ class ImageDataset:
     starts: NDArray[np.int64]
     files: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    description: str = ""
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -110,7 +114,8 @@ def load_dataset(
         images, faults = cached_pixels(folder, wanted, preprocessing, rotations, directory, progress)
     if faults:
         report_faults(faults, str(path), total, skip_bad, progress)
-    return _labelled(folder, images, faults, rotations)
+    read = _labelled(folder, images, faults, rotations)
+    return replace(read, description=_described(read, classes, rotations))
 
 
 def _read(
@@ -143,6 +148,15 @@ def report_faults(faults: Mapping[int, str], source: str, total: int, skip_bad: 
         say(f"  {sentence}", progress)
     if len(faults) > MOST_NAMED:
         say(f"  and {len(faults) - MOST_NAMED:,} more", progress)
+
+
+def _described(data: ImageDataset, classes: Sequence[str | os.PathLike[str]], rotations: bool) -> str:
+    turns = 4 if rotations else 1
+    listed = f" ({', '.join(Path(listing).name for listing in classes)})" if classes else ""
+    return (
+        f"{Path(data.source).resolve().stem}{listed}: {plural(len(data.class_names) // turns, 'class', 'classes')}, "
+        f"{plural(len(data.images) // turns, 'image')}{', in four rotations each' if rotations else ''}"
+    )
 
 
 def _labelled(

@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
     from edge_adapt.networks.learner import MetaLearner
     from edge_adapt.runtime.data.dataset import ImageDataset
-    from edge_adapt.training.autotune import Tuning
+    from edge_adapt.training.checkpoint import Checkpoint
+    from edge_adapt.training.compute import Execution
     from edge_adapt.training.config import TrainingConfig
-    from edge_adapt.training.run import Checkpoint
 
 
 @pytest.fixture
 def brief(training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Checkpoint]:
     """Train without drawing a curve, writing a checkpoint after each outer step."""
-    from edge_adapt.training import curve
-    from edge_adapt.training import train as training
+    from edge_adapt.training import curve, trainer
+    from tests.training_runs import train
 
     monkeypatch.setattr(curve, "draw", lambda records: b"")
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1)
 
     def start(config: TrainingConfig, run: str = "run", **options: Any) -> Checkpoint:
-        return training.train(
-            training_data, tmp_path / run, config, **{"device": "cpu", "piece": 1, "bf16": False, **options}
+        return train(
+            training_data, tmp_path / run, config, **{"device": "cpu", "micro_batch": 1, "bf16": False, **options}
         )
 
     return start
@@ -57,7 +57,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[float]], list[
     def play(accuracies: Sequence[float]) -> list[dict[str, Tensor]]:
         states: list[dict[str, Tensor]] = []
 
-        def accuracy(self: Validation, learner: MetaLearner, tuning: Tuning) -> float:
+        def accuracy(self: Validation, learner: MetaLearner, execution: Execution) -> float:
             states.append({name: tensor.clone() for name, tensor in learner.state_dict().items()})
             return accuracies[len(states) - 1]
 

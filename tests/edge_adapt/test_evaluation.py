@@ -22,8 +22,8 @@ from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation
 from edge_adapt.runtime.images.views import PHOTO_VIEWS, View
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.train import train
 from tests.gratings import gratings
+from tests.training_runs import train
 
 OPTIONS = {"n_way": 4, "n_shot": 2, "n_query": 5, "episodes": 40, "seed": 3}
 
@@ -35,7 +35,7 @@ def maml_run(
     """A run whose rates of all layers are far from nothing."""
     run = tmp_path_factory.mktemp("maml") / "run"
     config = tiny_config(method="maml", iterations=3, n_way=3, n_query=1, steps=1, learning_rate=0.01)
-    train(training_data, run, config, device="cpu", piece=1, bf16=False)
+    train(training_data, run, config, device="cpu", micro_batch=1, bf16=False)
     return run
 
 
@@ -68,7 +68,7 @@ def test_support_photos_are_looked_at_as_training_saw_them(
         for dataset in (training_data, new_classes)
     )
     config = tiny_config(augment=augment, grayscale=grayscale, centred=centred, iterations=3)
-    train(data, tmp_path / "run", config, device="cpu", piece=1, bf16=False)
+    train(data, tmp_path / "run", config, device="cpu", micro_batch=1, bf16=False)
     export_bundle(tmp_path / "run", tmp_path / "a.edge")
     assert Bundle.open(tmp_path / "a.edge").manifest.support_views == views
     in_torch = evaluate(tmp_path / "run", new, provider="cpu", **OPTIONS)  # type: ignore[arg-type]

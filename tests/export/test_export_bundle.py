@@ -32,9 +32,9 @@ from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.self_check import self_check
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.run import load_learner, load_sample
-from edge_adapt.training.train import train
 from tests.command_line import tree
 from tests.reference import relative_difference
+from tests.training_runs import train
 
 Configure = Callable[..., TrainingConfig]
 
@@ -136,8 +136,8 @@ def test_every_method_and_head_exports_a_last_layer_that_adapts(
     tiny_config: Configure,
     tmp_path: Path,
 ) -> None:
-    config = tiny_config(method=method, head=head, iterations=4, n_way=3, n_query=1, steps=2)
-    train(training_data, tmp_path / "run", config, device="cpu", piece=1)
+    config = tiny_config(method=method, initialization=head, iterations=4, n_way=3, n_query=1, steps=2)
+    train(training_data, tmp_path / "run", config, device="cpu", micro_batch=1)
     export_bundle(tmp_path / "run", tmp_path / "model.edge")
     model = edge_adapt.load_model(tmp_path / "model.edge", "cpu")
     assert model.manifest.method == method
@@ -169,7 +169,7 @@ def test_a_module_of_ones_own_goes_the_whole_way(
     config = tiny_config(grayscale=False, iterations=60)
     torch.manual_seed(0)
     run, path = tmp_path / "run", tmp_path / "own.edge"
-    checkpoint = train(colour[0], run, config, backbone=Own(), device="cpu", piece=1)
+    checkpoint = train(colour[0], run, config, backbone=Own(), device="cpu", micro_batch=1)
     assert checkpoint.config.backbone == "custom"
     export_bundle(run, path, backbone=Own())
     options = {"n_way": 5, "n_shot": 5, "n_query": 8, "episodes": 60}
@@ -204,8 +204,8 @@ def test_a_class_of_one_image_is_no_obstacle(
         training_data, images=training_data.images[keep], starts=np.maximum(training_data.starts - 9, 0)
     )
     assert data.counts.tolist() == [1, *[10] * 15]
-    config = tiny_config(method="classify", iterations=2, batch_size=8)
-    train(data, tmp_path / "run", config, device="cpu", piece=8)
+    config = tiny_config(method="pretrain", iterations=2, batch_size=8)
+    train(data, tmp_path / "run", config, device="cpu", micro_batch=8)
     export_bundle(tmp_path / "run", tmp_path / "model.edge")
     assert "grating 00" not in load_sample(tmp_path / "run").class_names
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_adapt.runtime import evaluation
+from edge_adapt.runtime.contract import BATCH, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset, draw_episodes
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import Evaluation, HeadState, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.evaluation import Evaluation, embed_dataset, evaluate_episodes
 
 ARGUMENTS: dict[str, Any] = {"n_way": 4, "n_shot": 2, "n_query": 5, "episodes": 50, "steps": 3, "seed": 11}
 
@@ -73,7 +73,7 @@ def test_an_oracle_is_always_right(data: ImageDataset) -> None:
 def test_every_image_is_embedded_once_in_batches(data: ImageDataset) -> None:
     oracle = Oracle()
     evaluate_episodes(oracle, data, **ARGUMENTS)
-    assert sum(oracle.embedded) == len(data.images) and max(oracle.embedded) <= evaluation.BATCH
+    assert sum(oracle.embedded) == len(data.images) and max(oracle.embedded) <= BATCH
 
 
 def test_features_computed_before_measure_the_same(data: ImageDataset) -> None:

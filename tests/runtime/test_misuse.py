@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edge_adapt.runtime.bundle.bundle import Bundle, write_bundle
+from edge_adapt.runtime.contract import MAX_STEPS
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import MAX_STEPS
 from edge_adapt.runtime.model import MetaModel, load_classifier, load_model
 from tests.conftest import TINY
 

@@ -13,7 +13,7 @@ from edge_adapt.networks.backbones.layers import Normalization
 from edge_adapt.networks.backbones.lite import Lite
 from edge_adapt.networks.backbones.resnet12 import ResNet12
 
-__all__ = ["BACKBONES", "Conv4", "Edge", "Lite", "Normalization", "ResNet12"]
+__all__ = ["BACKBONES", "PUBLISHED", "Conv4", "Edge", "Lite", "Normalization", "ResNet12"]
 
 BACKBONES: dict[str, Callable[[int, Normalization], nn.Module]] = {
     "conv4": Conv4,
@@ -24,3 +24,6 @@ BACKBONES: dict[str, Callable[[int, Normalization], nn.Module]] = {
     "resnet12": ResNet12,
 }
 """By the name that `--backbone` takes: (channels, normalization) -> module."""
+
+PUBLISHED = ("lite0", "lite0-small", "lite2")
+"""Those whose weights were published, trained on photos and their mirror images."""

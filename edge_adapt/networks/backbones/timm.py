@@ -9,6 +9,7 @@ from types import ModuleType
 from torch import Tensor, nn
 
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
+from edge_adapt.runtime.words import first_line
 
 PREFIX = "timm:"
 """What the name of such a backbone begins with."""
@@ -40,7 +41,7 @@ class TimmBackbone(nn.Module):
         try:
             self.network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels)
         except Exception as error:  # what the network's own code, the disk or the download raises
-            reason = _first_line(error)
+            reason = first_line(error)
             remedy = "check the network connection, or leave out pretrained" if pretrained else "choose another network"
             raise EdgeAdaptError(f"timm cannot build {name} ({reason}); {remedy}.") from error
         self.pixel_mean: tuple[float, ...] | None = None
@@ -63,7 +64,7 @@ def _timm(name: str) -> ModuleType:
         ) from error
     except Exception as error:  # a torchvision built for another PyTorch raises whatever it stumbles over
         raise MissingDependencyError(
-            f"timm cannot be imported ({_first_line(error)}); install the torchvision that goes with this PyTorch."
+            f"timm cannot be imported ({first_line(error)}); install the torchvision that goes with this PyTorch."
         ) from error
 
 
@@ -75,7 +76,3 @@ def _pixel_statistics(network: nn.Module, channels: int) -> tuple[tuple[float, .
     if len(mean) == channels:
         return mean, std
     return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__

@@ -16,7 +16,7 @@ from edge_adapt.runtime.model import Classifier, load
 if TYPE_CHECKING:
     from torch import nn
 
-    from edge_adapt.runtime.evaluation import EpisodeModel
+    from edge_adapt.runtime.contract import EpisodeModel
     from edge_adapt.runtime.images.images import Preprocessing
     from edge_adapt.runtime.images.views import View
     from edge_adapt.runtime.sessions import Provider
@@ -117,14 +117,14 @@ def _open_run(
     # PyTorch is there: the run is open.
     import torch
 
-    from edge_adapt.training.autotune import choose_device
-    from edge_adapt.training.run import load_checkpoint
+    from edge_adapt.training.checkpoint import load_checkpoint
+    from edge_adapt.training.compute import choose_device
 
     checkpoint, device = load_checkpoint(run), choose_device(provider)
     about = About(
         name=Path(run).resolve().name,
         kind="training run",
-        method=f"{checkpoint.config.method}, backbone {checkpoint.config.backbone}",
+        method=f"{checkpoint.config.method.name}, backbone {checkpoint.config.backbone}",
         trained_on=checkpoint.trained_on,
         license="",
         precision="fp32",

@@ -52,7 +52,7 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         passed.update(others, data=data)
         raise EdgeAdaptError("recorded.")
 
-    monkeypatch.setattr("edge_adapt.training.train.train", record)
+    monkeypatch.setattr("edge_adapt.cli.train_process.train", record)
     return passed
 
 
@@ -92,7 +92,7 @@ def test_train_skips_and_caches_too(spoilt: Path, tmp_path: Path, passed: dict[s
         result = command("train", spoilt, "-o", "x", "--way=3", "--skip-bad", *option)
         assert result.stderr.endswith("Error: recorded.\n") and "skipping 3 of 18 images" in result.stderr
         assert passed["data"].counts.tolist() == [5, 4, 6]
-        assert passed["trained_on"] == "photos: 3 classes, 15 images"
+        assert passed["data"].description == "photos: 3 classes, 15 images"
         assert isinstance(passed["data"].images, np.memmap) == bool(option)
 
 

@@ -94,7 +94,7 @@ def test_choices_are_those_of_the_api() -> None:
     from edge_adapt.networks.backbones import BACKBONES
     from edge_adapt.networks.gradient_head import Initialization
     from edge_adapt.runtime.sessions import Provider
-    from edge_adapt.training.autotune import Device
+    from edge_adapt.training.compute import Device
 
     def choices(command: str, name: str) -> list[str]:
         option = next(p for p in command_reference.command(command).params if p.name == name)
@@ -102,20 +102,31 @@ def test_choices_are_those_of_the_api() -> None:
         return list(option.type.choices)
 
     assert choices("train", "method") == list(METHODS)
-    assert choices("train", "head") == list(get_args(Initialization))
+    assert choices("train", "initialization") == list(get_args(Initialization))
     assert choices("train", "backbone") == list(BACKBONES)
     assert choices("train", "device") == list(get_args(Device))
     assert choices("adapt", "provider") == list(get_args(Provider))
 
 
 def test_defaults_are_those_of_the_api() -> None:
+    """Help shows them, and the command hands over nothing but what is chosen."""
     pytest.importorskip("torch")
-    from dataclasses import asdict
+    from dataclasses import fields
 
+    from edge_adapt.methods import METHODS, SETTINGS
     from edge_adapt.training.config import TrainingConfig
-    from edge_adapt.training.plan import N_QUERY
 
-    given = command_reference.command("train").make_context("train", ["data", "-o", "run"]).params
-    settings = {name: value for name, value in given.items() if name in asdict(TrainingConfig())}
-    assert TrainingConfig(**(settings | {"n_query": N_QUERY})) == TrainingConfig()
-    assert set(settings) == set(asdict(TrainingConfig()))
+    parameters = {param.name: param for param in command_reference.command("train").params}
+    own = {field.name: field.default for method in METHODS.values() for field in fields(method)}
+    defaults = {field.name: field.default for field in fields(TrainingConfig)} | {
+        "steps": None, **{name: value for name, value in own.items() if name != "steps"}, "method": "anil",
+        "first_crop_size": None, "minutes": None,
+    }  # fmt: skip
+    assert {field.name for field in fields(TrainingConfig)} | SETTINGS <= parameters.keys() | {"first_crop_size"}
+    for name, default in defaults.items():
+        if default is None or isinstance(default, bool) or name == "first_crop_size":
+            continue
+        option = parameters[name]
+        assert isinstance(option, click.Option)
+        shown = option.show_default if isinstance(option.show_default, str) else str(option.default)
+        assert float(shown) == default if isinstance(default, float) else shown == str(default), name

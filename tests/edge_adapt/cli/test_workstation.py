@@ -10,14 +10,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-import edge_adapt.training.train
-from edge_adapt.cli import options
+from edge_adapt import extras
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.training.checkpoint import load_checkpoint
+from edge_adapt.training.compute import Compute
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.plan import DEFAULT_MINUTES
-from edge_adapt.training.run import load_checkpoint
 from edge_adapt.training.validation import Validation
 from tests.command_line import complaint, json_lines, succeeded, tree
 from tests.command_line import edge_adapt as command
@@ -29,7 +28,7 @@ SMALL = [
     "4",
     "--meta-batch",
     "2",
-    "--episodes-per-piece",
+    "--micro-batch",
     "1",
     "--no-bf16",
     "--steps",
@@ -72,14 +71,14 @@ def configuration(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         passed.update(others, config=config, data=data)
         raise EdgeAdaptError("recorded.")
 
-    monkeypatch.setattr(edge_adapt.training.train, "train", record)
+    monkeypatch.setattr("edge_adapt.cli.train_process.train", record)
     return passed
 
 
 def test_train_leaves_a_run_and_says_what_came_of_it(trained: tuple[Path, str]) -> None:
     run, said = trained
     checkpoint = load_checkpoint(run)
-    assert checkpoint.config == TrainingConfig(
+    assert checkpoint.config == TrainingConfig.of(
         grayscale=True, n_way=4, n_query=4, steps=2, meta_batch=2, iterations=6, seed=3
     )  # the smallest class leaves four images to ask about
     assert {path.name for path in run.iterdir()} >= {"checkpoint.pt", "run.json", "metrics.csv", "curve.png"}
@@ -102,28 +101,27 @@ def test_a_run_names_its_data_but_not_where_they_lay(trained: tuple[Path, str], 
 
 def test_the_data_are_described_before_rotation(data: Path, listings: list[str], configuration: dict[str, Any]) -> None:
     complaint(command("train", data, "-o", data.parent / "none", *listings, *SMALL, "--rotations", "--minutes", "1"))
-    assert configuration["trained_on"] == "gratings (train.txt): 8 classes, 40 images, in four rotations each"
+    assert configuration["data"].description == "gratings (train.txt): 8 classes, 40 images, in four rotations each"
     assert len(configuration["data"].class_names) == 32
     assert len(configuration["validation"].class_names) == 16
 
 
 def test_every_option_reaches_the_configuration(data: Path, configuration: dict[str, Any]) -> None:
     options = {
-        "method": "fomaml", "head": "zero", "image-size": 20, "part": 0.8, "way": 3, "shot": 2, "query": 1, "steps": 7,
-        "meta-batch": 6, "learning-rate": 0.01, "iterations": 11, "seed": 5, "episodes-per-piece": 3,
+        "method": "fomaml", "initialization": "zero", "image-size": 20, "part": 0.8, "way": 3, "shot": 2, "query": 1, "steps": 7,
+        "meta-batch": 6, "learning-rate": 0.01, "iterations": 11, "seed": 5, "micro-batch": 3,
     }  # fmt: skip
     pairs = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     assert (
         complaint(command("train", data, "-o", "x", *pairs, "--grayscale", "--augment", "--bf16", "--resume"))
         == "recorded."
     )
-    assert configuration["config"] == TrainingConfig(
-        method="fomaml", head="zero", image_size=20, part=0.8, grayscale=True, n_way=3, n_shot=2, n_query=1, steps=7,
+    assert configuration["config"] == TrainingConfig.of(
+        method="fomaml", initialization="zero", image_size=20, part=0.8, grayscale=True, n_way=3, n_shot=2, n_query=1, steps=7,
         meta_batch=6, learning_rate=0.01, augment=True, iterations=11, seed=5,
     )  # fmt: skip
-    assert configuration["piece"] == 3
-    assert configuration["bf16"] is True
-    assert configuration["resume"]
+    assert configuration["compute"] == Compute(micro_batch=3, bf16=True)
+    assert configuration["start"].resume
     assert configuration["data"].images.shape == (60, 20, 20, 1)
 
 
@@ -131,7 +129,7 @@ def test_a_run_without_a_budget_gets_one(data: Path, configuration: dict[str, An
     complaint(command("train", data, "-o", "x"))
     assert (configuration["config"].iterations, configuration["config"].minutes) == (
         None,
-        DEFAULT_MINUTES,
+        30.0,
     )
     complaint(command("train", data, "-o", "x", "--iterations", "5"))
     assert (configuration["config"].iterations, configuration["config"].minutes) == (5, None)
@@ -155,7 +153,7 @@ def test_resume_with_other_settings_is_an_error(
     assert tree(trained[0]) == before
 
 
-@pytest.mark.parametrize("method", ["maml", "classify"])
+@pytest.mark.parametrize("method", ["maml", "pretrain"])
 def test_resume_with_another_method_is_an_error(
     trained: tuple[Path, str], data: Path, listings: list[str], method: str
 ) -> None:
@@ -189,7 +187,7 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
     options = ["--device", "cpu", "--no-bf16", "--iterations", "1", "--learning-rate", "1e-9"]
     like = [
         "--method",
-        "classify",
+        "pretrain",
         "--grayscale",
         "--image-size",
         "20",
@@ -201,7 +199,7 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
     ]
     succeeded(command("train", data, "-o", tmp_path / "first", *like, *options))
     first = load_checkpoint(tmp_path / "first")
-    for method in ("anil", "head"):
+    for method in ("anil", "head-only"):
         start = ["--start-from", str(tmp_path / "first"), "--method", method, "--way", "4", "--steps", "3"]
         succeeded(command("train", data, "-o", tmp_path / method, *start, *options))
         reached = load_checkpoint(tmp_path / method)
@@ -210,7 +208,7 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
         name = "embedding.backbone.convolutions.0.weight"
         assert (reached.learner[name] - first.learner[name]).abs().max() < 1e-6
         succeeded(command("train", data, "-o", tmp_path / method, "--resume"))
-    said = complaint(command("train", data, "-o", tmp_path / "none", "--method", "head", *options))
+    said = complaint(command("train", data, "-o", tmp_path / "none", "--method", "head-only", *options))
     assert "give a run with --start-from, or take --pretrained" in said
     assert not (tmp_path / "none").exists()
 
@@ -219,11 +217,11 @@ def test_a_run_starts_from_another_and_takes_its_kind_of_images(
     ("options", "said"),
     [
         (["--batch-size", "8"], "batch_size is not for the method anil; leave it out."),
-        (["--method", "head", "--crop-size", "8"], "crop_size is not for the method head; leave it out."),
-        (["--method", "classify", "--meta-batch", "2"], "meta_batch is not for the method classify; leave it out."),
-        (["--method", "classify", "--crop-size", "8"], "crop_size is of crops of RGB images with --augment"),
+        (["--method", "head-only", "--crop-size", "8"], "crop_size is not for the method head-only; leave it out."),
+        (["--method", "pretrain", "--meta-batch", "2"], "meta_batch is not for the method pretrain; leave it out."),
+        (["--method", "pretrain", "--crop-size", "8"], "crop_size is of crops of RGB images with --augment"),
         (
-            ["--method", "classify", "--crop-size", "8", "--augment", "--grayscale"],
+            ["--method", "pretrain", "--crop-size", "8", "--augment", "--grayscale"],
             "crop_size is of crops of RGB images",
         ),
     ],
@@ -232,7 +230,7 @@ def test_options_without_a_use_are_refused(options: list[str], said: str, data: 
     assert complaint(command("train", data, "-o", tmp_path / "run", *options)).startswith(said)
 
 
-@pytest.mark.parametrize("option", [["--episodes-per-piece", "2"], ["--start-from", "."]])
+@pytest.mark.parametrize("option", [["--micro-batch", "2"], ["--start-from", "."]])
 def test_options_of_one_stage_are_not_for_a_recipe(
     option: list[str], trained: tuple[Path, str], data: Path, tmp_path: Path
 ) -> None:
@@ -268,7 +266,7 @@ def test_an_interrupted_run_says_how_it_goes_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(edge_adapt.training.train, "train", interrupt)
+    monkeypatch.setattr("edge_adapt.cli.train_process.train", interrupt)
     result = command("train", data, "-o", trained[0], *listings, "--resume")
     assert result.exit_code == 130
     assert "--resume goes on" in result.stderr
@@ -282,7 +280,7 @@ def test_too_little_memory_is_said_in_a_sentence(
     def scarce(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(edge_adapt.training.train, "train", scarce)
+    monkeypatch.setattr("edge_adapt.cli.train_process.train", scarce)
     assert "not enough memory for this" in complaint(command("train", data, "-o", tmp_path / "run", "--way", "4"))
 
 
@@ -402,7 +400,7 @@ def test_what_is_no_run_is_neither_exported_nor_evaluated(data: Path, tmp_path: 
 def test_without_the_training_extra_the_command_to_install_it_is_named(
     arguments: list[str], package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else object())
     sentence = complaint(command(*arguments))
     assert package in sentence
     assert 'pip install "edge-adapt[train]"' in sentence

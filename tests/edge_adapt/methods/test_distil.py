@@ -23,18 +23,17 @@ from edge_adapt.methods.augmentation import seen_through
 from edge_adapt.methods.distil import Distillation
 from edge_adapt.methods.episodes import ImageSampler
 from edge_adapt.methods.feature_teacher import FeatureTeacher
-from edge_adapt.methods.objective import TrainingData
-from edge_adapt.methods.protonet import METHOD as PROTONET
+from edge_adapt.methods.protonet import ProtoNet
 from edge_adapt.methods.stored_crops import cut_for, features_of_crops, stored_crops
 from edge_adapt.networks.backbones import lite
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import Checkpoint, load_checkpoint
-from edge_adapt.training.train import train
+from edge_adapt.training.start import Reading, Start, drawing_from
 from tests.gratings import gratings
-from tests.training_runs import Configure, assert_same_run, refusal
+from tests.training_runs import Configure, assert_same_run, refusal, train
 
 CPU = torch.device("cpu")
 DRAWINGS = gratings(4, 6)
@@ -161,14 +160,13 @@ def test_the_cosine_of_a_student_that_is_a_linear_map_from_its_teachers_is_one(
 ) -> None:
     network, last = Means(1), nn.Linear(12, 5)
     teachers = [taught_by(nn.Sequential(network, last), True, 28), taught_by(Means(1, seed=3), True, 28)]
-    config = TrainingConfig(method="distil", grayscale=True, augment=True, batch_size=64, teacher_crops=3)
-    generator = torch.Generator().manual_seed(0)
-    drawing = TrainingData(
-        ImageSampler(DRAWINGS, CPU), generator, 12, cache=tmp_path, feature_size=12, feature_teachers=teachers
-    )
-    objective = Distillation(config, drawing)
+    config = TrainingConfig.of(method="distil", grayscale=True, augment=True, batch_size=64, teacher_crops=3)
     embedding = Embedding(Backbone(network), torch.zeros(1), torch.ones(1))
-    learner = MetaLearner(embedding, PROTONET.head(config, 12))
+    learner = MetaLearner(embedding, ProtoNet().head(12, centred=False))
+    start, reading = Start(teacher=teachers), Reading(cache=str(tmp_path))
+    drawing = drawing_from(ImageSampler(DRAWINGS, CPU), config, start, reading)
+    objective = config.method.objective(learner, drawing)
+    assert isinstance(objective, Distillation)
     objective.prepare(learner)
     features = features_of_crops(teachers[0], DRAWINGS, stored_crops(DRAWINGS, 3), tmp_path)
     own = objective.regressions[0]
@@ -196,7 +194,7 @@ def test_what_is_all_about_features_learns_nothing_about_classes(
     teacher, starts = taught_by(Means(1), True), []
     for iterations in (1, 3):
         config = distilling(tiny_config, iterations=iterations, teacher_share=1.0)
-        end = brief(config, str(iterations), teacher=teacher, piece=16, cache=tmp_path / "cache")
+        end = brief(config, str(iterations), teacher=teacher, micro_batch=16, cache=tmp_path / "cache")
         starts.append(end.objective["classifier.log_scale"])  # which no decay of weights moves far
     assert starts[0] == pytest.approx(starts[1].item(), abs=1e-3)
     with pytest.raises(EdgeAdaptError, match=r"^teacher_share is 1.1; take a number above 0, up to 1.$"):
@@ -218,7 +216,7 @@ def test_a_student_comes_to_say_what_its_teacher_says(
         config = distilling(tiny_config, iterations=iterations, centred=True)
         end = train(
             training_data, tmp_path / str(iterations), config,
-            teacher=teacher, cache=tmp_path / "cache", device="cpu", piece=16, bf16=False,
+            teacher=teacher, cache=tmp_path / "cache", device="cpu", micro_batch=16, bf16=False,
         )  # fmt: skip
         losses.append(end.records[-1].loss)
     assert losses[1] < losses[0] * 0.7
@@ -241,7 +239,7 @@ def test_published_statistics_stay_and_the_backbone_learns_slower(
     photos = dataclasses.replace(PHOTOS, images=PHOTOS.images[:, :32, :32].repeat(2, 1).repeat(2, 2)[:, :32, :32])
     end = train(
         photos, tmp_path / "run", config,
-        teacher=taught_by(Means()), cache=tmp_path / "cache", device="cpu", piece=8, bf16=False,
+        teacher=taught_by(Means()), cache=tmp_path / "cache", device="cpu", micro_batch=8, bf16=False,
     )  # fmt: skip
     mean = "blocks.3.look.normalization.running_mean"
     assert torch.equal(end.learner[f"embedding.backbone.{mean}"], published[mean]) == pretrained
@@ -254,12 +252,12 @@ def test_a_run_that_goes_on_with_the_same_teachers_ends_as_if_it_had_not_stopped
     brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, teachers = distilling(tiny_config), [taught_by(Means(1, seed=seed), True) for seed in (0, 1)]
-    options: dict[str, Any] = {"piece": 8, "cache": tmp_path / "cache"}
+    options: dict[str, Any] = {"micro_batch": 8, "cache": tmp_path / "cache"}
     whole = brief(config, "whole", teacher=teachers, **options)
     cosine, calls = distil.cosine_distance, iter(range(99))
 
     def interrupted(features: Tensor, target: Tensor) -> Tensor:
-        if next(calls) == 2 * 2 * 2:  # teachers, pieces, steps
+        if next(calls) == 2 * 2 * 2:  # teachers, micro-batches, steps
             raise KeyboardInterrupt
         return cosine(features, target)
 
@@ -282,7 +280,9 @@ def test_without_augmentation_the_teacher_sees_whole_images(
     module = Means(1)
     teacher = taught_by(module, True)
     tried = module.images
-    brief(distilling(tiny_config, augment=False, iterations=1), teacher=teacher, piece=16, cache=tmp_path / "cache")
+    brief(
+        distilling(tiny_config, augment=False, iterations=1), teacher=teacher, micro_batch=16, cache=tmp_path / "cache"
+    )
     assert module.images - tried == len(training_data.images)
 
 
@@ -290,7 +290,7 @@ def test_crops_of_photos_may_grow_while_the_teacher_sees_its_own_size(tmp_path: 
     config = distilling(tiny_config, grayscale=False, first_crop_size=20, crop_size=28, iterations=2, batch_size=8)
     end = train(
         PHOTOS, tmp_path / "run", config,
-        teacher=taught_by(Means()), cache=tmp_path / "cache", device="cpu", piece=8, bf16=False,
+        teacher=taught_by(Means()), cache=tmp_path / "cache", device="cpu", micro_batch=8, bf16=False,
     )  # fmt: skip
     assert end.iteration == 2
 
@@ -300,12 +300,12 @@ def test_what_cannot_teach_features_is_refused(
 ) -> None:
     teacher, config = taught_by(Means(1), True), distilling(tiny_config, iterations=1)
     assert "distil learns the features of a teacher, and there is none; give a bundle" in refusal(lambda: brief(config))
-    run = brief(tiny_config(method="classify", batch_size=8, iterations=1), "run", piece=8)
+    run = brief(tiny_config(method="pretrain", batch_size=8, iterations=1), "run", micro_batch=8)
     assert "give the bundle that it exports" in refusal(lambda: brief(config, "a", teacher=run))
-    for method in ("classify", "anil"):
+    for method in ("pretrain", "anil"):
         said = refusal(lambda method=method: brief(tiny_config(method=method), "b", teacher=teacher))  # type: ignore[misc]
         assert said.startswith(f"a teacher of features is for the method distil, and this is {method}")
     with pytest.raises(EdgeAdaptError, match="the teacher Means takes grey images and these are RGB; take one of RGB"):
         train(PHOTOS, tmp_path / "c", distilling(tiny_config, grayscale=False), teacher=teacher, device="cpu")
-    with pytest.raises(EdgeAdaptError, match="teacher_crops is not for the method classify"):
-        tiny_config(method="classify", teacher_crops=3)
+    with pytest.raises(EdgeAdaptError, match="teacher_crops is not for the method pretrain"):
+        tiny_config(method="pretrain", teacher_crops=3)

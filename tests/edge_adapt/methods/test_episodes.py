@@ -79,7 +79,7 @@ def test_images_that_stay_where_they_are_are_drawn_all_the_same(monkeypatch: pyt
         sampler = ImageSampler(data, torch.device(device))
         generator = torch.Generator(device).manual_seed(3)
         drawn.append([sampler.draw_episodes(7, 3, 4, generator), *sampler.draw_images(50, generator)])
-    assert sampler.images.data_ptr() == data.images.ctypes.data  # no copy, of which a mapped data set may be too large
+    assert sampler.rows.data_ptr() == data.images.ctypes.data  # no copy, of which a mapped data set may be too large
     for held, sent in zip(*drawn, strict=True):
         assert sent.device.type == device and torch.equal(held, sent)
 

@@ -14,9 +14,9 @@ pytest.importorskip("torch")
 from torch import nn
 
 from edge_adapt.methods.feature_cache import cached_features, digest_of
+from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.evaluation import EpisodeModel
 from tests.gratings import gratings
 
 DATA = gratings(3, 4)

@@ -19,10 +19,11 @@ from torch import nn
 from edge_adapt.cli.teachers import GivenTeachers
 from edge_adapt.export.embed.extractor import read_extractor
 from edge_adapt.export.embed.from_extractor import NORMALIZATIONS, OriginalExtractor
+from edge_adapt.methods.distil import Distil
 from edge_adapt.methods.feature_teacher import FeatureTeacher
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.training.run import load_checkpoint
+from edge_adapt.training.checkpoint import load_checkpoint
 from tests.command_line import complaint, edge_adapt, succeeded
 from tests.conftest import TINY
 from tests.extractors import FEATURES, SIZE, extractor
@@ -131,7 +132,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 OPTIONS = ["--method=distil", "--augment", "--crop-size=20:28", "--batch-size=4", "--iterations=2", "--device=cpu"]
-OPTIONS += ["--no-bf16", "--threads=1", "--episodes-per-piece=4"]
+OPTIONS += ["--no-bf16", "--threads=1", "--micro-batch=4"]
 
 
 def test_the_command_distils_several_files_and_goes_on(
@@ -143,7 +144,11 @@ def test_the_command_distils_several_files_and_goes_on(
     succeeded(edge_adapt("train", photos, "-o", run, *OPTIONS, *taught, "--teacher-crops=3"))
     assert len(list((tmp_path / "home" / "edge-adapt").glob("teacher-*.npy"))) == 2 * 3
     checkpoint = load_checkpoint(run)
-    assert (checkpoint.config.teacher_crops, checkpoint.config.first_crop_size, checkpoint.iteration) == (3, 20, 2)
+    assert (checkpoint.config.method, checkpoint.config.first_crop_size, checkpoint.iteration) == (
+        Distil(teacher_crops=3),
+        20,
+        2,
+    )
     assert [len(checkpoint.objective[f"regressions.{number}.bias"]) for number in (0, 1)] == [48, FEATURES]
     assert "nothing to train" in succeeded(edge_adapt("train", photos, "-o", run, "--resume", *taught))
     said = complaint(edge_adapt("train", photos, "-o", run, "--resume", "--teacher", TINY))
@@ -167,8 +172,8 @@ def test_the_command_distils_several_files_and_goes_on(
     [
         ([], 1, "distil learns the features of a teacher, and there is none; give a bundle or an ONNX file with --teacher."),
         (["--teacher=t", "--teacher-normalize=unit", "--teacher-normalize=none"], 2, "is given 2 times for 1 teachers"),
-        (["--teacher=t", "--method=classify", "--teacher-normalize=unit"], 2, "--teacher-normalize is for the method distil"),
-        (["--teacher=t", "--teacher=u", "--method=classify"], 2, "several teachers are for the method distil, and this is"),
+        (["--teacher=t", "--method=pretrain", "--teacher-normalize=unit"], 2, "--teacher-normalize is for the method distil"),
+        (["--teacher=t", "--teacher=u", "--method=pretrain"], 2, "several teachers are for the method distil, and this is"),
         (["--teacher=t", "--no-augment", "--crop-size=20"], 1, "crop_size is of crops of RGB images with --augment"),
         (["--teacher=t", "--no-augment", "--teacher-crops=3"], 1, "teacher_crops is of crops with --augment"),
         (["--teacher=t", "--meta-batch=3"], 1, "meta_batch is not for the method distil"),

@@ -26,17 +26,18 @@ from edge_adapt.methods.head_only import (
     meta_train_head,
 )
 from edge_adapt.methods.method import CENTRED_SCALE
-from edge_adapt.methods.objective import TrainingData
 from edge_adapt.networks.episode_model import HeadModel
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import EpisodeModel, Evaluation, evaluate_episodes
+from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
 from edge_adapt.training import curve
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.run import load_learner
-from edge_adapt.training.train import train
+from edge_adapt.training.start import drawing_from
+from tests.training_runs import train
 
 
 def numbered(counts: list[int]) -> FrozenFeatures:
@@ -77,7 +78,7 @@ def accuracy(model: EpisodeModel, data: ImageDataset, n_shot: int, steps: int) -
 
 def test_episodes_are_of_different_classes_and_images() -> None:
     features = numbered([30] * 8)
-    drawn = features.draw(50, 5, 20, torch.Generator().manual_seed(0))
+    drawn = features.draw_episodes(50, 5, 20 + N_QUERY, torch.Generator().manual_seed(0))
     assert drawn.shape == (50, 5, 20 + N_QUERY, 2)
     labels, images = drawn[..., 0], drawn[..., 1]
     assert (labels == labels[..., :1]).all()
@@ -92,7 +93,7 @@ def test_classes_with_too_few_images_are_left_out_of_an_episode() -> None:
     assert {n_way for n_way, n_shot in features.shapes if n_shot == 20} == {2, 5}
     assert {n_way for n_way, n_shot in features.shapes if n_shot == 1} == {2, 5, 8}
     assert {n_shot for _, n_shot in features.shapes} == set(SHOTS)
-    drawn = features.draw(100, 5, 20, torch.Generator().manual_seed(0))
+    drawn = features.draw_episodes(100, 5, 20 + N_QUERY, torch.Generator().manual_seed(0))
     assert set(drawn[..., 0].flatten().tolist()) == {1, 3, 4, 6, 7}
 
 
@@ -144,14 +145,13 @@ def test_the_same_seed_learns_the_same_head() -> None:
 @pytest.mark.parametrize(("initialization", "steps"), [("prototype", 2), ("zero", 2), ("prototype", 0)])
 def test_the_objective_has_the_value_and_the_gradient_of_the_loss(initialization: str, steps: int) -> None:
     data, head = clusters(6, 12, 0), GradientHead(initialization)  # type: ignore[arg-type]
-    generator = torch.Generator()
-    config = TrainingConfig(method="head", steps=steps, meta_batch=2)
-    objective = HeadAlone(config, TrainingData(ImageSampler(data, torch.device("cpu")), generator, 0))
+    config = TrainingConfig.of(method="head-only", steps=steps, meta_batch=2)
+    drawing = drawing_from(ImageSampler(data, torch.device("cpu")), config)
+    objective = HeadAlone(drawing, steps)
     objective._features = frozen(data)
     learner = MetaLearner(Embedding(torch.nn.Identity(), torch.zeros(3), torch.ones(3)), head)
-    generator.manual_seed(0)
-    value, accuracy = objective.loss(learner, 2)
-    value.backward()  # type: ignore[no-untyped-call]
+    drawing.generator.manual_seed(0)
+    value, accuracy = objective.accumulate(learner, 2, 1.0)
     found = [parameter.grad for parameter in head.parameters()]
     head.zero_grad()
     loss, expected = head_loss(head, frozen(data), 2, steps, torch.Generator().manual_seed(0))
@@ -171,11 +171,13 @@ def test_the_training_loop_learns_the_head_and_leaves_the_backbone(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(curve, "draw", lambda records: b"")
-    config = tiny_config(method="head", centred=True, learning_rate=0.1, iterations=4, meta_batch=2, n_way=50)
-    with pytest.raises(EdgeAdaptError, match="the method head leaves the backbone as it is, and this one has learned"):
+    config = tiny_config(method="head-only", centred=True, learning_rate=0.1, iterations=4, meta_batch=2, n_way=50)
+    with pytest.raises(
+        EdgeAdaptError, match="the method head-only leaves the backbone as it is, and this one has learned"
+    ):
         train(training_data, tmp_path / "run", config, device="cpu")
     initial = train(training_data, tmp_path / "anil", tiny_config(centred=True, iterations=1), device="cpu", bf16=False)
-    train(training_data, tmp_path / "run", config, initial=initial, device="cpu", bf16=False)
+    train(training_data, tmp_path / "run", config, weights=initial, device="cpu", bf16=False)
     learner, _ = load_learner(tmp_path / "run")
     fresh = GradientHead(scale=CENTRED_SCALE).state_dict()
     for name, tensor in learner.state_dict().items():

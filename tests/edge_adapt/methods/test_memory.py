@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_adapt.methods.memory import MemoryHead
-from edge_adapt.methods.objective import query_loss
-from edge_adapt.networks.build import build_learner
 from edge_adapt.networks.head import HeadState
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig
 from tests import memory_heads
 from tests.memory_heads import random_head
 from tests.support_sets import SupportSet, support_sets
+from tests.training_runs import loss_of_images
 
 small_sets = support_sets(ways=6, shots=6, size=12, steps=0)
 seeds = st.integers(0, 2**32 - 1)
@@ -207,7 +207,7 @@ def test_the_outer_gradient_reaches_the_backbone() -> None:
     images = torch.randint(0, 256, (2, 3, 4, 2, 2, 1), dtype=torch.uint8)  # 2 episodes, 3 ways, 2 shots, 2 queries
     learner.embedding.normalize = lambda images: images.double().permute(0, 3, 1, 2) / 255  # type: ignore[method-assign]
     parameters = list(learner.parameters())
-    gradients = torch.autograd.grad(query_loss(learner, images, 2, 0)[0], parameters)
+    gradients = torch.autograd.grad(loss_of_images(learner, images, 2, 0)[0], parameters)
     for _ in range(4):
         direction = [torch.randn_like(parameter) for parameter in parameters]
         losses = []
@@ -216,20 +216,20 @@ def test_the_outer_gradient_reaches_the_backbone() -> None:
             with torch.no_grad():
                 for parameter, change in zip(moved.parameters(), direction, strict=True):
                     parameter.add_(change, alpha=sign * 1e-5)
-            losses.append(query_loss(moved, images, 2, 0)[0].item())
+            losses.append(loss_of_images(moved, images, 2, 0)[0].item())
         along = sum((gradient * change).sum().item() for gradient, change in zip(gradients, direction, strict=True))
         assert along == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-4, abs=1e-9)
 
 
-@pytest.mark.parametrize("option", [{"steps": 3}, {"head": "zero"}, {"first_order": True}])
+@pytest.mark.parametrize("option", [{"steps": 3}, {"initialization": "zero"}, {"first_order": True}])
 def test_it_has_neither_steps_nor_a_start(option: dict[str, object]) -> None:
     (name,) = option
     with pytest.raises(EdgeAdaptError, match=f"^{name} is not for the method memory; leave it out.$"):
-        TrainingConfig(method="memory", **option)  # type: ignore[arg-type]
+        TrainingConfig.of(method="memory", **option)
 
 
 def test_the_configuration_builds_it() -> None:
-    config = TrainingConfig(method="memory", grayscale=True)
+    config = TrainingConfig.of(method="memory", grayscale=True)
     learner = build_learner(config, torch.zeros(1), torch.ones(1))
     assert isinstance(learner.head, MemoryHead) and learner.inner_loop is None
-    assert config.inner_steps == 0
+    assert config.method.inner_steps == 0

@@ -19,9 +19,7 @@ from torch import nn
 
 from edge_adapt.methods import METHODS
 from edge_adapt.methods.matching import MatchingHead
-from edge_adapt.methods.objective import query_loss
 from edge_adapt.methods.siamese import SiameseHead
-from edge_adapt.networks.build import build_learner
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.networks.head import Head
 from edge_adapt.networks.learner import Centring, Embedding, MetaLearner
@@ -30,15 +28,17 @@ from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.training import curve
+from edge_adapt.training.build import build_learner
+from edge_adapt.training.checkpoint import load_checkpoint
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import load_checkpoint, load_learner
-from edge_adapt.training.train import train
+from edge_adapt.training.run import load_learner
 from tests.command_line import complaint, json_lines, succeeded
 from tests.command_line import edge_adapt as command
 from tests.gratings import gratings, write_images
 from tests.metric_heads import HEADS, matching, protonet, siamese
 from tests.reference import Array, log_softmax, prototype_start
 from tests.support_sets import SupportSet, support_sets
+from tests.training_runs import loss_of_images, train
 
 every_head = pytest.mark.parametrize("name", HEADS)
 small_sets = support_sets(ways=6, shots=5, size=12, steps=3)
@@ -64,7 +64,7 @@ def test_training_starts_near_chance_whatever_the_number_of_features(method: str
     features = torch.randn(20, 4, size, generator=generator).relu()
     if centred:
         features = torch.nn.functional.normalize(features - features.mean((0, 1)), dim=-1)
-    head = METHODS[method].head(TrainingConfig(method=method, centred=centred), size)
+    head = METHODS[method]().head(size, centred)
     labels = torch.arange(20).repeat_interleave(2)
     with torch.no_grad():
         state, _ = head.adapt(features[:, :2].flatten(0, 1), labels, 20, 0)
@@ -237,7 +237,7 @@ def test_the_outer_gradient_is_that_of_finite_differences(name: str, centred: bo
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (2, 3, n_shot + 2, 2, 2, 1), dtype=torch.uint8, generator=generator)
     parameters = list(learner.parameters())
-    gradients = torch.autograd.grad(query_loss(learner, images, n_shot, 0)[0], parameters)
+    gradients = torch.autograd.grad(loss_of_images(learner, images, n_shot, 0)[0], parameters)
     assert all(bool((gradient != 0).any()) for gradient in gradients)
     epsilon = 1e-6
     for _ in range(5):
@@ -248,7 +248,7 @@ def test_the_outer_gradient_is_that_of_finite_differences(name: str, centred: bo
             with torch.no_grad():
                 for parameter, change in zip(moved.parameters(), direction, strict=True):
                     parameter.add_(change, alpha=sign * epsilon)
-                losses.append(query_loss(moved, images, n_shot, 0)[0].item())
+                losses.append(loss_of_images(moved, images, n_shot, 0)[0].item())
         expected = (losses[0] - losses[1]) / (2 * epsilon)
         along = sum((g * change).sum().item() for g, change in zip(gradients, direction, strict=True))
         assert along == pytest.approx(expected, rel=1e-6, abs=1e-9)
@@ -259,23 +259,22 @@ def test_the_outer_gradient_is_that_of_finite_differences(name: str, centred: bo
 
 @every_head
 def test_they_take_no_steps_and_no_gradient_head(name: str) -> None:
-    assert TrainingConfig(method=name).inner_steps == 0
-    for option, value in (("steps", 0), ("steps", 5), ("head", "zero"), ("first_order", True)):
+    assert TrainingConfig.of(method=name).method.inner_steps == 0
+    for option, value in (("steps", 0), ("steps", 5), ("initialization", "zero"), ("first_order", True)):
         with pytest.raises(EdgeAdaptError, match=f"^{option} is not for the method {name}; leave it out.$"):
-            TrainingConfig(**{"method": name, option: value})  # type: ignore[arg-type]
+            TrainingConfig.of(name, **{option: value})
 
 
 @every_head
 @pytest.mark.parametrize("centred", [False, True])
 def test_training_begins_where_chance_ends(name: str, centred: bool) -> None:
     """Random features of the length and spread that training meets first give a loss near chance, and not one that saturates."""
-    config = TrainingConfig(method=name, centred=centred)
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2 * 60, 64, generator=generator).relu()
     if centred:
         features = nn.functional.normalize(features - features.mean(0), dim=1)
     labels = torch.arange(20).repeat(3)
-    head = METHODS[name].head(config, 64)
+    head = METHODS[name]().head(64, centred)
     with torch.no_grad():
         state, _ = head.adapt(features[:60], labels, 20, 0)
         logits = head.predict(features[60:], state)
@@ -301,7 +300,7 @@ def test_meta_training_makes_new_classes_tell_apart(
 ) -> None:
     monkeypatch.setattr(curve, "draw", lambda records: b"")
     config = tiny_config(method=name, steps=None, iterations=30)
-    train(training_data, tmp_path / "run", config, device="cpu", piece=1, bf16=False)
+    train(training_data, tmp_path / "run", config, device="cpu", micro_batch=1, bf16=False)
     trained, _ = load_learner(tmp_path / "run")
     torch.manual_seed(config.seed)
     untrained = build_learner(config, trained.embedding.mean, trained.embedding.std).eval()
@@ -324,7 +323,7 @@ def test_meta_training_makes_new_classes_tell_apart(
 @every_head
 def test_from_images_to_answers(name: str, data: Path, tmp_path: Path) -> None:
     run, model, mine = tmp_path / "run", tmp_path / "model.edge", tmp_path / "mine.edge"
-    small = ["--grayscale", "--image-size", "16", "--way", "4", "--meta-batch", "2", "--episodes-per-piece", "1"]
+    small = ["--grayscale", "--image-size", "16", "--way", "4", "--meta-batch", "2", "--micro-batch", "1"]
     succeeded(
         command("train", data, "-o", run, *small, "--method", name, "--no-bf16", "--iterations", "4", "--device", "cpu")
     )
@@ -370,7 +369,7 @@ def test_episodes_may_start_from_a_run_with_another_head(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(curve, "draw", lambda records: b"")
-    path = ["classify", "protonet", "matching", "siamese", "head"]
+    path = ["pretrain", "protonet", "matching", "siamese", "head-only"]
     reached = None
     for name in path:
         steps = None if name in HEADS else 2
@@ -379,9 +378,9 @@ def test_episodes_may_start_from_a_run_with_another_head(
             training_data,
             tmp_path / name,
             config,
-            initial=reached,
+            weights=reached,
             device="cpu",
-            piece=2 if name != "classify" else 16,
+            micro_batch=2 if name != "pretrain" else 16,
             bf16=False,
         )
     first, last = (load_learner(tmp_path / name)[0].embedding.backbone for name in (path[0], path[-1]))

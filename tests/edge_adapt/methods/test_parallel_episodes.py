@@ -12,10 +12,10 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn
 
-from edge_adapt.methods.objective import query_loss
-from edge_adapt.methods.parallel_episodes import pays, side_by_side
-from edge_adapt.networks.build import build_learner
+from edge_adapt.methods.objective import backpropagate, query_loss
+from edge_adapt.methods.parallel_episodes import accumulate, pays
 from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig
 
 Configure = Callable[..., TrainingConfig]
@@ -36,17 +36,21 @@ def learner_of(config: TrainingConfig, backbone: nn.Module | None = None) -> Met
 
 
 def episodes(count: int) -> Tensor:
-    """5-way, one shot and two queries, 28x28."""
-    return torch.randint(
-        0, 256, (count, 5, 3, 28, 28, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
-    )
+    """5-way, one shot and two queries, 28x28, normalized."""
+    return torch.randn(count, 5, 3, 1, 28, 28, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 def outcome(learner: MetaLearner, images: Tensor, weights: Tensor | None) -> tuple[float, float, list[Tensor | None]]:
     """Loss, accuracy and the gradients of three times the loss."""
     learner.zero_grad()
-    loss, accuracy = query_loss(learner, images, 1, 2, weights=weights)
-    (3 * loss).backward()  # type: ignore[no-untyped-call]
+
+    def of_queries(learner: MetaLearner, images: Tensor) -> tuple[Tensor, Tensor]:
+        return query_loss(learner, images, 1, 2, weights)
+
+    if pays(learner, images):
+        loss, accuracy = accumulate(of_queries, learner, images, 3.0)
+    else:
+        loss, accuracy = backpropagate(*of_queries(learner, images), 3.0)
     return loss.item(), accuracy.item(), [parameter.grad for parameter in learner.parameters()]
 
 
@@ -55,7 +59,7 @@ def outcome(learner: MetaLearner, images: Tensor, weights: Tensor | None) -> tup
     "options",
     [
         {"method": "maml"},
-        {"method": "maml", "head": "zero", "recompute": True},
+        {"method": "maml", "initialization": "zero", "recompute": True},
         {"method": "maml", "multi_step_loss": True, "per_step_rates": True},
         {"method": "fomaml"},
         {"method": "meta-sgd"},
@@ -68,7 +72,7 @@ def test_the_gradients_are_those_of_one_after_the_other(
     weights = torch.tensor([0.3, 0.7]) if options.get("multi_step_loss") else None
     assert pays(learner, images)
     ours, again = outcome(learner, images, weights), outcome(learner, images, weights)
-    monkeypatch.setattr("edge_adapt.methods.objective.pays", lambda *arguments: False)
+    monkeypatch.setitem(globals(), "pays", lambda *arguments: False)
     expected = outcome(learner, images, weights)
     assert ours[:2] == pytest.approx(expected[:2], rel=1e-6)
     for mine, repeated, theirs in zip(ours[2], again[2], expected[2], strict=True):
@@ -89,9 +93,9 @@ def test_a_thread_has_the_precision_of_the_one_that_calls_it(tiny_config: Config
         return next(learner.parameters()).sum(), torch.ones(())
 
     learner = learner_of(tiny_config(method="maml"))
-    side_by_side(loss, learner, episodes(3))
+    accumulate(loss, learner, episodes(3), 1.0)
     with torch.autocast("cpu", torch.bfloat16):
-        side_by_side(loss, learner, episodes(1))
+        accumulate(loss, learner, episodes(1), 1.0)
     assert seen == [(False, 1)] * 3 + [(True, 2)]
 
 
@@ -100,7 +104,7 @@ def test_too_little_memory_for_one_of_them_is_too_little_for_all(tiny_config: Co
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        side_by_side(loss, learner_of(tiny_config(method="maml")), episodes(2))
+        accumulate(loss, learner_of(tiny_config(method="maml")), episodes(2), 1.0)
     assert torch.get_num_threads() == 2
 
 
@@ -133,7 +137,7 @@ def test_random_numbers_do_not_depend_on_which_thread_comes_first(
         torch.manual_seed(5)
         losses.append(outcome(learner, images, None)[0])
         assert not pays(learner, images)
-    monkeypatch.setattr("edge_adapt.methods.objective.pays", lambda *arguments: False)
+    monkeypatch.setitem(globals(), "pays", lambda *arguments: False)
     torch.manual_seed(5)
     assert set(losses) == {outcome(learner, images, None)[0]}
 

@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_adapt.methods.episodes import ImageSampler
-from edge_adapt.methods.objective import TrainingData
 from edge_adapt.methods.reptile import INNER_RATE, MoveTowardsAdapted
-from edge_adapt.networks.build import build_learner
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.networks.inner_loop import InnerLoop
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
+from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.run import load_learner
-from edge_adapt.training.train import train
+from edge_adapt.training.start import drawing_from
+from tests.training_runs import train
 
 CPU = torch.device("cpu")
 N_WAY = 3
@@ -39,9 +39,9 @@ def smooth_backbone() -> nn.Module:
 
 
 def configured(n_shot: int, n_query: int, steps: int) -> TrainingConfig:
-    return TrainingConfig(
+    return TrainingConfig.of(
         method="reptile", backbone="custom", grayscale=True, n_way=N_WAY, n_shot=n_shot, n_query=n_query, steps=steps,
-        meta_batch=2, head="zero",
+        meta_batch=2, initialization="zero",
     )  # fmt: skip
 
 
@@ -88,9 +88,9 @@ def test_the_gradient_is_the_way_back_from_where_ordinary_training_leads(
     config = configured(n_shot, n_query, steps)
     learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3]), smooth_backbone())
     sampler = ImageSampler(training_data, CPU)
-    objective = MoveTowardsAdapted(config, TrainingData(sampler, torch.Generator().manual_seed(1), 0))
-    loss, accuracy = objective.loss(learner, 2)
-    loss.backward()  # type: ignore[no-untyped-call]
+    drawing = drawing_from(sampler, config)
+    drawing.generator.manual_seed(1)
+    loss, accuracy = MoveTowardsAdapted(drawing, steps).accumulate(learner, 2, 1.0)
     episodes = sampler.draw_episodes(2, N_WAY, n_shot + n_query, torch.Generator().manual_seed(1))
     ends = [trained_by_hand(learner, images, n_shot, steps) for images in episodes]
     for index, parameter in enumerate(learner.embedding.backbone.parameters()):
@@ -103,11 +103,11 @@ def test_the_gradient_is_the_way_back_from_where_ordinary_training_leads(
 
 
 def test_fewer_queries_than_shots_are_refused(training_data: ImageDataset) -> None:
-    data = TrainingData(ImageSampler(training_data, CPU), torch.Generator(), 0)
+    data = drawing_from(ImageSampler(training_data, CPU), configured(3, 2, 2))
     with pytest.raises(
         EdgeAdaptError, match=r"2 queries a class are fewer than its 3 shots; choose --query 3 or more\."
     ):
-        MoveTowardsAdapted(configured(3, 2, 2), data)
+        MoveTowardsAdapted(data, 2)
 
 
 def test_it_learns_to_adapt_to_new_classes(
@@ -125,7 +125,7 @@ def test_it_learns_to_adapt_to_new_classes(
             iterations=iterations,
             learning_rate=0.01,
         )
-        train(training_data, tmp_path / str(iterations), config, device="cpu", piece=2, bf16=False)
+        train(training_data, tmp_path / str(iterations), config, device="cpu", micro_batch=2, bf16=False)
         learner, _ = load_learner(tmp_path / str(iterations))
         result = evaluate_episodes(
             LearnerModel(learner, CPU, all_layers=True), new_classes,

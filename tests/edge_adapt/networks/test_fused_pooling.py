@@ -21,7 +21,7 @@ from torch.nn import functional
 from edge_adapt.networks.backbones import Conv4
 from edge_adapt.networks.backbones import fused_pooling as fused
 from edge_adapt.networks.backbones.fused_pooling import fusing, normalized_maxima
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.compute import Execution
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_a_backbone_compiled_learns_what_one_of_layers_does(monkeypatch: pytest.
         torch.manual_seed(0)
         backbone = Conv4(1)
         backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with Tuning(1, bf16=False, fused=enabled).applied(torch.device("cpu")):
+        with Execution(1, bf16=False, fused=enabled).applied(torch.device("cpu")):
             features = backbone(images)
         features.float().square().mean().backward()
         return [

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.methods.episodes import ImageSampler
-from edge_adapt.methods.objective import MULTI_STEP_SHARE, Episodic, TrainingData
+from edge_adapt.methods.objective import MULTI_STEP_SHARE
 from edge_adapt.networks import inner_loop
-from edge_adapt.networks.build import build_learner
+from edge_adapt.training.build import build_learner
+from edge_adapt.training.start import drawing_from
 from tests.gratings import gratings
 from tests.training_runs import Configure, Small
 
@@ -65,9 +66,9 @@ def test_queries_after_earlier_steps_are_answered_while_they_count(
     tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(method="maml", backbone="custom", steps=3, multi_step_loss=True)
-    generator = torch.Generator()
-    objective = Episodic(config, TrainingData(ImageSampler(gratings(8, 8), CPU), generator, 0))
+    drawing = drawing_from(ImageSampler(gratings(8, 8), CPU), config)
     learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3]), Small())
+    objective = config.method.objective(learner, drawing)
     answered, predict = 0, inner_loop.predict
 
     def counting(*arguments: Any) -> Tensor:
@@ -79,8 +80,8 @@ def test_queries_after_earlier_steps_are_answered_while_they_count(
     found = []
     for spent in (MULTI_STEP_SHARE / 2, MULTI_STEP_SHARE, 1.0):
         answered = 0
-        generator.manual_seed(0)
-        loss, _ = objective.loss(learner, 1, spent)
+        drawing.generator.manual_seed(0)
+        loss, _ = objective.accumulate(learner, 1, 1.0, spent)
         found.append((answered, loss.item()))
     assert [count for count, _ in found] == [3, 1, 1]
     assert found[1][1] == found[2][1] != found[0][1]

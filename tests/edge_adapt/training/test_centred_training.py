@@ -20,14 +20,14 @@ from edge_adapt.networks.learner import Centring
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.run import load_learner
-from edge_adapt.training.train import train
+from tests.training_runs import train
 
 
 def test_classification_ends_with_centred_features(
     training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
-    config = tiny_config(method="classify", batch_size=32, learning_rate=0.1, iterations=5, centred=True)
-    train(training_data, tmp_path, config, device="cpu", piece=32, bf16=False)
+    config = tiny_config(method="pretrain", batch_size=32, learning_rate=0.1, iterations=5, centred=True)
+    train(training_data, tmp_path, config, device="cpu", micro_batch=32, bf16=False)
     learner, _ = load_learner(tmp_path)
     with torch.no_grad():
         images = torch.from_numpy(training_data.images)
@@ -44,9 +44,9 @@ def test_each_part_of_centred_features_varies_as_much_as_its_weight_says(
     training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
     config = tiny_config(
-        method="classify", backbone="edge", batch_size=8, learning_rate=0.1, iterations=1, centred=True, image_size=28
+        method="pretrain", backbone="edge", batch_size=8, learning_rate=0.1, iterations=1, centred=True, image_size=28
     )
-    checkpoint = train(training_data, tmp_path, config, device="cpu", piece=8, bf16=False)
+    checkpoint = train(training_data, tmp_path, config, device="cpu", micro_batch=8, bf16=False)
     assert checkpoint.objective["classifier.weight"].shape[1] == Edge.parts[0].size
     learner, _ = load_learner(tmp_path)
     centring = learner.embedding.centring
@@ -62,7 +62,7 @@ def test_features_that_are_not_centred_are_the_last_layers_alone(
     training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
     config = tiny_config(backbone="edge", image_size=28, iterations=1, centred=False)
-    train(training_data, tmp_path, config, device="cpu", piece=2, bf16=False)
+    train(training_data, tmp_path, config, device="cpu", micro_batch=2, bf16=False)
     learner, _ = load_learner(tmp_path)
     images = torch.from_numpy(training_data.images[:4])
     with torch.no_grad():
@@ -73,11 +73,11 @@ def test_features_that_are_not_centred_are_the_last_layers_alone(
 def test_a_run_that_starts_from_one_without_centring_may_centre_its_features(
     training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
-    options: dict[str, Any] = {"device": "cpu", "piece": 2, "bf16": False}
+    options: dict[str, Any] = {"device": "cpu", "micro_batch": 2, "bf16": False}
     plain = tiny_config(backbone="edge", image_size=28, iterations=1, centred=False)
     first = train(training_data, tmp_path / "plain", plain, **options)
     config = replace(plain, centred=True, learning_rate=1e-9)
-    train(training_data, tmp_path / "centred", config, initial=first, **options)
+    train(training_data, tmp_path / "centred", config, weights=first, **options)
     learner, _ = load_learner(tmp_path / "centred")
     with torch.no_grad():
         images = torch.from_numpy(training_data.images)

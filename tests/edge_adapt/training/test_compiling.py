@@ -17,21 +17,21 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
+from edge_adapt.methods.objective import StepMetrics, backpropagate
 from edge_adapt.networks.backbones import Conv4
 from edge_adapt.networks.backbones import fused_pooling as fused
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.training import autotune as tuning
-from edge_adapt.training import compiling
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training import autotune, compiling
+from edge_adapt.training.checkpoint import Checkpoint
+from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import Checkpoint
 from tests.edge_adapt.training.test_autotune import Noise
 from tests.training_runs import Configure, stop_at
 
 CPU = torch.device("cpu")
-LONG = TrainingConfig(minutes=10.0)
+LONG = TrainingConfig.of(minutes=10.0)
 
 
 def learner_of(backbone: nn.Module) -> MetaLearner:
@@ -39,17 +39,17 @@ def learner_of(backbone: nn.Module) -> MetaLearner:
 
 
 @pytest.fixture
-def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[bool, float | None]], set[Tuning]]:
+def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[bool, float | None]], set[Execution]]:
     """Let an outer step take given seconds, by whether it is fused, and give what is timed."""
 
-    def script(seconds: Mapping[bool, float | None]) -> set[Tuning]:
-        tried: set[Tuning] = set()
+    def script(seconds: Mapping[bool, float | None]) -> set[Execution]:
+        tried: set[Execution] = set()
 
-        def spent(learner: MetaLearner, candidate: Tuning, *_: object) -> float | None:
+        def spent(learner: MetaLearner, candidate: Execution, *_: object) -> float | None:
             tried.add(candidate)
             return seconds[candidate.fused]
 
-        monkeypatch.setattr(tuning, "_seconds_per_unit", spent)
+        monkeypatch.setattr(autotune, "_seconds_per_unit", spent)
         return tried
 
     return script
@@ -59,12 +59,12 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[bool, float | No
     ("backbone", "config", "fused"),
     [
         (Conv4(1), LONG, True),
-        (Conv4(1), TrainingConfig(minutes=9.0), False),
-        (Conv4(1), TrainingConfig(iterations=2000), True),
-        (Conv4(1), TrainingConfig(iterations=1999), False),
+        (Conv4(1), TrainingConfig.of(minutes=9.0), False),
+        (Conv4(1), TrainingConfig.of(iterations=2000), True),
+        (Conv4(1), TrainingConfig.of(iterations=1999), False),
         (Conv4(1, "group"), LONG, False),
         (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4)), LONG, False),
-        (Conv4(1), TrainingConfig(method="head", minutes=10.0), False),
+        (Conv4(1), TrainingConfig.of(method="head-only", minutes=10.0), False),
     ],
     ids=["long", "short", "many steps", "few steps", "another normalization", "another backbone", "the head alone"],
 )
@@ -72,52 +72,54 @@ def test_long_runs_try_the_blocks_that_can_be_fused(
     backbone: nn.Module,
     config: TrainingConfig,
     fused: bool,
-    timed: Callable[[Mapping[bool, float | None]], set[Tuning]],
+    timed: Callable[[Mapping[bool, float | None]], set[Execution]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tried, chosen = timed({False: 1.0, True: 0.9}), Tuning(2, True)
+    tried, chosen = timed({False: 1.0, True: 0.9}), Execution(2, True)
     found = compiling.fused_where_faster(chosen, learner_of(backbone), CPU, Noise(2), config, 2)
-    assert found == Tuning(2, True, fused)
+    assert found == Execution(2, True, fused)
     assert any(candidate.fused for candidate in tried) == fused
     assert ("compiling" in capsys.readouterr().err) == fused
 
 
 @pytest.mark.parametrize("seconds", [1.1, None], ids=["slower", "does not compile"])
 def test_what_is_not_faster_is_not_taken(
-    seconds: float | None, timed: Callable[[Mapping[bool, float | None]], set[Tuning]]
+    seconds: float | None, timed: Callable[[Mapping[bool, float | None]], set[Execution]]
 ) -> None:
     timed({False: 1.0, True: seconds})
-    assert not compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Noise(2), LONG).fused
+    assert not compiling.fused_where_faster(Execution(2, True), learner_of(Conv4(1)), CPU, Noise(2), LONG).fused
 
 
-@pytest.mark.parametrize(("piece", "fastest"), [(None, 4), (2, 2)], ids=["other pieces too", "the piece that is given"])
+@pytest.mark.parametrize(
+    ("micro_batch", "fastest"), [(None, 4), (2, 2)], ids=["other micro-batches too", "the micro-batch that is given"]
+)
 def test_fused_blocks_take_the_piece_that_is_fastest_for_them(
-    piece: int | None, fastest: int, monkeypatch: pytest.MonkeyPatch
+    micro_batch: int | None, fastest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spent(learner: MetaLearner, candidate: Tuning, *_: object) -> float:
-        return 1.0 - 0.1 * candidate.piece if candidate.fused else 1.0
+    def spent(learner: MetaLearner, candidate: Execution, *_: object) -> float:
+        return 1.0 - 0.1 * candidate.micro_batch if candidate.fused else 1.0
 
-    monkeypatch.setattr(tuning, "_seconds_per_unit", spent)
-    found = compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Noise(4), LONG, piece)
-    assert found == Tuning(fastest, True, True)
+    monkeypatch.setattr(autotune, "_seconds_per_unit", spent)
+    found = compiling.fused_where_faster(Execution(2, True), learner_of(Conv4(1)), CPU, Noise(4), LONG, micro_batch)
+    assert found == Execution(fastest, True, True)
 
 
 def test_a_user_of_pytorch_turns_it_off(
-    monkeypatch: pytest.MonkeyPatch, timed: Callable[[Mapping[bool, float | None]], set[Tuning]]
+    monkeypatch: pytest.MonkeyPatch, timed: Callable[[Mapping[bool, float | None]], set[Execution]]
 ) -> None:
     monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
     tried = timed({False: 1.0, True: 0.5})
-    assert not compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Noise(2), LONG).fused
-    assert not compiling.still_fused(Tuning(2, True, True), learner_of(Conv4(1)), CPU, Noise(2)).fused
+    assert not compiling.fused_where_faster(Execution(2, True), learner_of(Conv4(1)), CPU, Noise(2), LONG).fused
+    assert not compiling.still_fused(Execution(2, True, True), learner_of(Conv4(1)), CPU, Noise(2)).fused
     assert not tried
 
 
 class Pixels(Noise):
     """An objective over images that conv4 takes."""
 
-    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    def accumulate(self, learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
         images = torch.randint(0, 256, (count, 28, 28, 1), dtype=torch.uint8)
-        return learner.embed(images).square().sum(), torch.zeros(())
+        return backpropagate(learner.embed(images).square().sum(), torch.zeros(()), share)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError, TypeError])
@@ -126,7 +128,9 @@ def test_whatever_a_compiler_raises_leaves_the_layers(error: type[Exception], mo
         raise error("no compiler")
 
     monkeypatch.setattr(fused, "_compiled", fails)
-    assert compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Pixels(2), LONG) == Tuning(2, True)
+    assert compiling.fused_where_faster(Execution(2, True), learner_of(Conv4(1)), CPU, Pixels(2), LONG) == Execution(
+        2, True
+    )
 
 
 def test_the_end_of_another_process_is_no_fault_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +139,7 @@ def test_the_end_of_another_process_is_no_fault_of_the_compiler(monkeypatch: pyt
 
     monkeypatch.setattr(fused, "_compiled", ends)
     with pytest.raises(EdgeAdaptError, match="another process"):
-        compiling.fused_where_faster(Tuning(2, True), learner_of(Conv4(1)), CPU, Pixels(2), LONG)
+        compiling.fused_where_faster(Execution(2, True), learner_of(Conv4(1)), CPU, Pixels(2), LONG)
 
 
 def test_a_folder_for_what_is_compiled_that_the_user_names_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,12 +155,12 @@ import os, sys
 import numpy as np
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.training.train import train
+from tests.training_runs import train
 
 images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1)).astype(np.uint8)
 data = ImageDataset("noise", images, ("one", "two"), np.array([0, 4, 8]))
-config = TrainingConfig(n_way=2, n_query=1, meta_batch=1, image_size=28, grayscale=True, iterations=1)
-train(data, sys.argv[1], config, device="cpu", piece=1, bf16=False)
+config = TrainingConfig.of(n_way=2, n_query=1, meta_batch=1, image_size=28, grayscale=True, iterations=1)
+train(data, sys.argv[1], config, device="cpu", micro_batch=1, bf16=False)
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 print(cache_dir())
@@ -192,8 +196,8 @@ def test_a_run_stays_fused_where_that_compiles_and_goes_on_without_elsewhere(
         return function
 
     monkeypatch.setattr(fused, "_compiled", compiled)
-    resumed = brief(config, resume=True, piece=None, bf16=None)
-    assert (resumed.iteration, resumed.tuning.fused) == (3, compiles)
+    resumed = brief(config, resume=True, micro_batch=None, bf16=None)
+    assert (resumed.iteration, resumed.execution.fused) == (3, compiles)
     said = capsys.readouterr().err
     assert "compiling" in said and ("going on without" in said) != compiles
     brief(config, resume=True)

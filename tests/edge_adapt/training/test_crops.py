@@ -19,8 +19,8 @@ from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.images import Preprocessing
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.train import train
 from tests import command_reference
+from tests.training_runs import train
 
 Configure = Callable[..., TrainingConfig]
 
@@ -46,14 +46,16 @@ class Watched(nn.Module):
         return features
 
 
-@pytest.mark.parametrize("method", ["anil", "reptile", "classify"])
+@pytest.mark.parametrize("method", ["anil", "reptile", "pretrain"])
 @pytest.mark.parametrize(("crop_size", "trained_on"), [(20, 20), (None, 28)])
 def test_a_backbone_trains_on_crops_and_is_measured_on_whole_images(
     method: str, crop_size: int | None, trained_on: int, photos: ImageDataset, tmp_path: Path, tiny_config: Configure
 ) -> None:
     backbone = Watched()
     config = tiny_config(method=method, grayscale=False, augment=True, crop_size=crop_size, iterations=1)
-    train(photos, tmp_path / "run", config, backbone=backbone, validation=photos, device="cpu", piece=1, bf16=False)
+    train(
+        photos, tmp_path / "run", config, backbone=backbone, validation=photos, device="cpu", micro_batch=1, bf16=False
+    )
     assert backbone.in_training == {trained_on}
     assert backbone.asked - {trained_on} <= {28}
     assert 28 in backbone.asked
@@ -62,10 +64,10 @@ def test_a_backbone_trains_on_crops_and_is_measured_on_whole_images(
 def test_crops_are_of_the_part_that_is_seen(tiny_config: Configure) -> None:
     config = tiny_config(grayscale=False, augment=True, crop_size=20, part=0.7)
     assert config.preprocessing == Preprocessing(28, 28, 3, part=0.7)
-    assert config.crop_sizes == (20,)
+    assert config.augmentation.crop_sizes == (20,)
 
 
-@pytest.mark.parametrize("method", ["anil", "reptile", "classify"])
+@pytest.mark.parametrize("method", ["anil", "reptile", "pretrain"])
 def test_crops_grow_over_the_training(
     method: str, photos: ImageDataset, tmp_path: Path, tiny_config: Configure
 ) -> None:
@@ -73,8 +75,8 @@ def test_crops_grow_over_the_training(
     config = tiny_config(
         method=method, grayscale=False, augment=True, first_crop_size=16, crop_size=30, iterations=6, batch_size=2
     )
-    assert [config.crop_size_at(step / 6) for step in range(7)] == [16, 16, 24, 24, 30, 30, 30]
-    train(photos, tmp_path / "run", config, backbone=backbone, device="cpu", piece=2, bf16=False)
+    assert [config.augmentation.size_at(step / 6) for step in range(7)] == [16, 16, 24, 24, 30, 30, 30]
+    train(photos, tmp_path / "run", config, backbone=backbone, device="cpu", micro_batch=2, bf16=False)
     assert backbone.in_training == {16, 24, 30}
 
 
@@ -113,7 +115,7 @@ def test_what_is_no_size_is_said_with_what_is(given: str) -> None:
 @pytest.mark.parametrize(
     ("method", "crop_size", "said"),
     [
-        ("classify", 8, r"Conv4 fails on images of \(8, 8, 3\).*choose another .*crop size"),
+        ("pretrain", 8, r"Conv4 fails on images of \(8, 8, 3\).*choose another .*crop size"),
         ("anil", 40, "320 features of crops of 40 pixels and 64 of images of 28; choose a crop size nearer"),
     ],
 )

@@ -19,8 +19,8 @@ import torch
 
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.training import curve, distributed
+from edge_adapt.training.checkpoint import load_checkpoint
 from edge_adapt.training.distributed import ENDED
-from edge_adapt.training.run import load_checkpoint
 from tests.command_line import edge_adapt, succeeded
 from tests.gratings import write_images
 from tests.several_processes import COMMAND, DATA, LOST_AT, train_in_float64
@@ -67,7 +67,7 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
     return Launch(tmp_path_factory.mktemp("launch"))
 
 
-@pytest.mark.parametrize("method", ["anil", "classify", "distil"])
+@pytest.mark.parametrize("method", ["anil", "pretrain", "distil"])
 def test_two_processes_train_what_one_does(
     method: str, launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +89,7 @@ def test_two_processes_train_what_one_does(
 
 
 def test_both_processes_hold_the_same_weights_and_figures(launch: Launch) -> None:
-    for what in ("anil", "classify", "distil", "validation"):
+    for what in ("anil", "pretrain", "distil", "validation"):
         assert launch.first[what] == launch.second[what]
     assert any(value is not None for value in launch.first["validation"])
 
@@ -102,7 +102,7 @@ def test_a_teacher_is_asked_by_the_first_process_alone(launch: Launch) -> None:
 
 def test_only_the_first_process_writes(launch: Launch) -> None:
     assert set(launch.first["saved"]) == {
-        "anil", "classify", "distil", "minutes", "nan", "halved", "1-classify", "2-episodes"
+        "anil", "pretrain", "distil", "minutes", "nan", "halved", "1-pretrain", "2-episodes"
     }  # fmt: skip
     assert launch.second["saved"] == []
 
@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_both(launch: Launch) -> 
 
 def test_memory_that_does_not_suffice_one_process_halves_the_piece_of_both(launch: Launch) -> None:
     assert launch.first["halved"] == launch.second["halved"] == 2
-    assert load_checkpoint(launch.folder / "halved").tuning.piece == 2
+    assert load_checkpoint(launch.folder / "halved").execution.micro_batch == 2
     line = "memory does not suffice for 4 episodes at once; going on with 2"
     assert launch.ended.stderr.splitlines().count(line) == 1
 
@@ -128,7 +128,9 @@ def test_what_the_first_process_refuses_all_refuse(launch: Launch) -> None:
     assert launch.first["again"] == launch.second["again"]
     assert "holds a run already" in launch.second["again"]
     assert launch.first["idle"] == launch.second["idle"]
-    assert "pieces of 8 do not give each of the 2 processes one of the 8 of an outer step" in launch.second["idle"]
+    assert (
+        "micro-batches of 8 do not give each of the 2 processes one of the 8 of an outer step" in launch.second["idle"]
+    )
 
 
 def test_a_recipe_goes_through_its_stages(launch: Launch) -> None:

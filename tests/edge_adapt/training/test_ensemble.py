@@ -19,15 +19,15 @@ from edge_adapt.networks.backbones.ensemble import WEIGHT, Joined
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.model import load_model
+from edge_adapt.training.checkpoint import Checkpoint
 from edge_adapt.training.ensemble import join
-from edge_adapt.training.run import Checkpoint, load_learner
-from edge_adapt.training.train import train
+from edge_adapt.training.run import load_learner
 from tests.command_line import complaint, succeeded
 from tests.command_line import edge_adapt as command
 from tests.gratings import write_images
-from tests.training_runs import Configure, Small, refusal
+from tests.training_runs import Configure, Small, refusal, train
 
-OPTIONS: dict[str, Any] = {"device": "cpu", "piece": 1, "bf16": False}
+OPTIONS: dict[str, Any] = {"device": "cpu", "micro_batch": 1, "bf16": False}
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def raw(learner: MetaLearner, images: torch.Tensor) -> torch.Tensor:
 def test_each_member_gives_the_features_of_its_run(
     members: list[Checkpoint], training_data: ImageDataset, tiny_config: Configure, tmp_path: Path
 ) -> None:
-    config = tiny_config(method="head", backbone="edge+conv4", centred=True, iterations=1)
-    train(training_data, tmp_path / "joined", config, initial=join(members), **OPTIONS)
+    config = tiny_config(method="head-only", backbone="edge+conv4", centred=True, iterations=1)
+    train(training_data, tmp_path / "joined", config, weights=join(members), **OPTIONS)
     learners = [load_learner(tmp_path / name)[0].eval() for name in ("joined", "edge", "conv4")]
     images = torch.from_numpy(training_data.images[::9])
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_episodes_may_start_from_several(
     config = tiny_config(
         method=method, backbone="edge+conv4", centred=centred, iterations=1, learning_rate=1e-9, **steps
     )
-    reached = train(training_data, tmp_path / "joined", config, initial=join(members), **OPTIONS)
+    reached = train(training_data, tmp_path / "joined", config, weights=join(members), **OPTIONS)
     for number, name in enumerate(("layers.0.convolution.weight", "convolutions.0.weight")):
         learned = reached.learner[f"embedding.backbone.members.{number}.{name}"]
         assert torch.allclose(learned, members[number].learner[f"embedding.backbone.{name}"], atol=1e-6)
@@ -91,8 +91,8 @@ def test_a_device_runs_the_whole_as_one(
     tiny_config: Configure,
     tmp_path: Path,
 ) -> None:
-    config = tiny_config(method="head", backbone="edge+conv4", centred=True, iterations=2)
-    train(training_data, tmp_path / "joined", config, initial=join(members), **OPTIONS)
+    config = tiny_config(method="head-only", backbone="edge+conv4", centred=True, iterations=2)
+    train(training_data, tmp_path / "joined", config, weights=join(members), **OPTIONS)
     export_bundle(tmp_path / "joined", tmp_path / "joined.edge")  # compares with PyTorch
     learner, _ = load_learner(tmp_path / "joined")
     images = new_classes.images[::16]
@@ -144,7 +144,7 @@ def test_the_command_joins_the_runs_that_it_starts_from(
         "-o",
         tmp_path / "run",
         "--method",
-        "head",
+        "head-only",
         "--iterations",
         "2",
         "--steps",

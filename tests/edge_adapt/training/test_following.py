@@ -20,15 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.methods.objective import query_loss
-from edge_adapt.networks.build import build_learner
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
-from edge_adapt.training import train as training
-from edge_adapt.training import validation
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training import trainer, validation
+from edge_adapt.training.budget import is_due
+from edge_adapt.training.build import build_learner
+from edge_adapt.training.checkpoint import Checkpoint, Snapshot
+from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import Checkpoint, Snapshot, load_learner
+from edge_adapt.training.run import load_learner
 from edge_adapt.training.validation import VALIDATIONS, Validation
 from tests.gratings import gratings
 from tests.training_runs import Configure, Small, assert_same_weights, refusal, same_weights
@@ -75,11 +76,11 @@ def test_what_a_run_started_from_exports_where_it_only_got_worse(
     first = validated(tiny_config(iterations=1), "first", validation=None)
     states = script(accuracies)
     config = tiny_config(iterations=2)
-    end = validated(config, initial=first)
+    end = validated(config, weights=first)
     assert_same_weights(states[0], first.learner)
     assert_same_weights(end.exported.learner, states[best])
     assert (end.exported.iteration, end.exported.validation) == (best, accuracies[best])
-    again = validated(config, initial=first, resume=True)
+    again = validated(config, weights=first, resume=True)
     assert again.exported.iteration == best and len(states) == 3
 
 
@@ -105,7 +106,9 @@ def test_what_exports_has_the_accuracy_that_is_said_of_it(
     assert end.exported.validation == max(record.validation for record in end.records if record.validation is not None)
 
 
-@pytest.mark.parametrize(("method", "settings"), [("classify", {"batch_size": 16, "learning_rate": 0.1}), ("head", {})])
+@pytest.mark.parametrize(
+    ("method", "settings"), [("pretrain", {"batch_size": 16, "learning_rate": 0.1}), ("head-only", {})]
+)
 def test_methods_that_end_at_their_best_export_the_end(
     method: str,
     settings: dict[str, Any],
@@ -117,7 +120,7 @@ def test_methods_that_end_at_their_best_export_the_end(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = tiny_config(method=method, iterations=4, centred=True, **settings)
-    end = validated(config, piece=None)
+    end = validated(config, micro_batch=None)
     assert end.best is None
     learner, _ = load_learner(tmp_path / "run", Small())
     assert_same_weights(learner.state_dict(), end.learner)
@@ -181,7 +184,7 @@ def test_a_validation_embeds_anew_only_what_has_changed(
     validated: Callable[..., Checkpoint], tiny_config: Configure, new_classes: ImageDataset, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    config, tuning = tiny_config(iterations=1), Tuning(1, False)
+    config, execution = tiny_config(iterations=1), Execution(1, False)
     validated(config)
     learner, _ = load_learner(tmp_path / "run", Small())
     embedded = 0
@@ -198,10 +201,10 @@ def test_a_validation_embeds_anew_only_what_has_changed(
         if changed:
             with torch.no_grad():
                 learner.get_parameter(changed).neg_()
-        again = measured.accuracy(learner, tuning)
+        again = measured.accuracy(learner, execution)
         found.append(embedded)
-        assert again == Validation(new_classes, config, CPU).accuracy(learner, tuning)
-        assert again == measured.accuracy(learner, tuning)
+        assert again == Validation(new_classes, config, CPU).accuracy(learner, execution)
+        assert again == measured.accuracy(learner, execution)
     assert found == [1, 2, 4]  # of which the second is that of the first fresh one
     assert learner.training
 
@@ -212,7 +215,7 @@ def test_validations_are_evenly_spaced_over_a_run(
     tiny_config: Configure,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 60)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 60)
     script([0.5] * VALIDATIONS)
     end = validated(tiny_config(iterations=60, n_way=2, n_query=1, steps=0, meta_batch=1))
     measured = [record.iteration for record in end.records if record.validation is not None]
@@ -222,12 +225,12 @@ def test_validations_are_evenly_spaced_over_a_run(
 @given(st.integers(1, 500), st.integers(1, 100))
 def test_moments_of_a_run_are_each_met_once(iterations: int, times: int) -> None:
     fractions = [step / iterations for step in range(iterations + 1)]
-    due = [training._due(times, before, after) for before, after in pairwise(fractions)]
+    due = [is_due(times, before, after) for before, after in pairwise(fractions)]
     assert due[-1] and sum(due) == min(iterations, times)
 
 
 def test_validation_episodes_of_more_shots_than_it_keeps_images_take_more() -> None:
-    config = TrainingConfig(n_way=2, n_shot=105, grayscale=True, backbone="custom")
+    config = TrainingConfig.of(n_way=2, n_shot=105, grayscale=True, backbone="custom")
     measured = Validation(gratings(2, 110), config, CPU)
     learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3]), Small())
-    assert 0.5 <= measured.accuracy(learner, Tuning(1, bf16=False)) <= 1
+    assert 0.5 <= measured.accuracy(learner, Execution(1, bf16=False)) <= 1

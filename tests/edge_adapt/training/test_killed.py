@@ -16,15 +16,14 @@ pytest.importorskip("torch")
 
 import torch
 
-from edge_adapt.training import curve
-from edge_adapt.training import train as training
+from edge_adapt.training import curve, trainer
+from edge_adapt.training.checkpoint import load_checkpoint
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import load_checkpoint
-from edge_adapt.training.train import train
 from tests.gratings import gratings
+from tests.training_runs import train
 
 KILLS = 20
-CONFIG = TrainingConfig(
+CONFIG = TrainingConfig.of(
     grayscale=True, n_way=5, n_query=3, steps=3, meta_batch=4, learning_rate=0.003, augment=True, iterations=200
 )
 
@@ -33,7 +32,7 @@ def start(run: Path) -> int:
     """Train in a process of its own, which has PyTorch already; returns its number."""
     process = os.fork()
     if not process:
-        train(gratings(16, 10), run, CONFIG, device="cpu", piece=2, bf16=False, resume=True)
+        train(gratings(16, 10), run, CONFIG, device="cpu", micro_batch=2, bf16=False, resume=True)
         os._exit(0)
     return process
 
@@ -42,7 +41,7 @@ def main(folder: Path) -> None:
     """Train without a break, then with kills; print how far each stretch came."""
     torch.set_num_threads(1)
     curve.draw = lambda checkpoint: b""
-    training.CHECKPOINT_SECONDS = 0
+    trainer.CHECKPOINT_SECONDS = 0
     began = time.monotonic()
     process = start(folder / "whole")
     while not (folder / "whole" / "checkpoint.pt").exists():

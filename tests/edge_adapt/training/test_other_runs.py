@@ -13,7 +13,8 @@ pytest.importorskip("torch")
 import torch
 
 from edge_adapt.methods.reptile import INNER_RATE
-from edge_adapt.training.run import Checkpoint, load_learner
+from edge_adapt.training.checkpoint import Checkpoint
+from edge_adapt.training.run import load_learner
 from tests.training_runs import Configure, Small, assert_same_weights, refusal
 
 
@@ -31,7 +32,7 @@ def _rename_a_weight(payload: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda payload: payload["config"].update(method="hypernetwork"), "method is 'hypernetwork'"),
+        (lambda payload: payload["config"].update(method={"name": "hypernetwork"}), "method is 'hypernetwork'"),
         (lambda payload: payload["config"].update(colour="red"), "unexpected keyword argument 'colour'"),
         (lambda payload: payload.update(momenta={}), "unexpected keyword argument 'momenta'"),
         (lambda payload: payload.pop("optimizer"), "missing 1 required positional argument: 'optimizer'"),
@@ -58,7 +59,7 @@ def test_a_checkpoint_without_a_best_state_exports_its_end(
     validated: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
 ) -> None:
     def older(payload: dict[str, Any]) -> None:
-        del payload["best"], payload["validated_on"], payload["given"], payload["config"]["patience"]
+        del payload["best"], payload["validated_on"], payload["provenance"], payload["config"]["patience"]
 
     end = validated(tiny_config(iterations=3))
     _altered(tmp_path / "run", older)
@@ -73,17 +74,17 @@ def test_settings_that_differ_are_named(validated: Callable[..., Checkpoint], ti
     assert "(method anil, not fomaml, seed 0, not 4)" in message
 
 
-@pytest.mark.parametrize(("before", "method"), [("classify", "maml"), ("fomaml", "anil"), ("maml", "head")])
+@pytest.mark.parametrize(("before", "method"), [("pretrain", "maml"), ("fomaml", "anil"), ("maml", "head-only")])
 def test_all_layers_and_the_last_do_not_start_from_each_other(
     before: str, method: str, brief: Callable[..., Checkpoint], tiny_config: Configure
 ) -> None:
-    first = brief(tiny_config(method=before, iterations=1, steps=None, batch_size=8), "first", piece=None)
-    said = refusal(lambda: brief(tiny_config(method=method, iterations=1), initial=first))
+    first = brief(tiny_config(method=before, iterations=1, steps=None, batch_size=8), "first", micro_batch=None)
+    said = refusal(lambda: brief(tiny_config(method=method, iterations=1), weights=first))
     assert said.startswith(f"{method} cannot start from a run of {before}: ") and "adapts all layers" in said
 
 
 def test_reptile_keeps_its_own_rates(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
     first = brief(tiny_config(method="maml", iterations=1), "first")
-    start = brief(tiny_config(method="reptile", iterations=1, learning_rate=1e-9), initial=first)
+    start = brief(tiny_config(method="reptile", iterations=1, learning_rate=1e-9), weights=first)
     rates = {name: rate for name, rate in start.learner.items() if name.startswith("inner_loop.rates.")}
     assert rates and all(rate.exp().item() == pytest.approx(INNER_RATE) for rate in rates.values())

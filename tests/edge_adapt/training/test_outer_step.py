@@ -1,4 +1,4 @@
-"""One outer step: what its pieces draw, what they make of running statistics, and what a lack of memory leaves behind."""
+"""One outer step: what its micro-batches draw, what they make of running statistics, and what a lack of memory leaves behind."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edge_adapt.methods.objective import WithoutState
+from edge_adapt.methods.objective import StepMetrics, WithoutState, backpropagate
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
-from edge_adapt.training.autotune import Tuning
-from edge_adapt.training.outer_step import Figures, OuterStep
+from edge_adapt.training.compute import Execution
+from edge_adapt.training.outer_step import OuterStep
 
 UNITS = 6
 
@@ -27,7 +27,7 @@ class Drawn(WithoutState):
     """An objective over random images that keeps them; `fails` says, of the number of a call, whether memory suffices."""
 
     units: int = UNITS
-    pieces: tuple[int, ...] = (1, 2, 3, 6)
+    micro_batches: tuple[int, ...] = (1, 2, 3, 6)
 
     def __init__(
         self, generator: torch.Generator, fails: Callable[[int], BaseException | None] = lambda call: None
@@ -35,7 +35,7 @@ class Drawn(WithoutState):
         self.drawn: list[Tensor] = []
         self._generator, self._fails, self._calls = generator, fails, 0
 
-    def loss(self, learner: MetaLearner, count: int, spent: float = 0.0) -> tuple[Tensor, Tensor]:
+    def accumulate(self, learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
         self._calls += 1
         images = torch.randint(0, 256, (count * 3, 2, 2, 1), dtype=torch.uint8, generator=self._generator)
         self.drawn.append(images)
@@ -43,7 +43,7 @@ class Drawn(WithoutState):
         error = self._fails(self._calls)
         if error:
             raise error
-        return features.square().mean(), torch.tensor(count / UNITS)
+        return backpropagate(features.square().mean(), torch.tensor(count / UNITS), share)
 
     def optimizer(self, learner: MetaLearner, learning_rate: float) -> torch.optim.Optimizer:
         return torch.optim.SGD(learner.parameters(), lr=learning_rate)
@@ -67,32 +67,35 @@ def test_running_statistics_move_by_the_mean_of_what_the_pieces_make_of_them() -
     norm = learner.embedding.backbone[1]  # type: ignore[index]
     for iteration in range(2):
         mean, variance = norm.running_mean.clone(), norm.running_var.clone()
-        step.compute(iteration, Tuning(2, False), 0.0)
-        pieces = [learner.embedding.normalize(images).flatten(1) for images in objective.drawn[-3:]]
-        of_pieces = torch.stack([piece.mean(0) for piece in pieces]), torch.stack([piece.var(0) for piece in pieces])
+        step.compute(iteration, Execution(2, False), 0.0)
+        micro_batches = [learner.embedding.normalize(images).flatten(1) for images in objective.drawn[-3:]]
+        of_pieces = (
+            torch.stack([micro_batch.mean(0) for micro_batch in micro_batches]),
+            torch.stack([micro_batch.var(0) for micro_batch in micro_batches]),
+        )
         torch.testing.assert_close(norm.running_mean, 0.9 * mean + 0.1 * of_pieces[0].mean(0))
         torch.testing.assert_close(norm.running_var, 0.9 * variance + 0.1 * of_pieces[1].mean(0))
         assert norm.num_batches_tracked == iteration + 1
-    assert torch.equal(learner.embedding.mean, torch.tensor([0.4]))  # to the last bit, however many pieces
+    assert torch.equal(learner.embedding.mean, torch.tensor([0.4]))  # to the last bit, however many micro-batches
 
 
 def test_gradients_and_figures_are_means_over_the_pieces() -> None:
     learner, objective, step = prepared()
-    figures = step.compute(0, Tuning(2, False), 0.0)
+    metrics = step.compute(0, Execution(2, False), 0.0)
     found = gradients(learner)
-    pieces = list(objective.drawn)
+    micro_batches = list(objective.drawn)
     weight = learner.embedding.backbone[3].weight  # type: ignore[index]
     expected, losses = torch.zeros_like(weight), []
-    for piece in range(3):
+    for micro_batch in range(3):
         again, objective, step = prepared()
-        step._draw_anew(0, piece)
-        loss, _ = objective.loss(again, 2)
-        assert torch.equal(objective.drawn[0], pieces[piece])
-        loss.backward()  # type: ignore[no-untyped-call]
+        step._draw_anew(0, micro_batch)
+        loss, _ = objective.accumulate(again, 2, 1.0)
+        assert torch.equal(objective.drawn[0], micro_batches[micro_batch])
         losses.append(loss.item())
         expected += again.embedding.backbone[3].weight.grad / 3  # type: ignore[index]
     torch.testing.assert_close(weight.grad, expected)
-    assert figures == pytest.approx(Figures(sum(losses) / 3, 1 / 3))
+    assert metrics is not None
+    assert [mean.item() for mean in metrics] == pytest.approx([sum(losses) / 3, 1 / 3])
     named = dict(zip((name for name, _ in learner.named_parameters()), found, strict=True))
     assert named["head.rate_odds"] is None  # no gradient reaches it, and none is made up
 
@@ -102,7 +105,7 @@ def test_gradients_and_figures_are_means_over_the_pieces() -> None:
 def test_what_a_piece_draws_follows_from_seed_step_and_number(seed: int, iteration: int) -> None:
     def draws(seed: int, iteration: int) -> list[bytes]:
         _, objective, step = prepared(seed)
-        step.compute(iteration, Tuning(2, False), 0.0)
+        step.compute(iteration, Execution(2, False), 0.0)
         return [images.numpy().tobytes() for images in objective.drawn]
 
     first = draws(seed, iteration)
@@ -123,12 +126,12 @@ def test_what_a_piece_draws_follows_from_seed_step_and_number(seed: int, iterati
 def test_a_lack_of_memory_leaves_no_trace(error: BaseException) -> None:
     learner, _, step = prepared(fails=lambda call: error if call == 2 else None)
     before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
-    assert step.compute(0, Tuning(2, False), 0.0) is None
+    assert step.compute(0, Execution(2, False), 0.0) is None
     assert gradients(learner) == [None] * len(list(learner.parameters()))
     for name, tensor in learner.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     undisturbed, _, other = prepared()
-    assert step.compute(0, Tuning(2, False), 0.0) == other.compute(0, Tuning(2, False), 0.0)
+    assert step.compute(0, Execution(2, False), 0.0) == other.compute(0, Execution(2, False), 0.0)
     for name, tensor in learner.state_dict().items():
         assert torch.equal(tensor, undisturbed.state_dict()[name]), name
 
@@ -136,4 +139,4 @@ def test_a_lack_of_memory_leaves_no_trace(error: BaseException) -> None:
 def test_other_faults_pass_through() -> None:
     _, _, step = prepared(fails=lambda call: RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        step.compute(0, Tuning(2, False), 0.0)
+        step.compute(0, Execution(2, False), 0.0)

@@ -22,13 +22,16 @@ from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
-from edge_adapt.training import curve, recipes
+from edge_adapt.training import curve, stages
+from edge_adapt.training.checkpoint import Checkpoint, last_stage, load_checkpoint
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.recipes import RECIPES, Recipe, Stage, find_recipe, saved_recipe, train_recipe
-from edge_adapt.training.run import Checkpoint, last_stage, load_checkpoint, load_learner, load_sample
+from edge_adapt.training.recipes import RECIPES, Recipe, Stage, find_recipe
+from edge_adapt.training.run import load_learner, load_sample
+from edge_adapt.training.stage import train_stage
+from edge_adapt.training.stages import saved_recipe
 from edge_adapt.training.teacher import Teacher
-from edge_adapt.training.train import train
 from tests.gratings import gratings
+from tests.training_runs import train, train_recipe
 
 SMALL: dict[str, Any] = {"grayscale": True, "centred": True, "n_way": 4, "n_query": 3, "steps": 2, "meta_batch": 2}
 
@@ -38,7 +41,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe of seconds by the name of tiny."""
     monkeypatch.setattr(curve, "draw", lambda records: b"")
     stages = (
-        Stage("classify", 0.75, {"method": "classify", "batch_size": 32, "learning_rate": 0.1, "iterations": 12}),
+        Stage("pretrain", 0.75, {"method": "pretrain", "batch_size": 32, "learning_rate": 0.1, "iterations": 12}),
         Stage("episodes", 0.25, {"iterations": 4, "learning_rate": 1e-4}),
     )
     monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", SMALL, stages))
@@ -47,8 +50,8 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def distilling(recipe: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe by the name of tiny whose second stage distils the first."""
-    classify = {"method": "classify", "batch_size": 32, "learning_rate": 0.1, "iterations": 30}
-    stages = (Stage("classify", 0.5, classify), Stage("distil", 0.5, classify, distil=True))
+    classify = {"method": "pretrain", "batch_size": 32, "learning_rate": 0.1, "iterations": 30}
+    stages = (Stage("pretrain", 0.5, classify), Stage("distil", 0.5, classify, distil=True))
     monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", SMALL, stages))
 
 
@@ -62,8 +65,8 @@ def test_classification_learns_features_for_new_classes(
     accuracies = []
     for iterations in (1, 60):
         run = tmp_path / str(iterations)
-        config = tiny_config(method="classify", batch_size=32, learning_rate=0.1, iterations=iterations, centred=True)
-        checkpoint = train(training_data, run, config, device="cpu", piece=32, bf16=False)
+        config = tiny_config(method="pretrain", batch_size=32, learning_rate=0.1, iterations=iterations, centred=True)
+        checkpoint = train(training_data, run, config, device="cpu", micro_batch=32, bf16=False)
         learner, _ = load_learner(run)
         result = evaluate_episodes(
             LearnerModel(learner, torch.device("cpu")), new_classes,
@@ -78,8 +81,8 @@ def test_classification_learns_features_for_new_classes(
 def test_each_stage_starts_from_the_one_before(training_data: ImageDataset, tmp_path: Path) -> None:
     run = tmp_path / "run"
     end = start(training_data, run, trained_on="gratings")
-    assert sorted(path.name for path in run.iterdir()) == ["1-classify", "2-episodes", "recipe.json"]
-    classified, meta_trained = (load_checkpoint(run / name) for name in ("1-classify", "2-episodes"))
+    assert sorted(path.name for path in run.iterdir()) == ["1-pretrain", "2-episodes", "recipe.json"]
+    classified, meta_trained = (load_checkpoint(run / name) for name in ("1-pretrain", "2-episodes"))
     assert (classified.iteration, meta_trained.iteration) == (12, 4)
     assert last_stage(run) == run / "2-episodes"
     assert load_checkpoint(run).config == meta_trained.config == end.config
@@ -94,7 +97,7 @@ def test_a_recipe_goes_on_where_it_stopped(
     training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = start(training_data, tmp_path / "whole")
-    real = train
+    real = train_stage
 
     def second_stage_fails(*arguments: Any, **options: Any) -> Any:
         if arguments[1].name == "2-episodes":
@@ -102,13 +105,13 @@ def test_a_recipe_goes_on_where_it_stopped(
         return real(*arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(recipes, "train", second_stage_fails)
+        patch.setattr(stages, "train_stage", second_stage_fails)
         start(training_data, tmp_path / "run")
-    first = (tmp_path / "run" / "1-classify" / "checkpoint.pt").stat().st_mtime_ns
+    first = (tmp_path / "run" / "1-pretrain" / "checkpoint.pt").stat().st_mtime_ns
     with pytest.raises(EdgeAdaptError, match="holds a run already; go on with --resume"):
         start(training_data, tmp_path / "run")
     resumed = start(training_data, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "1-classify" / "checkpoint.pt").stat().st_mtime_ns == first
+    assert (tmp_path / "run" / "1-pretrain" / "checkpoint.pt").stat().st_mtime_ns == first
     assert resumed.iteration == whole.iteration
     with pytest.raises(EdgeAdaptError, match="by another recipe or with other settings"):
         start(training_data, tmp_path / "run", resume=True, overrides={"seed": 1})
@@ -120,7 +123,7 @@ def test_what_is_shown_is_what_is_trained(training_data: ImageDataset, tmp_path:
     shown = find_recipe("tiny").describe("tiny", {"seed": 7})
     assert json.loads((tmp_path / "recipe.json").read_text()) == json.loads(json.dumps(shown))
     for name, settings in shown["stages"].items():
-        assert load_checkpoint(tmp_path / name).config == TrainingConfig(**settings)
+        assert load_checkpoint(tmp_path / name).config == TrainingConfig.from_dict(settings)
     saved = saved_recipe(tmp_path)
     assert saved is not None and (saved.name, saved.overrides, saved.minutes) == ("tiny", {"seed": 7}, None)
     (tmp_path / "recipe.json").write_text("{")
@@ -134,9 +137,9 @@ def ambitious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curve, "draw", lambda records: b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     stages = (
-        Stage("classify", 0.5, {"method": "classify", "batch_size": 32, "iterations": 1}),
+        Stage("pretrain", 0.5, {"method": "pretrain", "batch_size": 32, "iterations": 1}),
         Stage("episodes", 0.4, {"n_way": 20, "n_shot": 5, "n_query": 5, "iterations": 1}),
-        Stage("head", 0.1, {"method": "head", "iterations": 1, "n_query": 50}),
+        Stage("head", 0.1, {"method": "head-only", "iterations": 1, "n_query": 50}),
     )
     monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", SMALL, stages))
 
@@ -148,7 +151,7 @@ def test_episodes_of_a_recipe_become_as_small_as_the_data(tmp_path: Path, capsys
     config = load_checkpoint(run / "2-episodes").config
     assert (config.n_way, config.n_shot, config.n_query) == (6, 4, 4)
     noted = json.loads((run / "recipe.json").read_text())["stages"]
-    assert TrainingConfig(**noted["2-episodes"]) == config
+    assert TrainingConfig.from_dict(noted["2-episodes"]) == config
     assert load_checkpoint(run / "3-head").config.n_query == 50
     assert capsys.readouterr().err.splitlines() == [
         "2-episodes: n_way 6, not 20, n_shot 4, not 5, n_query 4, not 5, for there are no more classes and images"
@@ -175,8 +178,8 @@ def test_a_recipe_that_the_data_does_not_suffice_for_is_refused_before_anything_
 
 
 def test_classification_needs_no_episodes(tmp_path: Path, tiny_config: Callable[..., TrainingConfig]) -> None:
-    config = tiny_config(method="classify", batch_size=8, iterations=1, n_way=20, n_query=15)
-    assert train(gratings(3, 2), tmp_path, config, device="cpu", piece=8, bf16=False).iteration == 1
+    config = tiny_config(method="pretrain", batch_size=8, iterations=1, n_way=20, n_query=15)
+    assert train(gratings(3, 2), tmp_path, config, device="cpu", micro_batch=8, bf16=False).iteration == 1
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
@@ -205,7 +208,7 @@ def test_weights_of_another_backbone_are_no_start(
         EdgeAdaptError, match="the weights to start from are of the backbone 'conv4' with other settings"
     ):
         train(
-            training_data, tmp_path / "edge", tiny_config(backbone="edge", image_size=28), device="cpu", initial=other
+            training_data, tmp_path / "edge", tiny_config(backbone="edge", image_size=28), device="cpu", weights=other
         )
 
 
@@ -223,8 +226,8 @@ def test_distillation_is_the_divergence_of_softened_answers() -> None:
 @pytest.mark.usefixtures("distilling")
 def test_a_student_starts_anew_and_comes_to_answer_as_its_teacher(training_data: ImageDataset, tmp_path: Path) -> None:
     start(training_data, tmp_path)
-    teacher, student = (load_checkpoint(tmp_path / name) for name in ("1-classify", "2-distil"))
-    alone = train(training_data, tmp_path / "alone", student.config, device="cpu", piece=32, bf16=False)
+    teacher, student = (load_checkpoint(tmp_path / name) for name in ("1-pretrain", "2-distil"))
+    alone = train(training_data, tmp_path / "alone", student.config, device="cpu", micro_batch=32, bf16=False)
     images = torch.from_numpy(training_data.images)
 
     def answers(checkpoint: Checkpoint) -> torch.Tensor:
@@ -242,8 +245,8 @@ def test_a_teacher_sees_pixels_as_it_has_learned_to(
     training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
     dark = replace(training_data, images=training_data.images // 4)
-    config = tiny_config(method="classify", batch_size=32, learning_rate=0.1, iterations=3)
-    checkpoint = train(dark, tmp_path, config, device="cpu", piece=32, bf16=False)
+    config = tiny_config(method="pretrain", batch_size=32, learning_rate=0.1, iterations=3)
+    checkpoint = train(dark, tmp_path, config, device="cpu", micro_batch=32, bf16=False)
     learner, _ = load_learner(tmp_path)
     assert learner.embedding.mean < 0.2
     weight = torch.nn.functional.normalize(checkpoint.objective["classifier.weight"], dim=1)
@@ -270,12 +273,12 @@ def test_weights_that_a_run_has_are_not_fetched_again(
 
     monkeypatch.setattr(building, "TimmBackbone", network)
     config = tiny_config(
-        method="classify", backbone="timm:resnet18", pretrained=True, batch_size=8, iterations=1, learning_rate=0.1
+        method="pretrain", backbone="timm:resnet18", pretrained=True, batch_size=8, iterations=1, learning_rate=0.1
     )
-    options: dict[str, Any] = {"device": "cpu", "piece": 8, "bf16": False}
+    options: dict[str, Any] = {"device": "cpu", "micro_batch": 8, "bf16": False}
     teacher = train(training_data, tmp_path / "run", config, **options)
     train(training_data, tmp_path / "run", config, **options, resume=True)
-    train(training_data, tmp_path / "started", config, **options, initial=teacher)
+    train(training_data, tmp_path / "started", config, **options, weights=teacher)
     Teacher(teacher, torch.device("cpu"))
     assert fetched == [True, False, False, False]
 
@@ -284,7 +287,7 @@ def test_weights_that_a_run_has_are_not_fetched_again(
 def test_a_recipe_and_a_run_of_one_stage_do_not_share_a_folder(
     training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
-    train(training_data, tmp_path, tiny_config(iterations=1), device="cpu", piece=1, bf16=False)
+    train(training_data, tmp_path, tiny_config(iterations=1), device="cpu", micro_batch=1, bf16=False)
     for resume in (False, True):
         with pytest.raises(EdgeAdaptError, match="holds a run already, and not a recipe's"):
             start(training_data, tmp_path, resume=resume)
@@ -295,11 +298,13 @@ def test_what_cannot_teach_is_refused(
     training_data: ImageDataset, new_classes: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
     def classify(run: str, data: ImageDataset, grayscale: bool = True, **options: Any) -> Checkpoint:
-        config = tiny_config(method="classify", batch_size=32, iterations=1, grayscale=grayscale)
-        return train(data, tmp_path / run, config, device="cpu", piece=32, bf16=False, **options)
+        config = tiny_config(method="pretrain", batch_size=32, iterations=1, grayscale=grayscale)
+        return train(data, tmp_path / run, config, device="cpu", micro_batch=32, bf16=False, **options)
 
-    episodic = train(training_data, tmp_path / "anil", tiny_config(iterations=1), device="cpu", piece=1, bf16=False)
-    with pytest.raises(EdgeAdaptError, match="a teacher is a run of the method classify, and this is one of anil"):
+    episodic = train(
+        training_data, tmp_path / "anil", tiny_config(iterations=1), device="cpu", micro_batch=1, bf16=False
+    )
+    with pytest.raises(EdgeAdaptError, match="a teacher is a run of the method pretrain, and this is one of anil"):
         classify("a", training_data, teacher=episodic)
     teacher = classify("teacher", new_classes)
     red = replace(training_data, images=np.repeat(training_data.images, 3, axis=-1))
@@ -308,10 +313,10 @@ def test_what_cannot_teach_is_refused(
     with pytest.raises(EdgeAdaptError, match=r"the teacher learned other classes \(without a name\); distil one"):
         classify("b", training_data, teacher=teacher)
     with pytest.raises(EdgeAdaptError, match="the teacher knows 8 classes and there are 16 to learn"):
-        classify("b", training_data, teacher=replace(teacher, given={}))  # of a run that noted no classes
+        classify("b", training_data, teacher=replace(teacher, provenance={}))  # of a run that noted no classes
     fewer = replace(new_classes, images=new_classes.images[1:], starts=np.maximum(new_classes.starts - 1, 0))
     assert classify("the same classes", fewer, teacher=teacher).iteration == 1
-    with pytest.raises(EdgeAdaptError, match="a teacher is for the method classify, and this is anil"):
+    with pytest.raises(EdgeAdaptError, match="a teacher is for the method pretrain, and this is anil"):
         train(training_data, tmp_path / "c", tiny_config(), device="cpu", teacher=teacher)
 
 
@@ -319,8 +324,8 @@ def test_what_cannot_teach_is_refused(
 def test_a_teacher_from_outside_takes_the_place_of_one_of_the_recipes_own(
     training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
-    config = tiny_config(method="classify", batch_size=32, learning_rate=0.1, iterations=30)
-    teacher = train(training_data, tmp_path / "teacher", config, device="cpu", piece=32, bf16=False)
+    config = tiny_config(method="pretrain", batch_size=32, learning_rate=0.1, iterations=30)
+    teacher = train(training_data, tmp_path / "teacher", config, device="cpu", micro_batch=32, bf16=False)
     start(training_data, tmp_path / "run", teacher=teacher)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["1-distil", "recipe.json"]
     with pytest.raises(EdgeAdaptError, match="was trained with a teacher, and this is none; resume with the same"):

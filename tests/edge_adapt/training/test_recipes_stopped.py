@@ -10,22 +10,21 @@ import pytest
 pytest.importorskip("torch")
 
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.training import curve
-from edge_adapt.training import train as training
-from edge_adapt.training.recipes import RECIPES, Recipe, Stage, train_recipe
-from edge_adapt.training.run import Checkpoint, load_checkpoint
-from tests.training_runs import assert_same_run, refusal
+from edge_adapt.training import curve, stage, trainer
+from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
+from edge_adapt.training.recipes import RECIPES, Recipe, Stage
+from tests.training_runs import assert_same_run, refusal, train_recipe
 
 
 @pytest.fixture(autouse=True)
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe of two stages, which writes a checkpoint after each outer step."""
     monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     stages = (
-        Stage("classify", 0.9, {"method": "classify", "batch_size": 16, "iterations": 3, "learning_rate": 0.1}),
-        Stage("head", 0.1, {"method": "head", "iterations": 2, "steps": 2, "learning_rate": 0.1}),
+        Stage("pretrain", 0.9, {"method": "pretrain", "batch_size": 16, "iterations": 3, "learning_rate": 0.1}),
+        Stage("head", 0.1, {"method": "head-only", "iterations": 2, "steps": 2, "learning_rate": 0.1}),
     )
     shared = {"grayscale": True, "centred": True, "n_way": 4, "n_query": 3}
     monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", shared, stages))
@@ -45,11 +44,11 @@ def test_features_are_centred_though_it_was_stopped_before(
 ) -> None:
     whole = go(training_data, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "centre", stop)
+        patch.setattr(stage, "centre", stop)
         go(training_data, tmp_path / "run")
     assert_same_run(go(training_data, tmp_path / "run"), whole)
     for run in ("whole", "run"):
-        assert load_checkpoint(tmp_path / run / "1-classify").learner["embedding.centring.mean"].any()
+        assert load_checkpoint(tmp_path / run / "1-pretrain").learner["embedding.centring.mean"].any()
 
 
 def test_a_stage_that_follows_needs_the_validation_classes_of_those_before(
@@ -58,15 +57,15 @@ def test_a_stage_that_follows_needs_the_validation_classes_of_those_before(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("edge_adapt.methods.head_only.FrozenFeatures", stop)
         go(training_data, tmp_path, validation=new_classes)
-    assert load_checkpoint(tmp_path / "1-classify").iteration == 3
+    assert load_checkpoint(tmp_path / "1-pretrain").iteration == 3
     said = refusal(lambda: go(training_data, tmp_path))
-    assert str(tmp_path / "1-classify") in said and said.endswith("resume with the same --val-classes.")
+    assert str(tmp_path / "1-pretrain") in said and said.endswith("resume with the same --val-classes.")
     assert go(training_data, tmp_path, validation=new_classes).validated_on
 
 
 def test_a_teacher_from_outside_is_needed_again(training_data: ImageDataset, tmp_path: Path) -> None:
     go(training_data, tmp_path / "first")
-    teacher = load_checkpoint(tmp_path / "first" / "1-classify")
+    teacher = load_checkpoint(tmp_path / "first" / "1-pretrain")
     go(training_data, tmp_path / "taught", teacher=teacher)
     go(training_data, tmp_path / "taught", teacher=teacher)
     said = refusal(lambda: go(training_data, tmp_path / "taught"))

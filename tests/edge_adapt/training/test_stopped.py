@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from edge_adapt.methods.objective import query_loss
 from edge_adapt.training import run as run_module
-from edge_adapt.training.run import Checkpoint, load_checkpoint, load_learner, load_sample
+from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
+from edge_adapt.training.run import load_learner, load_sample
 from tests.gratings import gratings
 from tests.training_runs import Configure, Small, assert_same_run, refusal, stop_at
 
@@ -55,22 +56,22 @@ def test_a_run_resumes_with_what_it_was_given_alone(
     brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
 ) -> None:
     teacher, other = (
-        brief(tiny_config(method="classify", batch_size=8, iterations=1, seed=seed), f"teacher {seed}", piece=8)
+        brief(tiny_config(method="pretrain", batch_size=8, iterations=1, seed=seed), f"teacher {seed}", micro_batch=8)
         for seed in (0, 1)
     )
-    config = tiny_config(method="classify", batch_size=8, iterations=2, seed=2)
-    brief(config, "taught", piece=8, teacher=teacher)
+    config = tiny_config(method="pretrain", batch_size=8, iterations=2, seed=2)
+    brief(config, "taught", micro_batch=8, teacher=teacher)
     for found, given in (("this is another", other), ("this is none", None)):
-        said = refusal(lambda given=given: brief(config, "taught", resume=True, piece=8, teacher=given))  # type: ignore[misc]
+        said = refusal(lambda given=given: brief(config, "taught", resume=True, micro_batch=8, teacher=given))  # type: ignore[misc]
         assert found in said and said.endswith("resume with the same --teacher.")
-    brief(config, "taught", resume=True, piece=8, teacher=load_checkpoint(tmp_path / "teacher 0"))
-    brief(config, "alone", piece=8, initial=teacher)
-    said = refusal(lambda: brief(config, "alone", resume=True, piece=8, teacher=teacher))
+    brief(config, "taught", resume=True, micro_batch=8, teacher=load_checkpoint(tmp_path / "teacher 0"))
+    brief(config, "alone", micro_batch=8, weights=teacher)
+    said = refusal(lambda: brief(config, "alone", resume=True, micro_batch=8, teacher=teacher))
     assert said.endswith("was trained without a teacher; resume without --teacher.")
-    brief(config, "alone", resume=True, piece=8)
-    brief(config, "alone", resume=True, piece=8, initial=teacher)
+    brief(config, "alone", resume=True, micro_batch=8)
+    brief(config, "alone", resume=True, micro_batch=8, weights=teacher)
     assert "did not start from these weights" in refusal(
-        lambda: brief(config, "alone", resume=True, piece=8, initial=other)
+        lambda: brief(config, "alone", resume=True, micro_batch=8, weights=other)
     )
     classes, same_number = gratings(8, 9, seed=1), dataclasses.replace(gratings(8, 9), class_names=tuple("abcdefgh"))
     brief(tiny_config(iterations=1), "validated", validation=classes)
@@ -109,7 +110,7 @@ def test_a_run_stopped_in_its_first_step_is_there_to_resume(
         with pytest.raises(KeyboardInterrupt):
             brief(config)
     start = load_checkpoint(tmp_path / "run")
-    assert (start.iteration, start.config, start.tuning, len(start.records)) == (0, config, whole.tuning, 0)
+    assert (start.iteration, start.config, start.execution, len(start.records)) == (0, config, whole.execution, 0)
     assert "settings (seed 0, not 1)" in refusal(lambda: brief(tiny_config(iterations=2, seed=1), resume=True))
     assert_same_run(brief(config, resume=True), whole)
 
@@ -123,8 +124,8 @@ def test_a_run_that_needs_too_much_memory_may_go_on_with_less(
         stop_at(2, patch)
         with pytest.raises(KeyboardInterrupt):
             brief(config, backbone=Small())
-    ended = brief(dataclasses.replace(config, recompute=True), resume=True, backbone=Small())
-    assert ended.iteration == 2 and ended.config.recompute
+    ended = brief(config.changed(recompute=True), resume=True, backbone=Small())
+    assert ended.iteration == 2 and ended.config.method == config.changed(recompute=True).method
     for name, tensor in whole.learner.items():
         torch.testing.assert_close(ended.learner[name], tensor)
 
@@ -156,17 +157,17 @@ def test_a_lack_of_memory_halves_the_piece_and_takes_the_step_anew(
 ) -> None:
     config = tiny_config(iterations=5, meta_batch=8, augment=True)
     with monkeypatch.context() as patch:
-        stop_at(3, patch)  # of two pieces of four, the second
+        stop_at(3, patch)  # of two micro-batches of four, the second
         with pytest.raises(KeyboardInterrupt):
-            brief(config, "expected", piece=4)
+            brief(config, "expected", micro_batch=4)
     reached = load_checkpoint(tmp_path / "expected")
-    smaller = dataclasses.replace(reached, tuning=dataclasses.replace(reached.tuning, piece=2))
+    smaller = dataclasses.replace(reached, execution=dataclasses.replace(reached.execution, micro_batch=2))
     run_module.save_checkpoint(tmp_path / "expected", smaller)
-    expected = brief(config, "expected", resume=True, piece=None)
+    expected = brief(config, "expected", resume=True, micro_batch=None)
     with monkeypatch.context() as patch:
         stop_at(3, patch, error=MemoryError())
-        assert_same_run(brief(config, piece=4), expected)
-    assert load_checkpoint(tmp_path / "run").tuning.piece == 2
+        assert_same_run(brief(config, micro_batch=4), expected)
+    assert load_checkpoint(tmp_path / "run").execution.micro_batch == 2
     said = capsys.readouterr().err.splitlines()
     assert said == ["memory does not suffice for 4 episodes at once; going on with 2"]
 
@@ -199,43 +200,43 @@ import resource, sys
 import torch
 torch.set_num_threads(1)
 from edge_adapt.training import curve
-from edge_adapt.training import train as training
+from tests.training_runs import train
 from edge_adapt.methods.objective import Episodic
 from edge_adapt.training.config import TrainingConfig
 from tests.gratings import gratings
 
 curve.draw = lambda checkpoint: b""
-data, config = gratings(16, 10), TrainingConfig(**eval(sys.argv[2]))
-loss, calls = Episodic.loss, 0
+data, config = gratings(16, 10), TrainingConfig.from_dict(eval(sys.argv[2]))
+accumulate, calls = Episodic.accumulate, 0
 
-def scarce(self, learner, count, spent=0.0):
+def scarce(self, learner, count, share, spent=0.0):
     global calls
     calls += 1
     if calls == 2:  # the first outer step has taken what it needs, and gave it back
         pages = int(open("/proc/self/statm").read().split()[0])
         limit = pages * resource.getpagesize() + 40 * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    return loss(self, learner, count if calls > 1 else 1, spent)
+    return accumulate(self, learner, count if calls > 1 else 1, share, spent)
 
-Episodic.loss = scarce
-end = training.train(data, sys.argv[1], config, device="cpu", piece=64, bf16=False)
-print(end.iteration, end.tuning.piece)
+Episodic.accumulate = scarce
+end = train(data, sys.argv[1], config, device="cpu", micro_batch=64, bf16=False)
+print(end.iteration, end.execution.micro_batch)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 def test_a_process_with_little_memory_goes_on_with_smaller_pieces(tiny_config: Configure, tmp_path: Path) -> None:
     config = tiny_config(iterations=2, meta_batch=64)
-    command = [sys.executable, "-c", SCARCE, str(tmp_path / "run"), repr(dataclasses.asdict(config))]
+    command = [sys.executable, "-c", SCARCE, str(tmp_path / "run"), repr(config.to_dict())]
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    iteration, piece = map(int, ended.stdout.split())
-    assert iteration == 2 and piece in (1, 2, 4, 8, 16, 32)
+    iteration, micro_batch = map(int, ended.stdout.split())
+    assert iteration == 2 and micro_batch in (1, 2, 4, 8, 16, 32)
     halvings = [line for line in ended.stderr.splitlines() if line.startswith("memory does not suffice for")]
-    assert len(halvings) == np.log2(64 / piece)
-    assert load_checkpoint(tmp_path / "run").tuning.piece == piece
+    assert len(halvings) == np.log2(64 / micro_batch)
+    assert load_checkpoint(tmp_path / "run").execution.micro_batch == micro_batch
 
 
 def test_a_learning_rate_that_is_absurd_is_named(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:

@@ -18,12 +18,12 @@ from torch import Tensor
 from edge_adapt.cli import train as train_command
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.training import curve
-from edge_adapt.training.recipes import RECIPES, Recipe, Stage, train_recipe
-from edge_adapt.training.run import Checkpoint, Record, load_checkpoint
-from edge_adapt.training.train import is_finished, stopped_early
+from edge_adapt.training.budget import is_finished, stopped_early
+from edge_adapt.training.checkpoint import Checkpoint, Record, load_checkpoint
+from edge_adapt.training.recipes import RECIPES, Recipe, Stage
 from edge_adapt.training.validation import VALIDATIONS, out_of_patience
 from tests.clock import Clock
-from tests.training_runs import Configure, assert_same_weights, refusal
+from tests.training_runs import Configure, assert_same_weights, refusal, train_recipe
 
 
 @given(st.lists(st.sampled_from([None, 0.1, 0.2, 0.3, 0.4]), max_size=30), st.integers(1, 6))
@@ -45,7 +45,7 @@ def test_a_run_out_of_patience_stops_and_is_finished(
     tiny_config: Configure,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("edge_adapt.training.train.time.monotonic", Clock())
+    monkeypatch.setattr("edge_adapt.training.trainer.time.monotonic", Clock())
     states = script((0.2, 0.5, 0.4, 0.5, 0.3, *(0.9,) * 20))
     config = tiny_config(patience=3, **budget)
     end = validated(config)
@@ -97,9 +97,9 @@ def test_a_stage_starts_from_the_best_of_the_one_before_and_patience_ends_a_stag
     monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     stages = (
-        Stage("classify", 0.5, {"method": "classify", "batch_size": 16, "iterations": 3, "learning_rate": 0.1}),
+        Stage("pretrain", 0.5, {"method": "pretrain", "batch_size": 16, "iterations": 3, "learning_rate": 0.1}),
         Stage("episodes", 0.4, {"iterations": 9, "learning_rate": 0.01}),
-        Stage("head", 0.1, {"method": "head", "iterations": 2, "steps": 2, "learning_rate": 0.1}),
+        Stage("head", 0.1, {"method": "head-only", "iterations": 2, "steps": 2, "learning_rate": 0.1}),
     )
     shared = {"grayscale": True, "centred": True, "n_way": 4, "n_query": 3, "steps": 2, "meta_batch": 2}
     monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", shared, stages))
@@ -107,7 +107,7 @@ def test_a_stage_starts_from_the_best_of_the_one_before_and_patience_ends_a_stag
     options: dict[str, Any] = {"overrides": {"patience": 2}, "validation": new_classes, "device": "cpu", "bf16": False}
     end = train_recipe(training_data, tmp_path / "run", "tiny", **options)
     classified, episodes, head = (
-        load_checkpoint(tmp_path / "run" / name) for name in ("1-classify", "2-episodes", "3-head")
+        load_checkpoint(tmp_path / "run" / name) for name in ("1-pretrain", "2-episodes", "3-head")
     )
     assert classified.config.patience is None and classified.exported.validation == 0.35
     assert stopped_early(episodes) and episodes.iteration == 4

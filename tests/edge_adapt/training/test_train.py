@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import signal
@@ -23,19 +22,18 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.methods.objective import query_loss
-from edge_adapt.networks.build import build_learner
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import evaluate_episodes
-from edge_adapt.training import curve
+from edge_adapt.training import curve, trainer
 from edge_adapt.training import run as run_module
-from edge_adapt.training import train as training
-from edge_adapt.training.autotune import Tuning
+from edge_adapt.training.build import build_learner
+from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
+from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.run import Checkpoint, load_checkpoint, load_learner, load_sample
-from edge_adapt.training.train import train
+from edge_adapt.training.run import load_learner, load_sample
 from tests.clock import Clock
-from tests.training_runs import Configure, Small, assert_same_run, stop_at
+from tests.training_runs import Configure, Small, assert_same_run, stop_at, train
 
 # Learning
 
@@ -69,7 +67,7 @@ def test_an_inner_loop_on_all_layers_learns_too(
 ) -> None:
     config = tiny_config(method=method, iterations=100, n_way=3, n_query=2, steps=1, learning_rate=0.01)
     checkpoint = train(
-        training_data, tmp_path / "run", config, device="cpu", piece=1, bf16=False, backbone=_seeded(Small)
+        training_data, tmp_path / "run", config, device="cpu", micro_batch=1, bf16=False, backbone=_seeded(Small)
     )
     losses = [record.loss for record in checkpoint.records]
     assert np.mean(losses[-30:]) < 0.8 * np.mean(losses[:10])
@@ -88,8 +86,8 @@ def test_a_run_leaves_its_configuration_figures_curve_and_sample(
         "sample.npz",
     ]
     described = json.loads((trained_run / "run.json").read_text())
-    assert TrainingConfig(**described["config"]) == tiny_config()
-    assert described["tuning"] == {"piece": 1, "bf16": False, "fused": False}
+    assert TrainingConfig.from_dict(described["config"]) == tiny_config()
+    assert described["execution"] == {"micro_batch": 1, "bf16": False, "fused": False}
     assert described["trained_on"] == "drawn gratings"
     with (trained_run / "metrics.csv").open(newline="") as stream:
         lines = list(csv.DictReader(stream))
@@ -152,8 +150,8 @@ def test_an_outer_step_takes_the_mean_gradient_of_its_pieces_at_a_scheduled_rate
 
     monkeypatch.setattr("edge_adapt.methods.objective.query_loss", linear_loss)
     monkeypatch.setattr(torch.optim.Adam, "step", spy)
-    monkeypatch.setattr(training, "WARM_UP", 4)
-    checkpoint = brief(tiny_config(iterations=8, meta_batch=6, learning_rate=0.5), piece=2, backbone=Small())
+    monkeypatch.setattr(trainer, "WARM_UP", 4)
+    checkpoint = brief(tiny_config(iterations=8, meta_batch=6, learning_rate=0.5), micro_batch=2, backbone=Small())
     rates, gradients = zip(*taken, strict=True)
     assert gradients == pytest.approx([3 * index + 2 for index in range(8)])
     half_cosine = np.cos(np.pi * np.arange(8) / 8) / 2 + 0.5
@@ -234,13 +232,13 @@ def test_a_record_of_many_steps_is_the_same_after_a_resume(
     training_data: ImageDataset, tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curve, "draw", lambda records: b"")
-    monkeypatch.setattr(training, "RECORDS", 3)
+    monkeypatch.setattr(trainer, "RECORDS", 3)
     config = tiny_config(iterations=9)
-    options: dict[str, Any] = {"device": "cpu", "piece": 1, "bf16": False}
+    options: dict[str, Any] = {"device": "cpu", "micro_batch": 1, "bf16": False}
     whole = train(training_data, tmp_path / "whole", config, backbone=_seeded(Small), **options)
     assert [record.iteration for record in whole.records] == [3, 6, 9]
     with monkeypatch.context() as patch:
-        patch.setattr(training, "CHECKPOINT_SECONDS", -1)
+        patch.setattr(trainer, "CHECKPOINT_SECONDS", -1)
         stop_at(6, patch)  # two steps of the second record are done
         with pytest.raises(KeyboardInterrupt):
             train(training_data, tmp_path / "run", config, backbone=_seeded(Small), **options)
@@ -253,13 +251,14 @@ import os, signal, sys
 import torch
 torch.set_num_threads(1)
 from edge_adapt.training import curve
-from edge_adapt.training import train as training
+from edge_adapt.training import trainer
 from edge_adapt.training import validation
 from edge_adapt.training.config import TrainingConfig
 from tests.gratings import gratings
+from tests.training_runs import train
 
 curve.draw = lambda checkpoint: b""
-training.CHECKPOINT_SECONDS = -1
+trainer.CHECKPOINT_SECONDS = -1
 save, saved = torch.save, 0
 
 def save_and_be_killed(payload, stream):
@@ -273,9 +272,9 @@ def save_and_be_killed(payload, stream):
 
 torch.save = save_and_be_killed
 validation.LEAST_EPISODES = validation.MOST_EPISODES = 50
-training.train(
-    gratings(16, 10), sys.argv[1], TrainingConfig(**eval(sys.argv[2])), validation=gratings(8, 16, seed=1, turn=0.5),
-    device="cpu", piece=1, bf16=False,
+train(
+    gratings(16, 10), sys.argv[1], TrainingConfig.from_dict(eval(sys.argv[2])), validation=gratings(8, 16, seed=1, turn=0.5),
+    device="cpu", micro_batch=1, bf16=False,
 )
 """
 
@@ -285,7 +284,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
     brief: Callable[..., Checkpoint], tiny_config: Configure, new_classes: ImageDataset, tmp_path: Path
 ) -> None:
     config = tiny_config(iterations=6)
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "run"), repr(dataclasses.asdict(config))]
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "run"), repr(config.to_dict())]
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     killed = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
@@ -301,7 +300,7 @@ def test_a_finished_run_resumes_to_itself(
 ) -> None:
     config = tiny_config(iterations=2)
     finished = brief(config)
-    stop_at(1, monkeypatch, pieces=1, error=AssertionError("no step is left to take"))
+    stop_at(1, monkeypatch, micro_batches=1, error=AssertionError("no step is left to take"))
     assert_same_run(brief(config, resume=True), finished)
 
 
@@ -309,9 +308,9 @@ def test_a_run_goes_on_with_the_piece_and_the_precision_that_are_given(
     brief: Callable[..., Checkpoint], tiny_config: Configure
 ) -> None:
     config = tiny_config(iterations=1)
-    brief(config, piece=2, bf16=False)
-    assert brief(config, resume=True, piece=1, bf16=True).tuning == Tuning(1, bf16=True)
-    assert brief(config, resume=True, piece=None, bf16=None).tuning == Tuning(1, bf16=True)
+    brief(config, micro_batch=2, bf16=False)
+    assert brief(config, resume=True, micro_batch=1, bf16=True).execution == Execution(1, bf16=True)
+    assert brief(config, resume=True, micro_batch=None, bf16=None).execution == Execution(1, bf16=True)
 
 
 def test_resume_without_a_run_begins_one(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
@@ -322,7 +321,7 @@ def test_minutes_are_a_budget_over_all_stretches(
     brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("edge_adapt.training.train.time.monotonic", clock)
+    monkeypatch.setattr("edge_adapt.training.trainer.time.monotonic", clock)
     config = tiny_config(iterations=None, minutes=1.0)
     with monkeypatch.context() as patch:
         stop_at(4, patch)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from edge_adapt.export.gates import parity
 from edge_adapt.export.gates.parity import Comparison, Origin, check_parity, relative_difference
+from edge_adapt.runtime.contract import HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.evaluation import HeadState
 from tests import reference
 from tests.gratings import gratings
 

@@ -29,7 +29,7 @@ from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.self_check import self_check
-from edge_adapt.training.run import load_checkpoint
+from edge_adapt.training.checkpoint import load_checkpoint
 from tests.gratings import gratings, write_images
 
 Bundles = dict[str, tuple[Path, list[Comparison]]]

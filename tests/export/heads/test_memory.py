@@ -20,19 +20,19 @@ import torch
 from edge_adapt.bundles.from_run import export_bundle
 from edge_adapt.export.heads.memory import HEAD_STATE
 from edge_adapt.methods.memory import MemoryHead
-from edge_adapt.networks.build import build_learner
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.runtime.model import load_classifier, load_model
 from edge_adapt.runtime.sessions import Session, scalar
+from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.run import load_learner
-from edge_adapt.training.train import train
 from tests import memory_heads
 from tests.gratings import write_images
 from tests.memory_heads import random_head
 from tests.support_sets import SupportSet, support_sets
+from tests.training_runs import train
 
 State = dict[str, NDArray[np.float32]]
 seeds = st.integers(0, 2**32 - 1)
@@ -117,7 +117,7 @@ def run(
     """A run of a few seconds."""
     folder = tmp_path_factory.mktemp("memory") / "run"
     config = tiny_config(method="memory", steps=None, n_shot=2, iterations=60)
-    train(training_data, folder, config, device="cpu", piece=1, bf16=False, trained_on="drawn gratings")
+    train(training_data, folder, config, device="cpu", micro_batch=1, bf16=False, trained_on="drawn gratings")
     return folder
 
 

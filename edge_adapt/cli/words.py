@@ -1,0 +1,63 @@
+"""How commands say things."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_adapt.runtime.words import plural, size
+
+if TYPE_CHECKING:
+    from edge_adapt.training.checkpoint import Checkpoint
+
+__all__ = ["examples", "expectation", "exported_step", "filled", "loss_line", "plural", "print_json", "size"]
+
+
+def examples(*lines: str) -> str:
+    """An epilog of commands to type, which click leaves as they are."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def print_json(value: object) -> None:
+    """One object on one line, in ASCII: every terminal and pipe takes it."""
+    click.echo(json.dumps(value))
+
+
+def filled(items: Iterable[str]) -> str:
+    """Items separated by commas, on lines that do not break within an item where they can help it."""
+    lines = [""]
+    for item in items:
+        if lines[-1] and len(lines[-1]) + len(item) > 78:
+            lines.append("")
+        lines[-1] += f"{item}, "
+    return "\n".join(line.rstrip() for line in lines).rstrip(",")
+
+
+def loss_line(losses: Sequence[float], most: int = 8) -> str:
+    """The support loss before some of the steps, the first and the last among them."""
+    if not losses:
+        return "none, for there are no steps"
+    chosen = sorted({round(index * (len(losses) - 1) / (most - 1)) for index in range(most)})
+    return " > ".join(f"{losses[index]:.3g}" for index in chosen)
+
+
+def expectation(leave_one_out: float | None, folds: int) -> str:
+    """What the leave-one-out estimate says, in a sentence."""
+    if leave_one_out is None:
+        return "No class has two images, so there is no estimate of the accuracy; a second image of each gives one."
+    right = round(leave_one_out * folds)
+    return (
+        f"Expect about {leave_one_out:.0%}: {right} of {plural(folds, 'image')} right when left out of the adaptation."
+    )
+
+
+def exported_step(checkpoint: Checkpoint) -> str:
+    """Which state of a run exports, and how good it is on validation classes."""
+    exported = checkpoint.exported
+    which = "the best" if checkpoint.best else "the last"
+    accuracy = "" if exported.validation is None else f": {exported.validation:.2%} on validation classes"
+    described = f" ({checkpoint.validated_on})" if accuracy and checkpoint.validated_on else ""
+    return f"outer step {exported.iteration:,} of {checkpoint.iteration:,}, {which}{accuracy}{described}"

@@ -1,0 +1,24 @@
+"""The one place that names an extra and says how to install it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from edge_adapt.runtime.errors import MissingDependencyError
+
+TRAINING_PACKAGES = ("torch", "onnx", "onnxscript", "matplotlib")
+"""What the extra [train] brings."""
+
+
+def missing(what: str, package: str, extra: str) -> MissingDependencyError:
+    """What to raise where something needs a package that an extra brings."""
+    return MissingDependencyError(
+        f'{what} needs {package}, which is not installed; `pip install "edge-adapt[{extra}]"` brings it.'
+    )
+
+
+def require_training(command: str) -> None:
+    """Raise `MissingDependencyError` unless the extra [train] is installed, which this command needs."""
+    for package in TRAINING_PACKAGES:
+        if find_spec(package) is None:
+            raise missing(f"`edge-adapt {command}`", package, "train")

@@ -1,0 +1,71 @@
+"""Where to train, how much of the meta-batch to compute at once, and in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from edge_adapt.networks.backbones.fused_pooling import fusing
+from edge_adapt.runtime.errors import EdgeAdaptError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def choose_device(device: Device) -> torch.device:
+    """The training device; `auto` takes CUDA where it works.
+
+    Raises:
+        EdgeAdaptError: `cuda` was asked for and PyTorch has none.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        why = (
+            "this PyTorch is a CPU build"
+            if torch.version.cuda is None
+            else "PyTorch finds no working NVIDIA driver and GPU"
+        )
+        raise EdgeAdaptError(f"CUDA does not come up: {why}; take cpu, or install a CUDA build of PyTorch.")
+    return torch.device("cuda" if available and device != "cpu" else "cpu")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a user decides of how a training is computed; none of it changes what is learned but for rounding.
+
+    Attributes:
+        device: `auto`, `cpu` or `cuda`.
+        micro_batch: episodes (or images, of a method of images) that are computed together; None takes what a run that is resumed
+            had, all on a GPU, and on a CPU measures what is fastest.
+        bf16: run the backbone under bfloat16 autocast or not; None takes what a run that is resumed had, bfloat16 on a GPU that
+            has it in hardware, and on a CPU measures what is faster.
+    """
+
+    device: Device = "auto"
+    micro_batch: int | None = None
+    bf16: bool | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a meta-batch is computed.
+
+    Attributes:
+        micro_batch: episodes (or images) that go forward and backward together, and that share batch statistics. On a CPU
+            the activations of a micro-batch should fit into the cache; a micro-batch too large costs a factor of two or more.
+        bf16: whether the backbone runs under bfloat16 autocast.
+        fused: whether its blocks are computed as one, in loops that are compiled; see `edge_adapt.training.compiling`.
+    """
+
+    micro_batch: int
+    bf16: bool
+    fused: bool = False
+
+    @contextlib.contextmanager
+    def applied(self, device: torch.device) -> Iterator[None]:
+        """How the backbone is computed, as a context."""
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16), fusing(self.fused):
+            yield

@@ -1,0 +1,105 @@
+"""One run: what it is given, what it starts from, and its outer loop."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from edge_adapt.methods.episodes import ImageSampler
+from edge_adapt.methods.feature_cache import digest_of_state
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
+from edge_adapt.training import distributed
+from edge_adapt.training.budget import is_finished
+from edge_adapt.training.checkpoint import Checkpoint
+from edge_adapt.training.compiling import keep_compiled, still_fused
+from edge_adapt.training.compute import Compute, choose_device
+from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.memory import keep_freed_memory
+from edge_adapt.training.resume import previous_stretch
+from edge_adapt.training.run import save_sample
+from edge_adapt.training.start import Reading, Start, centre, drawing_from, prepare, untrained
+from edge_adapt.training.teacher import digest_of_teacher, require_fitting_teacher
+from edge_adapt.training.trainer import Noted, Trainer
+from edge_adapt.training.validation import Validation, digest_of_classes, require_validation
+
+
+def train_stage(
+    data: ImageDataset,
+    run: str | os.PathLike[str],
+    config: TrainingConfig,
+    validation: ImageDataset | None,
+    start: Start,
+    compute: Compute,
+    reading: Reading,
+) -> Checkpoint:
+    """One run of one configuration; see `edge_adapt.train`, whose arguments these are."""
+    folder, place = Path(run), distributed.place(choose_device(compute.device))
+    config = config.fitted_to(data)
+    if start.backbone is not None:
+        config = replace(config, backbone="custom")
+    require_data(config, data, validation)
+    teacher = start.taught
+    require_fitting_teacher(teacher, config, data)
+    measured = Validation(validation, config, place) if validation is not None else None
+    provenance = {
+        "teacher": digest_of_teacher(teacher),
+        "initial": digest_of_state(start.weights.exported.learner) if start.weights else "",
+        "validation": digest_of_classes(validation),
+        "classes": digest_of_classes(data, counts=False),
+    }
+    previous = distributed.of_first(lambda: previous_stretch(folder, config, start.resume, provenance))
+    if (
+        config.method.leaves_backbone
+        and start.backbone is None
+        and not (config.pretrained or start.weights or previous)
+    ):
+        raise EdgeAdaptError(
+            f"the method {config.method.name} leaves the backbone as it is, and this one has learned nothing; give a run with "
+            "--start-from, or take --pretrained."
+        )
+    if place.type == "cpu":
+        keep_freed_memory()
+        keep_compiled()
+    torch.manual_seed(config.seed)
+    learner = untrained(data, config, place, replace(start, resume=bool(previous)))
+    drawing = drawing_from(ImageSampler(data, place), config, start, reading)
+    state = prepare(learner, drawing, config, folder, previous, start.weights, compute)
+    if previous and state.execution.fused and not is_finished(previous):
+        state.execution = still_fused(state.execution, learner, place, state.objective)
+    noted = {name: now or (previous.provenance.get(name, "") if previous else "") for name, now in provenance.items()}
+    trainer = Trainer(folder, config, state, measured, Noted(data.description, noted), previous)
+    if distributed.is_first():
+        save_sample(folder, validation or data)
+    if not previous:
+        if start.weights:
+            trainer.keep_start()
+        trainer.checkpoint()  # so that what is resumed is this run, whenever it is stopped
+    trainer.run(reading.progress)
+    if config.method.of_images:
+        centre(learner, data)
+        trainer.measure_end()
+    return trainer.checkpoint()
+
+
+def require_data(config: TrainingConfig, data: ImageDataset, validation: ImageDataset | None) -> None:
+    """Raise DataError unless the data sets have the pixels of the configuration, and classes and images enough."""
+    require_validation(config, validation)
+    config.method.require(data, config.episodes)
+    _require_pixels(config, data)
+    if validation is not None:
+        validation.require(max(2, min(config.episodes.n_way, len(validation.class_names))), config.n_shot + 1)
+        _require_pixels(config, validation)
+
+
+def _require_pixels(config: TrainingConfig, data: ImageDataset) -> None:
+    size = config.preprocessing
+    expected = (size.height, size.width, size.channels)
+    if data.images.shape[1:] != expected:
+        raise DataError(
+            f"{data.source} was read as {data.images.shape[1:]} and the configuration takes {expected} (H, W, C); "
+            "read it with config.preprocessing."
+        )

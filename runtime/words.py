@@ -1,0 +1,18 @@
+"""How things are said: numbers with their nouns, bytes, and the fault that an error of another library names."""
+
+from __future__ import annotations
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """A number and its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def size(count: int) -> str:
+    """A number of bytes as one reads it."""
+    return f"{count / 1e6:.1f} MB" if count >= 999_500 else f"{count / 1e3:.0f} KB" if count >= 1000 else f"{count} B"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, without a full stop; its type where it says nothing."""
+    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
