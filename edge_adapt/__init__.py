@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from edge_adapt.extras import TRAINING_PACKAGES, missing
+from edge_adapt.runtime import __version__
 
 if TYPE_CHECKING:
     from edge_adapt.bundles.from_extractor import wrap
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from edge_adapt.training.recipes import ChosenRecipe
     from edge_adapt.training.start import Reading, Start
     from edge_adapt.training.train import train
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ChosenRecipe",

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_adapt.export.gates.parity import HALF_TOLERANCE, Comparison, Origin, check_parity
+from edge_adapt.export.embed.extractor import HALF_TOLERANCE
+from edge_adapt.export.gates.parity import Comparison, Origin, check_parity
 from edge_adapt.export.gates.precision import Reduction, compare_precisions
 from edge_adapt.export.heads.head_graphs import HeadGraphs
 from edge_adapt.runtime.bundle.bundle import Accuracy, Bundle, Golden, Manifest, write_bundle

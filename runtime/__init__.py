@@ -1,0 +1,3 @@
+"""What runs on a device."""
+
+__version__ = "0.1.0"

@@ -11,8 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from edge_adapt.export.embed.extractor import Extractor
-from edge_adapt.export.gates.parity import HALF_TOLERANCE
+from edge_adapt.export.embed.extractor import HALF_TOLERANCE, Extractor
 from edge_adapt.export.model_proto import finish
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.sessions import Session

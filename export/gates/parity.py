@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_adapt.export.embed.extractor import HALF_TOLERANCE
 from edge_adapt.runtime.contract import EpisodeModel, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
@@ -16,11 +17,6 @@ from edge_adapt.runtime.images.views import View
 
 TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest magnitude of the tensor."""
-
-HALF_TOLERANCE = 3e-2
-"""Likewise, of features that an extractor computes in float16. That rounds to one part in 2048, and ONNX Runtime leaves roundings
-out where it joins operators. What the mean leaves of the features, once it is taken away, was 2 to 10 times smaller where it was
-measured, so that a single rounding made up to 5e-3. A graph that computes something else is off by tenths."""
 
 STEPS = (0, 1, 5, 50)
 

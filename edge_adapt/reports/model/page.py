@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from edge_adapt import __version__
 from edge_adapt.reports.model import pictures
 from edge_adapt.reports.model.accuracy import N_QUERY, StepsCurve
 from edge_adapt.reports.model.measurements import Report
@@ -14,6 +13,7 @@ from edge_adapt.reports.model.mistakes import Reliability
 from edge_adapt.reports.model.plots import Axis, Column, Line, Point, plot
 from edge_adapt.reports.model.style import STYLE
 from edge_adapt.reports.model.timing import Timing
+from edge_adapt.runtime import __version__
 from edge_adapt.runtime.evaluation import Evaluation
 from edge_adapt.runtime.folder_evaluation import wilson_interval
 from edge_adapt.runtime.images.views import described
