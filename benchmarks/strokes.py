@@ -198,6 +198,8 @@ def main() -> None:
     arguments = parser.parse_args()
     print(machine("onnxruntime", "numpy", "pillow"), "\n")
     chosen = faces(arguments.fonts)
+    if not chosen:
+        parser.error(f"{arguments.fonts} has no character in enough families of fonts; install more of them.")
     counts = {script: sum(character in chosen for character in characters) for script, characters in SCRIPTS.items()}
     scripts = ", ".join(f"{script} {count}" for script, count in counts.items() if count)
     print(
