@@ -20,13 +20,14 @@ Loss = Callable[[MetaLearner, Tensor], tuple[Tensor, Tensor]]
 
 
 def pays(learner: MetaLearner, images: Tensor) -> bool:
-    """Whether episodes can go side by side: there are several, and several threads, and a copy learns what the model would.
+    """Whether episodes can go side by side: their inner loop adapts all layers, there are several of them, and several threads, and a
+    copy learns what the model would.
 
     Not so where the backbone keeps statistics of its own, nor where something has drawn random numbers, as dropout does: those
     would depend on which thread comes first.
     """
     several = len(images) > 1 and torch.get_num_threads() > 1 and torch.is_grad_enabled()
-    if images.device.type != "cpu" or not several:
+    if images.device.type != "cpu" or not several or learner.inner_loop is None:
         return False
     backbone = learner.embedding.backbone
     loop, _ = learner.all_layers()

@@ -12,11 +12,14 @@ pytest.importorskip("torch")
 import torch
 from torch import Tensor, nn
 
+from edge_adapt.methods.episodes import ImageSampler
 from edge_adapt.methods.objective import backpropagate, query_loss
 from edge_adapt.methods.parallel_episodes import accumulate, pays
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.start import drawing_from
+from tests.gratings import gratings
 
 Configure = Callable[..., TrainingConfig]
 
@@ -83,6 +86,16 @@ def test_the_gradients_are_those_of_one_after_the_other(
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
         assert torch.equal(mine, repeated)
     assert torch.get_num_threads() == 2
+
+
+def test_episodes_whose_last_layer_alone_is_adapted_go_through_the_backbone_together(tiny_config: Configure) -> None:
+    config = tiny_config(steps=2)
+    learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3]))
+    assert not pays(learner, torch.zeros(2))
+    objective = config.method.objective(
+        learner, drawing_from(ImageSampler(gratings(8, 8), torch.device("cpu")), config)
+    )
+    assert objective.accumulate(learner, 2, 1.0).loss > 0
 
 
 def test_a_thread_has_the_precision_of_the_one_that_calls_it(tiny_config: Configure) -> None:
