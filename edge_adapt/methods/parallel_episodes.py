@@ -20,8 +20,8 @@ Loss = Callable[[MetaLearner, Tensor], tuple[Tensor, Tensor]]
 
 
 def pays(learner: MetaLearner, images: Tensor) -> bool:
-    """Whether episodes can go side by side: their inner loop adapts all layers, there are several of them, and several threads, and a
-    copy learns what the model would.
+    """Whether episodes can go side by side: their inner loop adapts all layers, there are several of them, and several threads,
+    and a copy learns what the model would.
 
     Not so where the backbone keeps statistics of its own, nor where something has drawn random numbers, as dropout does: those
     would depend on which thread comes first.
