@@ -47,6 +47,16 @@ class _Group(click.Group):
         command: click.Command = getattr(import_module(f"edge_adapt.cli.{COMMANDS[cmd_name]}"), cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command {args[0]!r}; take {near[0] if near else 'one of ' + ', '.join(COMMANDS)}.")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         if isinstance(sys.stdout, io.TextIOWrapper):
             # A file name need not be valid Unicode, and a terminal need not show all of Unicode.

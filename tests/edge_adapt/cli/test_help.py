@@ -108,6 +108,15 @@ def test_choices_are_those_of_the_api() -> None:
     assert choices("adapt", "provider") == list(get_args(Provider))
 
 
+def test_a_slip_of_the_finger_is_told() -> None:
+    assert "no command 'clasify'; take classify." in command_line.complaint(
+        command_line.edge_adapt("clasify", "x"), status=2
+    )
+    assert "no command 'fly'; take one of demo, adapt," in command_line.complaint(
+        command_line.edge_adapt("fly"), status=2
+    )
+
+
 def test_defaults_are_those_of_the_api() -> None:
     """Help shows them, and the command hands over nothing but what is chosen."""
     pytest.importorskip("torch")
