@@ -24,7 +24,8 @@ from benchmarks.measuring import machine, table
 from edge_adapt.export.bundle import add_accuracy
 from edge_adapt.runtime.bundle.bundle import Accuracy
 from edge_adapt.runtime.contract import BATCH, EpisodeModel
-from edge_adapt.runtime.data.dataset import Episode, ImageDataset, draw_episodes, load_dataset
+from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.data.episodes import Episode, draw_episodes
 from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model

@@ -113,7 +113,7 @@ def evaluate_episodes(
         EdgeAdaptError: an argument that no episode can have, or features of another number of images.
     """
     # Not needed to classify, and a device that classifies starts sooner without.
-    from edge_adapt.runtime.data.dataset import draw_episodes
+    from edge_adapt.runtime.data.episodes import draw_episodes
     from edge_adapt.runtime.progress import Progress
 
     least = {"n_way": (n_way, 2), "n_shot": (n_shot, 1), "n_query": (n_query, 1), "episodes": (episodes, 1)}

@@ -17,20 +17,11 @@ import click
 from edge_adapt import __version__
 from edge_adapt.runtime.errors import EdgeAdaptError
 
-COMMANDS = {
-    "demo": "demo",
-    "adapt": "adapt",
-    "classify": "adapt",
-    "info": "info",
-    "models": "info",
-    "train": "train",
-    "compare": "compare",
-    "evaluate": "evaluate",
-    "report": "report",
-    "export": "export",
-    "wrap": "wrap",
-}
-"""Each command and the module that holds it, which is imported when the command runs."""
+COMMANDS = (
+    *("demo", "adapt", "classify", "info", "models"),
+    *("train", "compare", "evaluate", "report", "export", "wrap"),
+)
+"""Each is in a module of its name, which is imported when the command runs."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -44,7 +35,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"edge_adapt.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        command: click.Command = getattr(import_module(f"edge_adapt.cli.{cmd_name}"), cmd_name)
         return command
 
     def resolve_command(

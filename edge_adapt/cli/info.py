@@ -1,4 +1,4 @@
-"""Commands that say what there is: info on a bundle, and the models that come with the package."""
+"""The command `info`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         "precision": facts["precision"],
         "limits": f"{facts['max_ways'] or MAX_WAYS} classes, {facts['max_support'] or 'any number of'} support images",
         "trained on": facts["trained_on"] or "not said",
-        "accuracy": "\n".join(map(_accuracy, facts["accuracy"])) or "not said",
+        "accuracy": "\n".join(map(words.accuracy, facts["accuracy"])) or "not said",
         "licence": facts["license"] or "not said",
         "size": "\n".join(
             [
@@ -99,28 +99,3 @@ def _print_facts(facts: dict[str, Any]) -> None:
             lines["adapted"] += f", {adapted['leave_one_out']:.0%} right when left out"
     for key, value in lines.items():
         click.echo(textwrap.indent(str(value), " " * 15).replace(" " * 15, f"{key:<15}", 1))
-
-
-def _accuracy(entry: dict[str, Any]) -> str:
-    episodes = f"{entry['n_way']}-way {entry['n_shot']}-shot"
-    return f"{entry['accuracy']:.2%} +- {entry['ci95']:.2%} {episodes} on {entry['data']}"
-
-
-@click.command(epilog=words.examples("edge-adapt models", "edge-adapt adapt photos -o mine.edge --model characters"))
-def models() -> None:
-    """List the models that come with edge-adapt.
-
-    Where a command takes a model, it takes one of these names for a file's.
-    """
-    from edge_adapt.runtime.bundle.bundle import Bundle
-    from edge_adapt.runtime.model import MODELS, model_names
-
-    names = model_names()
-    if not names:
-        click.echo("No model comes with this edge-adapt; give a file where a model is needed.")
-    for name in names:
-        bundle = Bundle.open(MODELS / f"{name}.edge")
-        manifest = bundle.manifest
-        click.echo(f"{name}  {words.size(bundle.path.stat().st_size)}, {manifest.method}")
-        for line in (f"trained on {manifest.trained_on}", *(_accuracy(asdict(entry)) for entry in manifest.accuracy)):
-            click.echo(f"  {line}")

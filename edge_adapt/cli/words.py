@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,17 @@ from edge_adapt.runtime.words import plural, size
 if TYPE_CHECKING:
     from edge_adapt.training.checkpoint import Checkpoint
 
-__all__ = ["examples", "expectation", "exported_step", "filled", "loss_line", "plural", "print_json", "size"]
+__all__ = [
+    "accuracy",
+    "examples",
+    "expectation",
+    "exported_step",
+    "filled",
+    "loss_line",
+    "plural",
+    "print_json",
+    "size",
+]
 
 
 def examples(*lines: str) -> str:
@@ -61,3 +71,8 @@ def exported_step(checkpoint: Checkpoint) -> str:
     accuracy = "" if exported.validation is None else f": {exported.validation:.2%} on validation classes"
     described = f" ({checkpoint.validated_on})" if accuracy and checkpoint.validated_on else ""
     return f"outer step {exported.iteration:,} of {checkpoint.iteration:,}, {which}{accuracy}{described}"
+
+
+def accuracy(entry: dict[str, Any]) -> str:
+    episodes = f"{entry['n_way']}-way {entry['n_shot']}-shot"
+    return f"{entry['accuracy']:.2%} +- {entry['ci95']:.2%} {episodes} on {entry['data']}"

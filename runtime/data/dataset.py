@@ -1,12 +1,11 @@
-"""Labelled images as one array, and episodes drawn from it. NumPy only, so that `evaluate` runs on a device."""
+"""Labelled images as one array."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -202,112 +201,3 @@ def _read_lines(path: Path) -> list[str]:
     if not lines:
         raise DataError(f"{path}: the list of classes is empty; give one class a line.")
     return lines
-
-
-@dataclass(frozen=True)
-class Episode:
-    """Indices into a data set: what to learn from and what to be asked.
-
-    Attributes:
-        support: int64 [M], the support set.
-        support_labels: int64 [M] in 0..n_way-1.
-        query: int64 [Q], the query set; no image is in both.
-        query_labels: int64 [Q].
-    """
-
-    support: NDArray[np.int64]
-    support_labels: NDArray[np.int64]
-    query: NDArray[np.int64]
-    query_labels: NDArray[np.int64]
-
-
-def draw_episodes(
-    dataset: ImageDataset,
-    n_way: int,
-    n_shot: int,
-    n_query: int,
-    episodes: int,
-    seed: int,
-    support_files: str | None = None,
-    query_files: str | None = None,
-) -> Iterator[Episode]:
-    """Draw evaluation episodes: `n_way` classes, then `n_shot` support images of each and as many as `n_query` of the rest.
-
-    A class with fewer than `n_shot + n_query` images gives the queries that it has. The same arguments draw the same episodes.
-
-    Args:
-        dataset: what they are drawn from.
-        n_way, n_shot, n_query, episodes, seed: see above.
-        support_files: draw support images among the files whose own name, without folders, matches this pattern, such as
-            "train_*" (`fnmatch`: * is anything, ? one character, [ab] one of these; capitals count); None: all.
-        query_files: likewise for the queries.
-
-    Raises:
-        DataError: too few classes, a class with too few images for the support set or none left for a query, or patterns for
-            images that come from no files. Raised at once, not when the first episode is taken.
-    """
-    dataset.require(n_way, n_shot + 1 if support_files is None and query_files is None else 0)
-    for_support, for_query = _files_for(dataset, n_shot, support_files, query_files)
-
-    def draw() -> Iterator[Episode]:
-        random = np.random.default_rng(seed)
-        counts = dataset.counts
-        for _ in range(episodes):
-            support, query, query_labels = [], [], []
-            for label, chosen in enumerate(random.choice(len(counts), n_way, replace=False)):
-                order = dataset.starts[chosen] + random.permutation(counts[chosen])
-                taken = np.flatnonzero(for_support[order])[:n_shot]
-                left = for_query[order]
-                left[taken] = False
-                support.append(order[taken])
-                query.append(order[left][:n_query])
-                query_labels.append(np.full(len(query[-1]), label, np.int64))
-            labels = np.repeat(np.arange(n_way, dtype=np.int64), n_shot)
-            yield Episode(np.concatenate(support), labels, np.concatenate(query), np.concatenate(query_labels))
-
-    return draw()
-
-
-def _matching(dataset: ImageDataset, pattern: str | None) -> NDArray[np.bool_]:
-    """Which images have a file name that matches, bool [I]."""
-    if pattern is None:
-        return np.ones(len(dataset.images), np.bool_)
-    if not dataset.files:
-        raise DataError(
-            f"{dataset.source}: the images come from no files, so no pattern of file names can choose them."
-        )
-    names = [name.rpartition("/")[2] for name in dataset.files]
-    return np.array([fnmatchcase(name, pattern) for name in names], np.bool_)
-
-
-def _files_for(
-    dataset: ImageDataset, n_shot: int, support_files: str | None, query_files: str | None
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which images may be support and which may be queries, bool [I] each.
-
-    Raises:
-        DataError: the first class that may lack a support image or a query, whatever is drawn.
-    """
-    for_support, for_query = _matching(dataset, support_files), _matching(dataset, query_files)
-    for name, start, stop in zip(dataset.class_names, dataset.starts[:-1], dataset.starts[1:], strict=True):
-        support, query = for_support[start:stop], for_query[start:stop]
-        subject = f"{dataset.source}: class {name!r}"
-        if support.sum() < n_shot:
-            few = "images" if support_files is None else "files that --support-files matches"
-            remedy = "add images" if support_files is None else "change the pattern"
-            raise DataError(
-                f"{subject} has {support.sum()} {few} where an episode takes {n_shot}; {remedy} or choose a smaller --shot."
-            )
-        if not query.any():
-            raise DataError(
-                f"{subject} has no file that --query-files matches; change the pattern or leave the class out."
-            )
-        if query.sum() <= min(n_shot, (support & query).sum()):
-            if query_files is None:
-                reason = f"an episode learns from all {n_shot} of its images; add images or choose a smaller --shot."
-            elif support_files is None:
-                reason = "any file that --query-files matches may be support; give --support-files that match others."
-            else:
-                reason = "--support-files matches all that --query-files matches; choose patterns that match different files."
-            raise DataError(f"{subject} may have no query left, since {reason}")
-    return for_support, for_query

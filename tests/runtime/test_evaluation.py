@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_adapt.runtime.contract import BATCH, HeadState
-from edge_adapt.runtime.data.dataset import ImageDataset, draw_episodes
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import draw_episodes
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation, embed_dataset, evaluate_episodes
 

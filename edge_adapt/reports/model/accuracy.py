@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edge_adapt.evaluation import takes_steps
 from edge_adapt.runtime.contract import EpisodeModel
-from edge_adapt.runtime.data.dataset import Episode, ImageDataset, draw_episodes
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import Episode, draw_episodes
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.evaluation import Evaluation, Features, evaluate_episodes
 from edge_adapt.runtime.model import MAX_WAYS

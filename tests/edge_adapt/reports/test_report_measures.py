@@ -17,7 +17,8 @@ from edge_adapt.reports.model import mistakes
 from edge_adapt.reports.model.accuracy import Answers, Subject
 from edge_adapt.reports.model.timing import time_calls
 from edge_adapt.runtime.contract import HeadState
-from edge_adapt.runtime.data.dataset import Episode, ImageDataset
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import Episode
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.runtime.folder_evaluation import wilson_interval
 

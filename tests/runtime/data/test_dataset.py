@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_adapt.runtime.data.dataset import ImageDataset, draw_episodes, load_dataset
+from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.data.episodes import draw_episodes
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.images.images import Preprocessing
 from tests.gratings import gratings, write_images

@@ -14,7 +14,8 @@ from PIL import Image
 
 from edge_adapt.runtime.data import dataset as dataset_module
 from edge_adapt.runtime.data import reading
-from edge_adapt.runtime.data.dataset import draw_episodes, load_dataset
+from edge_adapt.runtime.data.dataset import load_dataset
+from edge_adapt.runtime.data.episodes import draw_episodes
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.images.folders import open_folder
 from edge_adapt.runtime.images.images import Preprocessing, load_image, preprocess
