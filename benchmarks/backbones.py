@@ -22,7 +22,7 @@ from edge_adapt.export.embed.from_torch import embed_graph
 from edge_adapt.networks.backbones import BACKBONES
 from edge_adapt.networks.learner import Embedding
 from edge_adapt.runtime.bundle.bundle import Bundle
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.sessions import Session
 
 PREPROCESSING = Preprocessing(84, 84, 3)

@@ -28,7 +28,8 @@ from benchmarks.measuring import machine, ratio, table, time_in_turn
 from edge_adapt.runtime.data.dataset import ImageDataset, open_classes
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.runtime.images.folders import ImageFile
-from edge_adapt.runtime.images.images import Preprocessing, load_image, preprocess
+from edge_adapt.runtime.images.images import load_image
+from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.parallel import cores, in_order
 from edge_adapt.runtime.progress import Progress

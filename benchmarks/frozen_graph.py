@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.sessions import Session
 
 if TYPE_CHECKING:

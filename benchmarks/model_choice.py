@@ -28,7 +28,8 @@ from edge_adapt import samples
 from edge_adapt.runtime.classifier.leave_one_out import folds, left_out_logits
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images.folders import ImageFile, open_folder
-from edge_adapt.runtime.images.images import load_image, preprocess
+from edge_adapt.runtime.images.images import load_image
+from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.images.views import shot_features
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.model_choice import candidates, judged, overruled, suggest_model

@@ -33,7 +33,7 @@ from edge_adapt.runtime.bundle.bundle import Accuracy
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import Evaluation, Features, embed_dataset, evaluate_episodes
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.views import View
 from edge_adapt.runtime.model import load_model
 

@@ -30,7 +30,7 @@ from edge_adapt.runtime.contract import EpisodeModel, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.views import View
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.sessions import Session, scalar

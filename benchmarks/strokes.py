@@ -27,7 +27,7 @@ from benchmarks.plain_heads import ClassMeans, LogisticRegression
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import Evaluation, embed_dataset, evaluate_episodes
-from edge_adapt.runtime.images.images import Preprocessing, preprocess
+from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 from edge_adapt.runtime.images.views import View
 from edge_adapt.runtime.model import load_model, model_names
 

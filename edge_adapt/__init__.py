@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.errors import EdgeAdaptError
     from edge_adapt.runtime.evaluation import Evaluation
     from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation, evaluate_classifier
-    from edge_adapt.runtime.images.images import Preprocessing
+    from edge_adapt.runtime.images.preprocessing import Preprocessing
     from edge_adapt.runtime.model import (
         Classifier,
         MetaModel,
@@ -90,7 +90,7 @@ _HOME = {
     "ImageDataset": "runtime.data.dataset",
     "MetaModel": "runtime.model",
     "Prediction": "runtime.model",
-    "Preprocessing": "runtime.images.images",
+    "Preprocessing": "runtime.images.preprocessing",
     "Report": "reports.model.report",
     "TrainingConfig": "training.config",
     "evaluate": "evaluation",

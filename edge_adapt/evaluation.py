@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edge_adapt.runtime.data.dataset import ImageDataset
-    from edge_adapt.runtime.images.images import Preprocessing
+    from edge_adapt.runtime.images.preprocessing import Preprocessing
     from edge_adapt.runtime.images.views import View
     from edge_adapt.runtime.sessions import Provider
 

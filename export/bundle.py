@@ -18,7 +18,7 @@ from edge_adapt.runtime.bundle.bundle import Accuracy, Bundle, Golden, Manifest,
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.views import View
 
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-3, "int8": 3e-2, "half": HALF_TOLERANCE}

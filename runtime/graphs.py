@@ -16,7 +16,8 @@ import numpy as np
 from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
 from edge_adapt.runtime.contract import BATCH, HeadState
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.images.images import ImageSource, load_image, preprocess
+from edge_adapt.runtime.images.images import ImageSource, load_image
+from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.images.views import View, shot_features
 from edge_adapt.runtime.parallel import cores, in_order
 from edge_adapt.runtime.sessions import Provider, Session, scalar

@@ -15,7 +15,7 @@ import pytest
 
 from edge_adapt.runtime.bundle.bundle import Accuracy, Adapted, Bundle, Golden, Manifest, Shot
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 
 GOLDEN_CLASSIFIER = Path(__file__).parent / "data" / "golden_classifier.edge"
 """`manifest()`, GRAPHS and `adapted()` as version 1 wrote them."""

@@ -23,7 +23,7 @@ from PIL import Image
 from benchmarks import accuracy, decoding, measuring, photo_sets, plain_heads, quantization, whole_process
 from edge_adapt.runtime.contract import BATCH, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.model import load_classifier, load_model
 from tests.conftest import TINY
 

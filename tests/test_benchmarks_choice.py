@@ -13,7 +13,7 @@ from benchmarks.frozen_graph import FrozenGraph
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.images.folders import open_folder
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.model import load_model
 from tests.conftest import TINY
 

@@ -21,7 +21,8 @@ from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.files import require_output
 from edge_adapt.runtime.images.folders import list_images
-from edge_adapt.runtime.images.images import Preprocessing, load_image, preprocess
+from edge_adapt.runtime.images.images import load_image
+from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 from edge_adapt.training.run import load_learner, load_sample
 
 

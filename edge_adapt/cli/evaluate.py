@@ -14,7 +14,7 @@ from edge_adapt.cli import options, words
 if TYPE_CHECKING:
     from edge_adapt.runtime.data.dataset import ImageDataset
     from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation
-    from edge_adapt.runtime.images.images import Preprocessing
+    from edge_adapt.runtime.images.preprocessing import Preprocessing
     from edge_adapt.runtime.model import Classifier
     from edge_adapt.runtime.sessions import Provider
 

@@ -20,7 +20,7 @@ from edge_adapt.methods.feature_cache import digest_of
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.sessions import Provider, Session
 from edge_adapt.runtime.words import first_line
 

@@ -10,7 +10,7 @@ from edge_adapt.networks.backbones.ensemble import BETWEEN, Joined
 from edge_adapt.networks.backbones.timm import PREFIX as TIMM
 from edge_adapt.networks.backbones.timm import TimmBackbone
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.words import first_line
 
 

@@ -16,7 +16,7 @@ from edge_adapt.networks.backbones import PUBLISHED
 from edge_adapt.networks.backbones.timm import PREFIX as TIMM
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.views import LEAST_PART, MIRRORED, PHOTO_VIEWS, View
 
 MAX_BATCH = 100_000

@@ -16,7 +16,7 @@ from onnx.external_data_helper import load_external_data_for_model
 from edge_adapt.export.model_proto import IR_VERSION, OPSET
 from edge_adapt.runtime.bundle.graph_check import ALLOWED_OPERATORS
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.words import first_line
 
 HALF_TOLERANCE = 3e-2

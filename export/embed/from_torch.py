@@ -15,7 +15,7 @@ from torch import nn
 from edge_adapt.export.embed.pixel_rows import normalize_rows
 from edge_adapt.export.model_proto import OPSET, finish
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.words import first_line
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_adapt.runtime.bundle.strict_json import LARGEST_INTEGER, Fields, dump_json, load_json, quoted
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
-from edge_adapt.runtime.images.images import GROUNDS, Preprocessing
+from edge_adapt.runtime.images.preprocessing import GROUNDS, Preprocessing
 from edge_adapt.runtime.images.views import LEAST_PART, MOST_VIEWS, View
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_adapt.runtime.errors import DataError, ImageError
 from edge_adapt.runtime.images.folders import ImageFolder, open_folder, select_classes
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.progress import say
 from edge_adapt.runtime.words import plural
 

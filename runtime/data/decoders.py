@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_adapt.runtime.errors import ImageError
-from edge_adapt.runtime.images.images import Preprocessing, load_image, preprocess
+from edge_adapt.runtime.images.images import load_image
+from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 
 
 def decode(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_adapt.runtime.data.decoders import Decoders, decode
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.images.folders import ImageFile
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.parallel import cores, in_order
 from edge_adapt.runtime.progress import Progress
 

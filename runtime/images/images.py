@@ -1,4 +1,4 @@
-"""Images: read from any source, checked, and brought to the pixels that a model takes.
+"""Images, read from any source and checked.
 
 A format is recognised by its first bytes, never by its suffix, and only its own Pillow plugin is imported.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
-import math
 import os
 import stat
 import threading
@@ -18,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image
 
-from edge_adapt.runtime.errors import EdgeAdaptError, ImageError
-from edge_adapt.runtime.images.views import LEAST_PART
+from edge_adapt.runtime.errors import ImageError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,8 +40,6 @@ IMAGE_SUFFIXES = frozenset(
 MAX_PIXELS = 178_956_970  # twice Pillow's Image.MAX_IMAGE_PIXELS, where Pillow itself stops
 MAX_SIDE = 65_535  # JPEG's bound; beyond it Pillow's crops get coarse, whose corners are 32-bit floats
 MAX_ENCODED_BYTES = 512 * 1024 * 1024
-MAX_MODEL_SIDE = 8192
-GROUNDS = ("any", "light")
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
@@ -54,58 +50,6 @@ _HEIC_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 )
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What `preprocess` makes of an image: uint8 [height, width, channels], channels 1 (grey) or 3 (RGB).
-
-    `resize` and `crop` say how; they are recorded because a later version may know other ways.
-
-    Attributes:
-        part: of the largest central part with the shape of the pixels, how much is seen, in height and width; 0.1 to 1.
-        ground: "any", or "light" for drawings: light strokes on a dark ground are turned over, into dark ones on a light ground.
-
-    Raises:
-        EdgeAdaptError: a size, a number of channels, a resize, a crop, a part or a ground that `preprocess` does not know.
-    """
-
-    height: int
-    width: int
-    channels: int
-    resize: str = "bilinear"
-    crop: str = "center"
-    part: float = 1.0
-    ground: str = "any"
-
-    def __post_init__(self) -> None:
-        if not (1 <= self.height <= MAX_MODEL_SIDE and 1 <= self.width <= MAX_MODEL_SIDE):
-            raise EdgeAdaptError(
-                f"An image size of {self.height} x {self.width} is not possible: "
-                f"height and width are 1 to {MAX_MODEL_SIDE} pixels."
-            )
-        if self.channels not in (1, 3):
-            raise EdgeAdaptError(
-                f"Images of {self.channels} channels are not possible: a model takes 1 (grey) or 3 (RGB)."
-            )
-        if self.resize != "bilinear" or self.crop != "center":
-            raise EdgeAdaptError(
-                f"Preprocessing with resize {self.resize!r} and crop {self.crop!r} is unknown here: "
-                "this version knows 'bilinear' and 'center'."
-            )
-        if not LEAST_PART <= self.part <= 1:
-            raise EdgeAdaptError(
-                f"A central part of {self.part:g} of an image is not possible; take {LEAST_PART} to 1."
-            )
-        if self.ground not in GROUNDS:
-            raise EdgeAdaptError(
-                f"The ground {self.ground!r} of images is unknown here: this version knows {' and '.join(map(repr, GROUNDS))}."
-            )
-
-    @property
-    def decoded_size(self) -> tuple[int, int]:
-        """The (width, height) of a whole image whose part has as many pixels as the model takes; for `load_image`."""
-        return math.ceil(self.width / self.part), math.ceil(self.height / self.part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,32 +110,6 @@ def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None
         f"{name} is of type {type(source).__name__}, but an image is a path, the bytes of a file, "
         "a PIL image or a uint8 array."
     )
-
-
-def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Brings an image to the pixels that a model takes: one function for training, evaluation and devices.
-
-    Transparency becomes white. The largest central part that has the target's aspect ratio, or `part` of it, is resized with
-    an antialiased triangle filter; where the ground is to be light and is dark, in negative. 16-bit grey keeps its high byte.
-
-    Returns:
-        uint8 [height, width, channels], C-contiguous.
-    """
-    image = _to_8_bit(image)
-    if image.mode == "RGBA":
-        # Before the resize: after it, the colours of transparent pixels would have bled into visible ones.
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        image = white
-    mode = "L" if preprocessing.channels == 1 else "RGB"
-    if image.mode != mode:
-        image = image.convert(mode)
-    size = (preprocessing.width, preprocessing.height)
-    box = _central_box(image.size, size, preprocessing.part)
-    if preprocessing.ground == "light" and _has_dark_ground(image, box):
-        image = ImageChops.invert(image)
-    image = image.resize(size, Image.Resampling.BILINEAR, box=box)
-    return np.array(image, dtype=np.uint8).reshape(preprocessing.height, preprocessing.width, -1)
 
 
 def read_file(path: str | os.PathLike[str], name: str) -> bytes:
@@ -279,7 +197,7 @@ def _finish(image: Image.Image, name: str, size: tuple[int, int] | None = None) 
     if width * height == 0:
         raise ImageError(f"{name} has {width} x {height} pixels, so there is nothing to see in it.")
     try:
-        return _to_8_bit(_upright(_decoded(image, size)))
+        return to_8_bit(_upright(_decoded(image, size)))
     except Exception as error:  # as in _open
         raise _damaged(name, error) from error
 
@@ -322,7 +240,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _to_8_bit(image: Image.Image) -> Image.Image:
+def to_8_bit(image: Image.Image) -> Image.Image:
     """The same picture in mode L, RGB or RGBA."""
     mode = image.mode
     if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):
@@ -345,33 +263,6 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     if mode == "La":
         image = image.convert("LA")
     return image.convert("RGBA" if mode.endswith(("A", "a")) else "RGB")
-
-
-def _central_box(size: tuple[int, int], target: tuple[int, int], part: float) -> tuple[float, float, float, float]:
-    """`part` of the largest central part with the target's aspect ratio, as (left, upper, right, lower) in pixels."""
-    (width, height), (target_width, target_height) = size, target
-    across = down = 0.0
-    if width * target_height > height * target_width:
-        across = (width - height * target_width / target_height) / 2
-    else:
-        down = (height - width * target_height / target_width) / 2
-    across += (width / 2 - across) * (1 - part)
-    down += (height / 2 - down) * (1 - part)
-    return (across, down, width - across, height - down)
-
-
-def _has_dark_ground(image: Image.Image, box: tuple[float, float, float, float]) -> bool:
-    """Whether what lies in the box is light strokes on a dark ground.
-
-    Most pixels are ground, so that the median is its grey, and strokes, however thin, draw the mean to their side of it. Both
-    move alike where the picture is taken too dark or is darker to one side.
-    """
-    left, upper, right, lower = (round(edge) for edge in box)
-    seen = image.crop((left, upper, max(right, left + 1), max(lower, upper + 1))).convert("L")
-    counts = np.array(seen.histogram())
-    median = int(np.searchsorted(counts.cumsum(), counts.sum() / 2))
-    mean = float(counts @ np.arange(256) / counts.sum())
-    return median < mean if median != mean else median < 128
 
 
 def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_adapt.runtime.bundle.bundle import Accuracy, Golden, Manifest, write_bundle
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from tests import reference
 
 PATH = Path(__file__).with_name("tiny.edge")

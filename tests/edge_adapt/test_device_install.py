@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,21 @@ else:
 """
     result = run(folder, refused + REFUSE + code)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_wheel_has_every_package() -> None:
+    root = Path(__file__).parents[2]
+    (listed,) = re.findall(
+        r"^packages = \[(.*?)^\]", (root / "pyproject.toml").read_text(encoding="utf-8"), re.M | re.S
+    )
+    found = {
+        ".".join((name, *init.parent.relative_to(root / folder).parts))
+        for name, folder in (
+            ("edge_adapt", "edge_adapt"),
+            ("edge_adapt.runtime", "runtime"),
+            ("edge_adapt.export", "export"),
+        )
+        for init in (root / folder).rglob("__init__.py")
+        if "samples" not in init.parts and not {"runtime", "export"} & set(init.relative_to(root).parts[1:2])
+    }
+    assert found == {name for name in re.findall(r'"([^"]+)"', listed) if ".samples" not in name}

@@ -15,7 +15,7 @@ from PIL import Image
 from edge_adapt.runtime import model as model_module
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.images.images import preprocess
+from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.model import Classifier, MetaModel, load, load_classifier, load_model, model_names
 from edge_adapt.runtime.self_check import self_check
 from tests import reference

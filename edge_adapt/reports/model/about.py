@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edge_adapt.runtime.contract import EpisodeModel
-    from edge_adapt.runtime.images.images import Preprocessing
+    from edge_adapt.runtime.images.preprocessing import Preprocessing
     from edge_adapt.runtime.images.views import View
     from edge_adapt.runtime.sessions import Provider
 

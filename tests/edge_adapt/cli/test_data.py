@@ -11,7 +11,7 @@ import pytest
 
 import edge_adapt
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from tests.command_line import complaint, forge, json_lines, succeeded, write_photos
 from tests.command_line import edge_adapt as command
 from tests.conftest import TINY

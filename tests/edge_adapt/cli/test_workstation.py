@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 from edge_adapt import extras
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.training.checkpoint import load_checkpoint
 from edge_adapt.training.compute import Compute
 from edge_adapt.training.config import TrainingConfig

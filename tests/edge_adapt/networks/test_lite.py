@@ -20,7 +20,7 @@ from edge_adapt.networks.backbones import BACKBONES, lite
 from edge_adapt.networks.backbones.lite import Lite, published_state
 from edge_adapt.networks.build import feature_size
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.views import View
 from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig

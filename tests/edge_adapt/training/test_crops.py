@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edge_adapt.cli import main
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.training.config import TrainingConfig
 from tests import command_reference
 from tests.training_runs import train

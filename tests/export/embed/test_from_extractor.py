@@ -24,7 +24,7 @@ from edge_adapt.export.embed.from_extractor import (
     finished,
 )
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.sessions import Session
 from tests.extractors import (
     FEATURES,

@@ -23,7 +23,7 @@ from edge_adapt.networks.backbones import Conv4
 from edge_adapt.networks.learner import Centring, Embedding
 from edge_adapt.runtime.bundle.graph_check import ALLOWED_OPERATORS, check_graph
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.sessions import Session
 from tests.reference import relative_difference
 

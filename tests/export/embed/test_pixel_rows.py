@@ -11,7 +11,7 @@ pytest.importorskip("onnx")
 import onnx
 
 from edge_adapt.export.embed.pixel_rows import normalize_rows
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.sessions import Session
 
 HEIGHT, WIDTH = 5, 7

@@ -27,7 +27,7 @@ from edge_adapt.export.embed.quantization import quantize, store_as_float16
 from edge_adapt.export.gates.precision import cosine
 from edge_adapt.networks.learner import Embedding
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from tests.reference import relative_difference
 
 SIZE = 16

@@ -32,7 +32,7 @@ from edge_adapt.runtime.bundle.container import write_container
 from edge_adapt.runtime.bundle.manifest import manifest_from_json, manifest_to_json
 from edge_adapt.runtime.bundle.npy import array_from_npy, array_to_npy
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.views import View
 from tests import bundle_samples as samples
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.bundle.manifest import manifest_to_json
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.views import View
 from tests import bundle_samples as samples
 from tests.bundle_samples import refusal_of

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.data.episodes import draw_episodes
 from edge_adapt.runtime.errors import DataError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from tests.gratings import gratings, write_images
 from tests.image_files import noise, refusal, write
 

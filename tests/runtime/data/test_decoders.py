@@ -14,7 +14,7 @@ import pytest
 from edge_adapt.runtime.data import reading
 from edge_adapt.runtime.data.dataset import load_dataset
 from edge_adapt.runtime.data.decoders import Decoders, decode
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from tests.image_files import noise, write
 
 GRAY = Preprocessing(6, 6, 1)
@@ -81,7 +81,7 @@ def test_processes_end_with_the_one_that_they_work_for() -> None:
     code = """
 import time
 from edge_adapt.runtime.data.decoders import Decoders
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 decoders = Decoders(2, Preprocessing(6, 6, 1))
 print(*[process.pid for process in decoders._processes], flush=True)
 time.sleep(60)

@@ -21,7 +21,7 @@ from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.data.pixel_cache import default_cache
 from edge_adapt.runtime.data.reading import Block, read_blocks
 from edge_adapt.runtime.errors import EdgeAdaptError, ImageError
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from tests.image_files import noise, refusal, write
 
 GRAY = Preprocessing(6, 6, 1)
@@ -243,7 +243,7 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_a_cache(
 import os
 from edge_adapt.runtime.data import pixel_cache as dataset_cache
 from edge_adapt.runtime.data.dataset import load_dataset
-from edge_adapt.runtime.images.images import Preprocessing
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.data.reading import read_blocks
 
 def killed(*arguments):

@@ -18,7 +18,8 @@ from edge_adapt.runtime.data.dataset import load_dataset
 from edge_adapt.runtime.data.episodes import draw_episodes
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.images.folders import open_folder
-from edge_adapt.runtime.images.images import Preprocessing, load_image, preprocess
+from edge_adapt.runtime.images.images import load_image
+from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 from tests.image_files import noise, refusal, write
 
 GRAY = Preprocessing(6, 6, 1)

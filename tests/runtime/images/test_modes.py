@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_adapt.runtime.images.images import load_image, preprocess
+from edge_adapt.runtime.images.images import load_image
+from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.model import Classifier, MetaModel
 from tests.data import make_tiny
 from tests.encoded_images import Pixels, encode

@@ -16,7 +16,8 @@ from PIL import Image
 from edge_adapt.runtime.bundle.bundle import GRAPHS, Bundle, write_bundle
 from edge_adapt.runtime.data.dataset import load_dataset
 from edge_adapt.runtime.errors import ImageError
-from edge_adapt.runtime.images.images import Preprocessing, load_image, preprocess
+from edge_adapt.runtime.images.images import load_image
+from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 from edge_adapt.runtime.model import load_model
 from tests.conftest import TINY
 from tests.encoded_images import Pixels, encode, random_pixels
