@@ -16,7 +16,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from edge_adapt.extras import TRAINING_PACKAGES, missing
 from edge_adapt.runtime import __version__
 
 if TYPE_CHECKING:
@@ -117,6 +116,8 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(f"edge_adapt.{home}"), name)
     except ModuleNotFoundError as error:
+        from edge_adapt.extras import TRAINING_PACKAGES, missing
+
         if home.startswith(_TRAINING) and error.name in TRAINING_PACKAGES:
             raise missing(name, error.name, "train") from error
         raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from edge_adapt.runtime.errors import BundleError, MissingDependencyError, ProviderError
+from edge_adapt.runtime.words import first_line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -65,7 +66,7 @@ class Session:
         try:
             outputs: list[NDArray[Any]] = self._session.run(self.outputs, dict(feeds))
         except Exception as error:  # ONNX Runtime's errors share no base class below Exception
-            raise BundleError(f"{self._name} cannot be run ({_first_line(error)}).") from error
+            raise BundleError(f"{self._name} cannot be run ({first_line(error)}).") from error
         return outputs
 
 
@@ -92,7 +93,7 @@ def _create(graph: bytes, name: str, provider: Provider, threads: int | None) ->
     try:
         return runtime.InferenceSession(graph, options, providers=[_CPU])
     except Exception as error:  # as in run
-        raise BundleError(f"{name} is refused by ONNX Runtime ({_first_line(error)}).") from error
+        raise BundleError(f"{name} is refused by ONNX Runtime ({first_line(error)}).") from error
 
 
 def _create_on_cuda(
@@ -109,7 +110,7 @@ def _create_on_cuda(
                 runtime.preload_dlls()
         session = runtime.InferenceSession(graph, options, providers=[_CUDA, _CPU])
     except Exception as error:  # as in run; a graph that is at fault fails again on the CPU, with its own message
-        return None, _first_line(error)
+        return None, first_line(error)
     finally:
         runtime.set_default_logger_severity(_ERRORS_ONLY)
     if _CUDA not in session.get_providers():
@@ -125,8 +126,3 @@ def _onnxruntime() -> Any:
             'ONNX Runtime is not installed; `pip install "edge-adapt[cpu]"` brings it (or [gpu] on a machine with an NVIDIA GPU).'
         ) from error
     return onnxruntime
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__

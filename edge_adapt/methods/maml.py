@@ -66,15 +66,12 @@ class SecondOrder(AllLayers):
 
 
 @dataclass(frozen=True)
-class MAML(SecondOrder):
-    """Gradient steps on all layers.
+class TensorRates(AllLayers):
+    """One that learns a rate for each tensor.
 
     Attributes:
-        per_step_rates: learn a rate for each tensor and step, in place of one a tensor.
+        per_step_rates: a rate for each tensor and step, in place of one a tensor.
     """
-
-    name: ClassVar[str] = "maml"
-    summary: ClassVar[str] = "gradient steps on all layers, differentiated through"
 
     per_step_rates: bool = False
 
@@ -85,15 +82,16 @@ class MAML(SecondOrder):
 
 
 @dataclass(frozen=True)
-class FOMAML(AllLayers):
-    """MAML whose inner gradients are constants; see there."""
+class MAML(TensorRates, SecondOrder):
+    """Gradient steps on all layers."""
+
+    name: ClassVar[str] = "maml"
+    summary: ClassVar[str] = "gradient steps on all layers, differentiated through"
+
+
+@dataclass(frozen=True)
+class FOMAML(TensorRates):
+    """MAML whose inner gradients are constants."""
 
     name: ClassVar[str] = "fomaml"
     summary: ClassVar[str] = "maml whose inner gradients are constants"
-
-    per_step_rates: bool = False
-
-    @property
-    def rates(self) -> Rates:
-        """A tensor's, or a tensor's of each step."""
-        return "step" if self.per_step_rates else "tensor"

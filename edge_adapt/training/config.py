@@ -190,8 +190,7 @@ class TrainingConfig:
         Raises:
             EdgeAdaptError: a value that cannot be, or that the method does not have.
         """
-        own = {name: value for name, value in settings.items() if name in SETTINGS}
-        others = {name: value for name, value in settings.items() if name not in SETTINGS}
+        own, others = _split(settings)
         return TrainingConfig(method_of(method, **own), **others)
 
     def changed(self, **settings: Any) -> TrainingConfig:
@@ -200,10 +199,15 @@ class TrainingConfig:
         Raises:
             EdgeAdaptError: a value that cannot be, or that the method does not have.
         """
-        own = {name: value for name, value in settings.items() if name in SETTINGS}
-        others = {name: value for name, value in settings.items() if name not in SETTINGS}
+        own, others = _split(settings)
         method = method_of(self.method.name, **{**asdict(self.method), **own}) if own else self.method
         return replace(self, method=method, **others)
+
+
+def _split(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of methods, and the others."""
+    own = {name: value for name, value in settings.items() if name in SETTINGS}
+    return own, {name: value for name, value in settings.items() if name not in SETTINGS}
 
 
 def differences(then: TrainingConfig, now: TrainingConfig) -> str:

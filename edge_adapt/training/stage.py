@@ -65,7 +65,8 @@ def train_stage(
         keep_freed_memory()
         keep_compiled()
     torch.manual_seed(config.seed)
-    learner = untrained(data, config, place, replace(start, resume=bool(previous)))
+    fetching = config.pretrained and not (previous or start.weights)  # whose weights take the place of those fetched
+    learner = untrained(data, replace(config, pretrained=fetching), place, start.backbone)
     drawing = drawing_from(ImageSampler(data, place), config, start, reading)
     state = prepare(learner, drawing, config, folder, previous, start.weights, compute)
     if previous and state.execution.fused and not is_finished(previous):

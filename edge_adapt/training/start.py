@@ -87,10 +87,11 @@ class TrainingState:
     execution: Execution
 
 
-def untrained(data: ImageDataset, config: TrainingConfig, place: torch.device, start: Start) -> MetaLearner:
-    """The model of a configuration as training finds it, with published weights where nothing else takes their place."""
-    fetching = config.pretrained and not (start.weights or start.resume)
-    learner = build_learner(replace(config, pretrained=fetching), *_pixel_statistics(data), start.backbone).to(place)
+def untrained(
+    data: ImageDataset, config: TrainingConfig, place: torch.device, backbone: nn.Module | None
+) -> MetaLearner:
+    """The model of a configuration as training finds it, normalizing as these images are."""
+    learner = build_learner(config, *_pixel_statistics(data), backbone).to(place)
     return learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
