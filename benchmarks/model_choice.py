@@ -25,14 +25,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import strokes
 from benchmarks.measuring import machine, table
 from edge_adapt import samples
-from edge_adapt.runtime.classifier.leave_one_out import folds, left_out_logits
+from edge_adapt.runtime.classifier.leave_one_out import leave_one_out
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images.folders import ImageFile, open_folder
 from edge_adapt.runtime.images.images import load_image
 from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.images.views import shot_features
 from edge_adapt.runtime.model import load_model
-from edge_adapt.runtime.model_choice import candidates, judged, overruled, suggest_model
+from edge_adapt.runtime.model_choice import candidates, overruled, suggest_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +99,7 @@ def adapted(models: Mapping[str, Graphs], classes: Sequence[LabelledClass], rand
         steps = graphs.manifest.default_steps
         state, _ = graphs.adapt(features, labels, n_way, steps)
         accuracies[name] = float((graphs.predict(queries, state).argmax(axis=1) == expected).mean())
-        evidence[name] = judged(left_out_logits(graphs, features, labels, n_way, steps), labels[folds(labels)])
+        evidence[name] = leave_one_out(graphs, features, labels, n_way, steps)
     right = {name: int(found.right.sum()) for name, found in evidence.items()}
     best = suggested if right[suggested] == max(right.values()) else max(right, key=lambda name: right[name])
     choice = overruled(suggested, {name: found.log_probabilities for name, found in evidence.items()})

@@ -29,7 +29,7 @@ from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import Evaluation, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 from edge_adapt.runtime.images.views import View
-from edge_adapt.runtime.model import load_model, model_names
+from edge_adapt.runtime.model import load_model, models
 
 SCRIPTS = {
     "Latin": "ABCDEFGHIJKLMNOPQRSTUVWXYZabdeghnqrt",
@@ -206,7 +206,7 @@ def main() -> None:
         f"{len(chosen)} characters ({scripts}), {min(map(len, chosen.values()))} to {max(map(len, chosen.values()))} families."
     )
     print(f"Percent, {arguments.episodes} episodes, up to {QUERIES} queries a class.\n")
-    candidates = [Candidate.bundle(model) for model in arguments.model or model_names()]
+    candidates = [Candidate.bundle(model) for model in arguments.model or models()]
     candidates += [Candidate.frozen(*named.split("=", 1)) for named in arguments.frozen]
     for style in STYLES:
         classes = pictures(chosen, style)

@@ -24,20 +24,23 @@ if TYPE_CHECKING:
     from edge_adapt.evaluation import evaluate
     from edge_adapt.methods.feature_teacher import FeatureTeacher
     from edge_adapt.reports.model.report import Report, report
+    from edge_adapt.runtime.adaptation import adapt
+    from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
+    from edge_adapt.runtime.classifier.support import SupportSet
     from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
-    from edge_adapt.runtime.errors import EdgeAdaptError
+    from edge_adapt.runtime.errors import (
+        BundleError,
+        DataError,
+        EdgeAdaptError,
+        ImageError,
+        MissingDependencyError,
+        ProviderError,
+    )
     from edge_adapt.runtime.evaluation import Evaluation
     from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation, evaluate_classifier
     from edge_adapt.runtime.images.preprocessing import Preprocessing
-    from edge_adapt.runtime.model import (
-        Classifier,
-        MetaModel,
-        Prediction,
-        load,
-        load_classifier,
-        load_model,
-        model_names,
-    )
+    from edge_adapt.runtime.info import info
+    from edge_adapt.runtime.model import MetaModel, load, load_classifier, load_model, models
     from edge_adapt.runtime.model_choice import suggest_model
     from edge_adapt.training.compute import Compute
     from edge_adapt.training.config import TrainingConfig
@@ -46,30 +49,38 @@ if TYPE_CHECKING:
     from edge_adapt.training.train import train
 
 __all__ = [
+    "BundleError",
     "ChosenRecipe",
     "Classifier",
     "ClassifierEvaluation",
     "Compute",
+    "DataError",
     "EdgeAdaptError",
     "Evaluation",
     "FeatureTeacher",
     "ImageDataset",
+    "ImageError",
     "MetaModel",
+    "MissingDependencyError",
     "Prediction",
     "Preprocessing",
+    "ProviderError",
     "Reading",
     "Report",
     "Start",
+    "SupportSet",
     "TrainingConfig",
     "__version__",
+    "adapt",
     "evaluate",
     "evaluate_classifier",
     "export_bundle",
+    "info",
     "load",
     "load_classifier",
     "load_dataset",
     "load_model",
-    "model_names",
+    "models",
     "report",
     "suggest_model",
     "train",
@@ -81,15 +92,23 @@ _HOME = {
     "Compute": "training.compute",
     "Reading": "training.start",
     "Start": "training.start",
-    "Classifier": "runtime.model",
+    "BundleError": "runtime.errors",
+    "Classifier": "runtime.classifier.classifier",
     "ClassifierEvaluation": "runtime.folder_evaluation",
+    "DataError": "runtime.errors",
     "EdgeAdaptError": "runtime.errors",
     "Evaluation": "runtime.evaluation",
     "FeatureTeacher": "methods.feature_teacher",
     "ImageDataset": "runtime.data.dataset",
+    "ImageError": "runtime.errors",
     "MetaModel": "runtime.model",
-    "Prediction": "runtime.model",
+    "MissingDependencyError": "runtime.errors",
+    "Prediction": "runtime.classifier.classifier",
     "Preprocessing": "runtime.images.preprocessing",
+    "ProviderError": "runtime.errors",
+    "SupportSet": "runtime.classifier.support",
+    "adapt": "runtime.adaptation",
+    "info": "runtime.info",
     "Report": "reports.model.report",
     "TrainingConfig": "training.config",
     "evaluate": "evaluation",
@@ -99,7 +118,7 @@ _HOME = {
     "load_classifier": "runtime.model",
     "load_dataset": "runtime.data.dataset",
     "load_model": "runtime.model",
-    "model_names": "runtime.model",
+    "models": "runtime.model",
     "suggest_model": "runtime.model_choice",
     "report": "reports.model.report",
     "train": "training.train",

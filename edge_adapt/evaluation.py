@@ -14,7 +14,7 @@ from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.model import load_model, model_names
+from edge_adapt.runtime.model import load_model, models
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Evaluable(NamedTuple):
 
 def is_run(model: str | os.PathLike[str]) -> bool:
     """Whether this is the folder of a training run, and neither a bundle nor a bundled model's name."""
-    return Path(model).is_dir() and os.fspath(model) not in model_names()
+    return Path(model).is_dir() and os.fspath(model) not in models()
 
 
 def open_for_evaluation(

@@ -5,50 +5,40 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
+from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.data.dataset import open_classes, report_faults
 from edge_adapt.runtime.errors import DataError, ImageError
-from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
-from edge_adapt.runtime.images.folders import ImageFile, open_folder
-from edge_adapt.runtime.model import Classifier, MetaModel
+from edge_adapt.runtime.graphs import EmbeddedImage
+from edge_adapt.runtime.images.folders import open_folder
+from edge_adapt.runtime.model import MetaModel
 from edge_adapt.runtime.progress import Progress
 
 
 def embed_support(
-    model: MetaModel, path: str | os.PathLike[str], progress: bool = False
+    model: MetaModel, path: str | os.PathLike[str], progress: bool = False, steps: int | None = None
 ) -> dict[str, list[EmbeddedImage]]:
     """Embed the support set in a folder or zip with one sub-folder a class, for `MetaModel.adapt_embedded`.
 
     A shot is named by its path below the folder: where the folder lay is nobody's business who gets the classifier.
 
     Raises:
-        DataError: the folder cannot be used, or the model cannot adapt to so few or so many classes.
+        EdgeAdaptError: the folder cannot be used, or the model cannot adapt to so few or so many classes, or in so many steps.
         ImageError: an image cannot be read.
     """
     folder = open_folder(path)
-    model.check(folder.classes)
+    model.check(folder.classes, steps)
     images: dict[str, list[EmbeddedImage]] = {label: [] for label in folder.classes}
     files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
-    embedded = model.graphs.embed_each(partial(_embed_shot, path), (file for _, file in files))
+    embedded = model.graphs.embed_all((file for _, file in files), as_shots=True)
     with Progress(f"reading {path}", len(files), "images", show=progress) as bar:
-        for (label, file), image in zip(files, embedded, strict=True):
-            images[label].append(replace(image, name=file.name))
+        for (label, _), image in zip(files, embedded, strict=True):
+            if isinstance(image, ImageError):
+                raise image
+            images[label].append(image)
             bar.advance()
     return images
-
-
-def _embed_shot(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage:
-    return graphs.embed_shot(file.read(), f"{path}/{file.name}")
-
-
-def _embed_or_fault(path: str | os.PathLike[str], graphs: Graphs, file: ImageFile) -> EmbeddedImage | str:
-    """The embedded image, or the sentence that says why it cannot be read."""
-    try:
-        return graphs.embed_image(file.read(), f"{path}/{file.name}")
-    except (ImageError, DataError) as error:
-        return str(error)
 
 
 @dataclass(frozen=True)
@@ -119,16 +109,16 @@ def evaluate_classifier(
         )
     files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
     faults: dict[int, str] = {}
-    known = {shot.sha256 for shot in classifier.adapted.shots}
+    known = {shot.sha256 for shot in classifier.adaptation.shots}
     answers: Counter[tuple[str, str]] = Counter()
     images: Counter[str] = Counter()
     in_support = 0
-    embedded = classifier.graphs.embed_each(partial(_embed_or_fault, path), (file for _, file in files))
+    embedded = classifier.graphs.embed_all(file for _, file in files)
     with Progress(f"classifying {path}", len(files), "images", show=progress) as bar:
         for position, ((label, _), image) in enumerate(zip(files, embedded, strict=True)):
             bar.advance()
-            if isinstance(image, str):
-                faults[position] = image
+            if isinstance(image, ImageError):
+                faults[position] = str(image)
                 continue
             images[label] += 1
             in_support += image.sha256 in known

@@ -5,20 +5,20 @@ This file knows no method by name. It decodes images, calls `embed`, `adapt` and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
 from edge_adapt.runtime.contract import BATCH, HeadState
-from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.images.images import ImageSource, load_image
+from edge_adapt.runtime.errors import BundleError, ImageError
+from edge_adapt.runtime.images.images import UnreadImage
 from edge_adapt.runtime.images.preprocessing import preprocess
-from edge_adapt.runtime.images.views import View, shot_features
+from edge_adapt.runtime.images.views import shot_features
 from edge_adapt.runtime.parallel import cores, in_order
 from edge_adapt.runtime.sessions import Provider, Session, scalar
 
@@ -27,16 +27,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedImage:
     """The features of an image, and which image it is.
 
     Attributes:
-        name, sha256: see `edge_adapt.runtime.images.images.LoadedImage`.
+        name: what it is called where it is kept.
+        sha256: see `edge_adapt.runtime.images.images.LoadedImage`.
         features: float32 [D].
     """
 
@@ -108,47 +106,50 @@ class Graphs:
             )
         return output
 
-    def embed_image(self, source: ImageSource, name: str = "") -> EmbeddedImage:
+    def embed_image(self, image: UnreadImage, *, as_shot: bool = False) -> EmbeddedImage:
         """Read an image, bring it to the model's pixels and embed it.
 
-        Raises:
-            ImageError: the image cannot be read.
-        """
-        return self._embed_image(source, name, ())
-
-    def embed_shot(self, source: ImageSource, name: str = "") -> EmbeddedImage:
-        """`embed_image` of an image to adapt to, which is looked at in all ways that the manifest lists.
+        Args:
+            image: what to read; `named` makes one of any image.
+            as_shot: look at it in all ways that the manifest lists for images to adapt to.
 
         Raises:
             ImageError: the image cannot be read.
         """
-        return self._embed_image(source, name, self.manifest.support_views)
-
-    def _embed_image(self, source: ImageSource, name: str, views: Sequence[View]) -> EmbeddedImage:
         preprocessing = self.manifest.preprocessing
-        image = load_image(source, name, preprocessing.decoded_size)
-        pixels = preprocess(image.image, preprocessing)
-        return EmbeddedImage(image.name, image.sha256, shot_features(self.embed, pixels[None], views)[0])
+        loaded = image.load(preprocessing.decoded_size)
+        pixels = preprocess(loaded.image, preprocessing)
+        views = self.manifest.support_views if as_shot else ()
+        return EmbeddedImage(image.name, loaded.sha256, shot_features(self.embed, pixels[None], views)[0])
 
-    def embed_each(self, embed: Callable[[Graphs, Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The result of `embed` for each item, in order, on all threads: one decodes its image while another embeds.
+    def embed_all(
+        self, images: Iterable[UnreadImage], *, as_shots: bool = False
+    ) -> Iterator[EmbeddedImage | ImageError]:
+        """`embed_image` of each, in order, on all threads: one decodes its image while another embeds.
 
         An image is embedded alone by the thread that decoded it, so that its features do not depend on the images beside it,
-        to the last bit. On a CPU a batch would be no faster. A single item starts no thread.
+        to the last bit. On a CPU a batch would be no faster. A single image starts no thread.
 
         Args:
-            embed: calls `embed_image` or `embed_shot` of the graphs that it is given, which run on the thread that calls them.
-            items: what to embed, taken as it is needed.
+            images: what to embed, taken as it is needed.
+            as_shots: as of `embed_image`.
 
-        Raises:
-            EdgeAdaptError: what `embed` raises of the first item that fails.
+        Returns:
+            the embedded images; in place of one that cannot be read stands the error.
         """
-        threads, items = self._threads or cores(), iter(items)
-        first = list(islice(items, 2))
-        if len(first) < 2 or threads == 1:
-            return map(partial(embed, self), chain(first, items))
-        self._on_one_thread.provider  # noqa: B018  (the session, made here so that no two threads make it)
-        return in_order(partial(embed, self._on_one_thread), chain(first, items), threads)
+        threads, images = self._threads or cores(), iter(images)
+        first = list(islice(images, 2))
+        graphs = self if len(first) < 2 or threads == 1 else self._on_one_thread
+        work = partial(_embedded_or_error, graphs, as_shots)
+        if graphs is self:
+            return map(work, chain(first, images))
+        graphs.provider  # noqa: B018  (the session, made here so that no two threads make it)
+        return in_order(work, chain(first, images), threads)
+
+    @cached_property
+    def takes_steps(self) -> bool:
+        """Whether `adapt` has an inner loop: a graph without one declares that it gives no losses."""
+        return self._adapt.outputs.get("losses") != (0,)
 
     def check_task(self) -> None:
         """Raise BundleError unless the model classifies: the format has room for regression, which is not run here."""
@@ -184,3 +185,10 @@ class Graphs:
         self, graph: str, inputs: tuple[str, ...], provider: Provider = "cpu", threads: int | None = 1
     ) -> Session:
         return Session(self.bundle.graph(graph), f"{self.bundle.path}: {graph}", inputs, provider, threads)
+
+
+def _embedded_or_error(graphs: Graphs, as_shot: bool, image: UnreadImage) -> EmbeddedImage | ImageError:
+    try:
+        return graphs.embed_image(image, as_shot=as_shot)
+    except ImageError as error:
+        return error

@@ -1,23 +1,24 @@
-"""A meta-model that adapts and a classifier that classifies, and what opens them."""
+"""A meta-model, which adapts, and what opens it or a classifier that it became."""
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edge_adapt.runtime.bundle.bundle import Adapted, Bundle, Manifest, Shot, write_bundle
+from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
 from edge_adapt.runtime.bundle.strict_json import is_line
-from edge_adapt.runtime.classifier.leave_one_out import leave_one_out
-from edge_adapt.runtime.contract import MAX_STEPS, HeadState
+from edge_adapt.runtime.classifier.classifier import Classifier, adapt, checked_steps
+from edge_adapt.runtime.classifier.support import SupportSet
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
-from edge_adapt.runtime.images.images import ImageSource
+from edge_adapt.runtime.images.images import ImageSource, named
 from edge_adapt.runtime.sessions import Provider
+
+if TYPE_CHECKING:
+    from typing import SupportsIndex
 
 MODELS = Path(__file__).parent / "models"
 """The folder of the bundled models."""
@@ -26,36 +27,24 @@ MAX_WAYS = 200
 """Classes that `adapt` takes at most."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a classifier says of an image.
-
-    Attributes:
-        label: the most probable class.
-        confidence: its probability, 0 to 1.
-        scores: the probability of every class, the most probable first; they add up to 1.
-    """
-
-    label: str
-    confidence: float
-    scores: Mapping[str, float]
-
-
 class MetaModel:
     """A meta-trained model, before it has seen any class of yours."""
 
     def __init__(self, graphs: Graphs) -> None:
         self.graphs = graphs
 
+    def __repr__(self) -> str:
+        return f"<MetaModel {self.manifest.name!r}: {self.graphs.bundle.path}>"
+
     @property
     def manifest(self) -> Manifest:
         """What the bundle says about the model."""
         return self.graphs.manifest
 
-    def adapt(self, images: Mapping[str, Iterable[ImageSource]], steps: int | None = None) -> Classifier:
+    def adapt(self, images: Mapping[str, Iterable[ImageSource]], steps: SupportsIndex | None = None) -> Classifier:
         """Learn new classes from a few images of each.
 
-        The result depends on the images and labels alone, not on their order: both are sorted first.
+        The result depends on the images and labels alone, not on their order: see `SupportSet`.
 
         Args:
             images: label -> images; 2 labels or more, 1 image or more each, unequal counts welcome.
@@ -65,52 +54,42 @@ class MetaModel:
             ImageError: an image cannot be read.
             DataError: fewer than two classes, a class without images or with a name that no bundle can hold, more than the
                 model's limits, or steps so large that they diverge.
-            EdgeAdaptError: fewer than 0 steps, or more than `MAX_STEPS`.
+            EdgeAdaptError: steps that the model cannot take.
         """
+        if not isinstance(images, Mapping):
+            raise DataError(
+                f"{images!r:.80} is not a mapping from class names to images; for a folder of photos call edge_adapt.adapt."
+            )
         for label, of_label in images.items():
             if isinstance(of_label, (str, bytes, os.PathLike)):  # a string would pass for a list of one-letter paths
                 raise DataError(f"class {label!r} is given one image where a list of images is due.")
-        shots: dict[str, list[EmbeddedImage]] = {label: [] for label in images}
-        sources = ((label, image) for label, of_label in images.items() for image in of_label)
-        for label, shot in self.graphs.embed_each(_embed_shot, sources):
-            shots[label].append(shot)
+        given = {label: list(of_label) for label, of_label in images.items()}
+        self.check(given, steps)
+        sources = [
+            (label, named(image, f"image {number} of class {label!r}"))
+            for label, of_label in given.items()
+            for number, image in enumerate(of_label, 1)
+        ]
+        shots: dict[str, list[EmbeddedImage]] = {label: [] for label in given}
+        embedded = self.graphs.embed_all((source for _, source in sources), as_shots=True)
+        for (label, _), image in zip(sources, embedded, strict=True):
+            if isinstance(image, EdgeAdaptError):
+                raise image
+            # A shot is named by its file alone: where it lay is nobody's business who gets the classifier.
+            shots[label].append(replace(image, name=Path(image.name).name))
         return self.adapt_embedded(shots, steps)
 
-    def adapt_embedded(self, images: Mapping[str, Sequence[EmbeddedImage]], steps: int | None = None) -> Classifier:
-        """`adapt` on images that are embedded already, by `Graphs.embed_shot`."""
+    def adapt_embedded(
+        self, images: Mapping[str, Sequence[EmbeddedImage]], steps: SupportsIndex | None = None
+    ) -> Classifier:
+        """`adapt` on images that are embedded already, by `Graphs.embed_all` as shots."""
         self.check(images)
-        labels = tuple(sorted(images))
-        steps = self.manifest.default_steps if steps is None else operator.index(steps)
-        if not 0 <= steps <= MAX_STEPS:
-            raise EdgeAdaptError(f"{steps} steps are not possible; give 0 or more, {MAX_STEPS} at most.")
-        ordered = [
-            (index, shot)
-            for index, label in enumerate(labels)
-            for shot in sorted(images[label], key=lambda s: (s.sha256, s.name))
-        ]
-        features = np.stack([shot.features for _, shot in ordered])
-        targets = np.array([index for index, _ in ordered], np.int64)
-        state, losses = self.graphs.adapt(features, targets, len(labels), steps)
-        for name, array in state.items():
-            if not np.isfinite(array).all():
-                raise DataError(
-                    f"the adaptation diverged ({name!r} is not finite after {steps} steps); take fewer steps."
-                )
-        adapted = Adapted(
-            labels=labels,
-            shots=tuple(Shot(index, _one_line(shot.name), shot.sha256) for index, shot in ordered),
-            steps=steps,
-            losses=tuple(float(loss) for loss in losses),
-            leave_one_out=leave_one_out(self.graphs, features, targets, len(labels), steps),
-            head_state=state,
-            support_features=features,
-            support_targets=targets,
-        )
-        return Classifier(self.graphs, labels, state, adapted)
+        return adapt(self.graphs, SupportSet.of(images), steps)
 
-    def check(self, images: Mapping[str, Sequence[object]]) -> None:
-        """Raise unless the model can adapt to these classes (label -> images), before any of the images is read."""
+    def check(self, images: Mapping[str, Sequence[object]], steps: SupportsIndex | None = None) -> None:
+        """Raise unless the model can adapt to these classes (label -> images) in so many steps, before any image is read."""
         self.graphs.check_task()
+        checked_steps(self.graphs, steps)
         if len(images) < 2:
             found = ", ".join(map(str, images)) or "none"
             raise DataError(f"adapting needs two classes or more ({found} given); add images of something else.")
@@ -131,78 +110,7 @@ class MetaModel:
             )
 
 
-class Classifier:
-    """A model adapted to classes of yours."""
-
-    def __init__(
-        self, graphs: Graphs, labels: tuple[str, ...], state: HeadState, adapted: Adapted | None = None
-    ) -> None:
-        self.graphs = graphs
-        self.labels = labels
-        self._state = state
-        self._adapted = adapted
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the bundle says about the model that was adapted."""
-        return self.graphs.manifest
-
-    @property
-    def adapted(self) -> Adapted:
-        """Shots, support loss, leave-one-out estimate and support features; read from the file when first asked for."""
-        if self._adapted is None:
-            self._adapted = self.graphs.bundle.adapted()
-        return self._adapted
-
-    def classify(self, image: ImageSource) -> Prediction:
-        """Classify one image.
-
-        Raises:
-            ImageError: the image cannot be read.
-        """
-        return self.classify_embedded(self.graphs.embed_image(image))
-
-    def classify_all(self, images: Iterable[ImageSource]) -> list[Prediction]:
-        """Classify several images; each as if it were alone."""
-        return [self.classify_embedded(image) for image in self.graphs.embed_each(Graphs.embed_image, images)]
-
-    def classify_embedded(self, image: EmbeddedImage) -> Prediction:
-        """`classify` on an image that is embedded already."""
-        logits = self.graphs.predict(image.features[None], self._state)[0].astype(np.float64)
-        if logits.shape != (len(self.labels),) or not np.isfinite(logits).all():
-            raise BundleError(
-                f"{self.graphs.bundle.path}: predict.onnx gives no finite logits for {len(self.labels)} classes."
-            )
-        exponentials = np.exp(logits - logits.max())
-        probabilities = exponentials / exponentials.sum()
-        order = np.argsort(-probabilities, kind="stable")
-        scores = {self.labels[index]: float(probabilities[index]) for index in order}
-        label = self.labels[order[0]]
-        return Prediction(label, scores[label], scores)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the classifier as one `.edge` file, whole or not at all.
-
-        Raises:
-            EdgeAdaptError: the file cannot be written.
-        """
-        bundle = self.graphs.bundle
-        write_bundle(path, self.manifest, {name: bundle.graph(name) for name in self.manifest.graphs}, self.adapted)
-
-
-def _embed_shot(graphs: Graphs, labelled: tuple[str, ImageSource]) -> tuple[str, EmbeddedImage]:
-    """A shot is named by its file alone: where it lay is nobody's business who gets the classifier."""
-    label, source = labelled
-    image = graphs.embed_shot(source)
-    return label, replace(image, name=Path(image.name).name)
-
-
-def _one_line(name: str) -> str:
-    """A file name as a bundle can hold it: a file system allows line breaks, a bundle does not."""
-    return name if is_line(name) else "".join(character if is_line(character) else "?" for character in name)
-
-
-def model_names() -> tuple[str, ...]:
+def models() -> tuple[str, ...]:
     """The names of the bundled models."""
     return tuple(sorted(path.stem for path in MODELS.glob("*.edge")))
 
@@ -221,9 +129,9 @@ def load(
         BundleError: the file is missing, damaged, or not a bundle of this version.
     """
     name = os.fspath(model)
-    path = MODELS / f"{name}.edge" if name in model_names() else Path(name)
+    path = MODELS / f"{name}.edge" if name in models() else Path(name)
     if not path.exists() and path.suffix != ".edge" and path.name == name:
-        known = ", ".join(model_names())
+        known = ", ".join(models())
         raise BundleError(f"{name} is neither a file nor a bundled model ({known}).")
     graphs = Graphs(Bundle.open(path), provider, threads)
     if graphs.bundle.is_adapted:

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from edge_adapt.runtime.classifier.leave_one_out import folds, left_out_logits
-from edge_adapt.runtime.errors import BundleError, DataError, ImageError
+from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut, leave_one_out
+from edge_adapt.runtime.classifier.support import SupportSet
+from edge_adapt.runtime.errors import BundleError, ImageError
 from edge_adapt.runtime.folder_evaluation import embed_support
 from edge_adapt.runtime.graphs import EmbeddedImage
 from edge_adapt.runtime.images.folders import ImageFile, open_folder
-from edge_adapt.runtime.images.images import ImageSource, load_image
-from edge_adapt.runtime.model import MetaModel, load_model, model_names
+from edge_adapt.runtime.images.images import ImageSource, named
+from edge_adapt.runtime.model import MetaModel, load_model, models
 from edge_adapt.runtime.sessions import Provider
 
 DRAWINGS, PHOTOS = "characters", "photos"
@@ -64,11 +65,15 @@ class Choice:
 
 def candidates() -> list[str]:
     """Those of the models that are chosen between which come with this edge-adapt."""
-    return [name for name in (PHOTOS, DRAWINGS) if name in model_names()]
+    return [name for name in (PHOTOS, DRAWINGS) if name in models()]
 
 
 def choose_model(
-    path: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None, progress: bool = False
+    path: str | os.PathLike[str],
+    provider: Provider = "auto",
+    threads: int | None = None,
+    progress: bool = False,
+    steps: int | None = None,
 ) -> Choice:
     """The bundled model for the support set in a folder or zip with one sub-folder a class, which each model embeds once.
 
@@ -82,45 +87,21 @@ def choose_model(
     suggested = suggest_model([file for files in classes.values() for file in files])
     comparable = any(len(files) > 1 for files in classes.values())
     names = [suggested, *(name for name in candidates() if comparable and name != suggested)]
-    models = {name: load_model(name, provider, threads) for name in names}
-    images = {name: embed_support(model, path, progress) for name, model in models.items()}
+    opened = {name: load_model(name, provider, threads) for name in names}
+    images = {name: embed_support(model, path, progress, steps) for name, model in opened.items()}
     if len(names) == 1:
-        return Choice(suggested, models[suggested], images[suggested], suggested)
-    evidence = {name: left_out(model, images[name]) for name, model in models.items()}
+        return Choice(suggested, opened[suggested], images[suggested], suggested)
+    evidence = {name: _left_out(model, images[name]) for name, model in opened.items()}
     chosen = overruled(suggested, {name: found.log_probabilities for name, found in evidence.items()})
     order = sorted(names, key=lambda name: name != chosen)
     accuracies = {name: float(evidence[name].right.mean()) for name in order}
-    return Choice(chosen, models[chosen], images[chosen], suggested, accuracies)
+    return Choice(chosen, opened[chosen], images[chosen], suggested, accuracies)
 
 
-@dataclass(frozen=True, eq=False)
-class LeftOut:
-    """What a model says of each shot that is left out.
-
-    Attributes:
-        right: whether it is right, bool [F].
-        log_probabilities: of the right class, float64 [F], in nats.
-    """
-
-    right: NDArray[np.bool_]
-    log_probabilities: NDArray[np.float64]
-
-
-def left_out(model: MetaModel, images: Mapping[str, Sequence[EmbeddedImage]]) -> LeftOut:
-    """Leave out each of `folds` of a support set in which a class has two shots or more, with the model's own steps."""
-    features = np.stack([shot.features for shots in images.values() for shot in shots])
-    labels = np.repeat(np.arange(len(images)), [len(shots) for shots in images.values()])
-    return judged(
-        left_out_logits(model.graphs, features, labels, len(images), model.manifest.default_steps),
-        labels[folds(labels)],
-    )
-
-
-def judged(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> LeftOut:
-    """Logits [F, N] of shots that are left out, against their labels [F]."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    of_right = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=1))
-    return LeftOut(logits.argmax(axis=1) == labels, of_right)
+def _left_out(model: MetaModel, images: Mapping[str, Sequence[EmbeddedImage]]) -> LeaveOneOut:
+    support = SupportSet.of(images)
+    steps = model.manifest.default_steps
+    return leave_one_out(model.graphs, support.features, support.targets, len(support.labels), steps)
 
 
 def overruled(suggested: str, log_probabilities: Mapping[str, NDArray[np.float64]]) -> str:
@@ -218,9 +199,9 @@ def _window(share: float, side: int) -> int:
 def _is_drawing(image: ImageSource | ImageFile) -> bool | None:
     """None where the image cannot be read, which whoever needs all of it will say."""
     try:
-        source = image.read() if isinstance(image, ImageFile) else image
-        return is_line_drawing(load_image(source, size=(_SIDE, _SIDE)).image)
-    except (DataError, ImageError):
+        unread = image if isinstance(image, ImageFile) else named(image)
+        return is_line_drawing(unread.load((_SIDE, _SIDE)).image)
+    except ImageError:
         return None
 
 

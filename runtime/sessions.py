@@ -44,7 +44,10 @@ class Session:
     ) -> None:
         self._name = name
         self._session = _create(graph, name, provider, threads)
-        self.outputs: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+        self.outputs: dict[str, tuple[int | str | None, ...]] = {
+            output.name: tuple(output.shape) for output in self._session.get_outputs()
+        }
+        """The shape of each output as the graph declares it, by name, in its order; a free length is a name or None."""
         found = tuple(entry.name for entry in self._session.get_inputs())
         if sorted(found) != sorted(inputs):
             raise BundleError(
@@ -64,7 +67,7 @@ class Session:
             BundleError: the graph fails on these inputs.
         """
         try:
-            outputs: list[NDArray[Any]] = self._session.run(self.outputs, dict(feeds))
+            outputs: list[NDArray[Any]] = self._session.run(list(self.outputs), dict(feeds))
         except Exception as error:  # ONNX Runtime's errors share no base class below Exception
             raise BundleError(f"{self._name} cannot be run ({first_line(error)}).") from error
         return outputs

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_adapt.runtime.bundle.bundle import Accuracy, Adapted, Bundle, Golden, Manifest, Shot
+from edge_adapt.runtime.bundle.bundle import Accuracy, Adaptation, Bundle, Golden, Manifest, Shot
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 
 GOLDEN_CLASSIFIER = Path(__file__).parent / "data" / "golden_classifier.edge"
-"""`manifest()`, GRAPHS and `adapted()` as version 1 wrote them."""
+"""`manifest()`, GRAPHS and `adaptation()` as version 1 wrote them."""
 
 ENTRIES_OF_MODEL = ("manifest.json", "embed.onnx", "adapt.onnx", "predict.onnx")
 ENTRIES_OF_CLASSIFIER = (
@@ -99,7 +99,7 @@ def manifest(**changes: Any) -> Manifest:
     return Manifest(**(values | changes))
 
 
-def adapted(**changes: Any) -> Adapted:
+def adaptation(**changes: Any) -> Adaptation:
     """An adaptation to two classes with one and two shots."""
     values: dict[str, Any] = {
         "labels": ("кот", "dog"),
@@ -118,7 +118,7 @@ def adapted(**changes: Any) -> Adapted:
         "support_features": np.arange(9, dtype=np.float32).reshape(3, 3) / 4,
         "support_targets": np.array([0, 1, 1], np.int64),
     }
-    return Adapted(**(values | changes))
+    return Adaptation(**(values | changes))
 
 
 def regression_manifest() -> Manifest:
@@ -133,8 +133,8 @@ def regression_manifest() -> Manifest:
     return manifest(task="regression", golden=golden, accuracy=(), max_ways=None)
 
 
-def regression_adapted(**changes: Any) -> Adapted:
-    """As `adapted`, for a task of two values."""
+def regression_adaptation(**changes: Any) -> Adaptation:
+    """As `adaptation`, for a task of two values."""
     values: dict[str, Any] = {
         "labels": (),
         "targets": ("width", "height"),
@@ -142,7 +142,7 @@ def regression_adapted(**changes: Any) -> Adapted:
         "leave_one_out": None,
         "support_targets": np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32),
     }
-    return adapted(**(values | changes))
+    return adaptation(**(values | changes))
 
 
 def read_zip(path: Path) -> dict[str, bytes]:

@@ -117,7 +117,7 @@ def test_the_floors_answer_as_the_commands_do(photos: Path, tmp_path: Path) -> N
     classifier.save(mine)
     answer = _output("floor_classify.py", str(mine), image)
     assert answer.split("\t")[1] == load_classifier(mine).classify(image).label
-    losses = classifier.adapted.losses
+    losses = classifier.adaptation.losses
     assert f"loss {losses[0]:.3f} to {losses[-1]:.3f}" in _output("floor_adapt.py", str(TINY), str(photos))
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_adapt.runtime.bundle.bundle import Adapted, Bundle, Manifest, write_bundle
+from edge_adapt.runtime.bundle.bundle import Adaptation, Bundle, Manifest, write_bundle
+from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.images.images import ImageSource
 from tests.conftest import TINY
 
 Photos = dict[str, list[NDArray[np.uint8]]]
@@ -33,12 +35,12 @@ def photos(counts: Mapping[str, int], seed: int = 0, noise: float = 25) -> Photo
 
 
 def variant(
-    path: Path, adapted: Adapted | None = None, graphs: Mapping[str, bytes] | None = None, **changes: Any
+    path: Path, adaptation: Adaptation | None = None, graphs: Mapping[str, bytes] | None = None, **changes: Any
 ) -> Path:
     """A bundle that differs from tiny.edge in these fields of its manifest, or in its graphs; returns `path`."""
     bundle = Bundle.open(TINY)
     manifest: Manifest = dataclasses.replace(bundle.manifest, **changes)
-    write_bundle(path, manifest, graphs or {name: bundle.graph(name) for name in bundle.manifest.graphs}, adapted)
+    write_bundle(path, manifest, graphs or {name: bundle.graph(name) for name in bundle.manifest.graphs}, adaptation)
     return path
 
 
@@ -50,3 +52,10 @@ def refusal(start: Callable[[], object], kind: type[EdgeAdaptError]) -> str:
     assert type(caught.value) is kind
     assert "\n" not in message and message.endswith(".")
     return message
+
+
+def predictions(classifier: Classifier, images: Iterable[ImageSource]) -> list[Prediction]:
+    """`classify_all` of images that can be read."""
+    found = classifier.classify_all(images)
+    assert all(isinstance(prediction, Prediction) for prediction in found)
+    return cast("list[Prediction]", found)

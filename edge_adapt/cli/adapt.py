@@ -48,8 +48,6 @@ def adapt(
     Without --model, it is the bundled model that suits the images: `characters` for grey line drawings and `photos` for all else,
     unless another is clearly better at images that are left out.
     """
-    from edge_adapt.evaluation import require_steps
-    from edge_adapt.runtime.classifier.leave_one_out import folds
     from edge_adapt.runtime.files import require_output
     from edge_adapt.runtime.folder_evaluation import embed_support
     from edge_adapt.runtime.model import MODELS, load_model
@@ -61,22 +59,20 @@ def adapt(
         require_output(output, meta_model.graphs.bundle.path, photos)
     else:
         require_output(output, *MODELS.glob("*.edge"), photos)
-        choice = choose_model(photos, provider, threads, progress=True)
+        choice = choose_model(photos, provider, threads, True, steps)
         click.echo(_chosen(choice))
         meta_model, images = choice.model, choice.images
-    if steps:
-        require_steps(meta_model.graphs, meta_model.manifest.preprocessing, meta_model.manifest.name)
-    images = images or embed_support(meta_model, photos, progress=True)
+    images = images or embed_support(meta_model, photos, True, steps)
     total = sum(map(len, images.values()))
     click.echo(f"{words.plural(len(images), 'class', 'classes')}, {words.plural(total, 'image')}:")
     counts = words.filled(f"{label} {len(of_label)}" for label, of_label in images.items())
     click.echo(textwrap.indent(counts, "  "))
     classifier = meta_model.adapt_embedded(images, steps)
-    adapted = classifier.adapted
-    click.echo(f"Support loss over {words.plural(adapted.steps, 'step')}: {words.loss_line(adapted.losses)}")
-    if adapted.losses and adapted.losses[-1] > adapted.losses[0]:
+    adaptation = classifier.adaptation
+    click.echo(f"Support loss over {words.plural(adaptation.steps, 'step')}: {words.loss_line(adaptation.losses)}")
+    if adaptation.losses and adaptation.losses[-1] > adaptation.losses[0]:
         click.echo("The loss rose: these steps are too large for the images; fewer may do better, try --steps 0.")
-    click.echo(words.expectation(adapted.leave_one_out, len(folds(adapted.support_targets))))
+    click.echo(words.expectation(adaptation))
     classifier.save(output)
     click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
     click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")

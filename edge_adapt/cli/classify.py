@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_adapt.cli import options, words
-from edge_adapt.runtime.errors import DataError, EdgeAdaptError, ImageError
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
+    from edge_adapt.runtime.classifier.classifier import Prediction
     from edge_adapt.runtime.images.folders import ImageFile
-    from edge_adapt.runtime.model import Prediction
     from edge_adapt.runtime.sessions import Provider
 
 
@@ -48,15 +45,16 @@ def classify(
 
     mine = load_classifier(classifier, provider, threads)
 
-    def files() -> Iterator[ImageFile | EdgeAdaptError]:
-        for path in images:
-            try:
-                yield from list_images(path)
-            except DataError as error:
-                yield error
-
+    found: list[ImageFile | EdgeAdaptError] = []
+    for path in images:
+        try:
+            found += list_images(path)
+        except DataError as error:
+            found.append(error)
+    outcomes = mine.graphs.embed_all(file for file in found if not isinstance(file, EdgeAdaptError))
     failures = 0
-    for outcome in mine.graphs.embed_each(_embed_or_fault, files()):
+    for file in found:
+        outcome = file if isinstance(file, EdgeAdaptError) else next(outcomes)
         if isinstance(outcome, EdgeAdaptError):
             failures += 1
             click.echo(f"Error: {outcome}", err=True)
@@ -64,15 +62,6 @@ def classify(
             _print_prediction(outcome.name, mine.classify_embedded(outcome), top, as_json)
     if failures:
         ctx.exit(1)
-
-
-def _embed_or_fault(graphs: Graphs, file: ImageFile | EdgeAdaptError) -> EmbeddedImage | EdgeAdaptError:
-    if isinstance(file, EdgeAdaptError):
-        return file
-    try:
-        return graphs.embed_image(file.read(), file.name)
-    except (DataError, ImageError) as error:
-        return error
 
 
 def _print_prediction(image: str, prediction: Prediction, top: int | None, as_json: bool) -> None:

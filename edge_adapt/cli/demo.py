@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_adapt.cli import options, words
+from edge_adapt.runtime.errors import EdgeAdaptError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from PIL import Image
 
-    from edge_adapt.runtime.model import MetaModel, Prediction
+    from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
+    from edge_adapt.runtime.images.folders import ImageFile
+    from edge_adapt.runtime.model import MetaModel
     from edge_adapt.runtime.sessions import Provider
 
 
@@ -80,7 +83,6 @@ def demo(model: str, output: str, provider: Provider, threads: int | None) -> No
     picture of all of them with the answers, and the adapted classifier. Needs neither network nor PyTorch.
     """
     from edge_adapt import samples
-    from edge_adapt.runtime.classifier.leave_one_out import folds
     from edge_adapt.runtime.folder_evaluation import embed_support
     from edge_adapt.runtime.images.folders import open_folder
     from edge_adapt.runtime.model import load_model
@@ -99,16 +101,14 @@ def demo(model: str, output: str, provider: Provider, threads: int | None) -> No
     watch.start()
     support = embed_support(meta_model, images / "support")
     classifier = meta_model.adapt_embedded(support)
-    adapted, duration = classifier.adapted, watch.lap()
-    click.echo(f"2. Adapt it to {len(support)} new classes from {len(adapted.shots)} support images: {duration}")
-    click.echo(f"   Support loss over {words.plural(adapted.steps, 'step')}: {words.loss_line(adapted.losses)}")
-    click.echo(f"   {words.expectation(adapted.leave_one_out, len(folds(adapted.support_targets)))}")
+    adaptation, duration = classifier.adaptation, watch.lap()
+    click.echo(f"2. Adapt it to {len(support)} new classes from {len(adaptation.shots)} support images: {duration}")
+    click.echo(f"   Support loss over {words.plural(adaptation.steps, 'step')}: {words.loss_line(adaptation.losses)}")
+    click.echo(f"   {words.expectation(adaptation)}")
 
     watch.start()
     files = open_folder(images / "query").classes
-    predictions = {
-        label: classifier.classify_all(file.read() for file in of_label) for label, of_label in files.items()
-    }
+    predictions = {label: list(_answers(classifier, of_label)) for label, of_label in files.items()}
     asked = sum(map(len, files.values()))
     duration, of_one = watch.lap(), watch.lap(asked)
     right = sum(prediction.label == label for label, of_label in predictions.items() for prediction in of_label)
@@ -128,6 +128,13 @@ def demo(model: str, output: str, provider: Provider, threads: int | None) -> No
     click.echo(shown.caution)
 
 
+def _answers(classifier: Classifier, files: Iterable[ImageFile]) -> Iterator[Prediction]:
+    for image in classifier.graphs.embed_all(files):
+        if isinstance(image, EdgeAdaptError):
+            raise image
+        yield classifier.classify_embedded(image)
+
+
 def _samples_for(name: str, model: MetaModel) -> _Samples:
     """Of a bundled model its own samples, of a file those with as many channels."""
     for shown in (DRAWINGS, PHOTOS):
@@ -141,11 +148,10 @@ def _draw_sheet(
 ) -> Image.Image:
     """All support and query images below `images`, with the predictions for the latter, which are in their order."""
     from edge_adapt.reports.contact_sheet import Answer, Row, contact_sheet
-    from edge_adapt.runtime.images.folders import ImageFile, open_folder
-    from edge_adapt.runtime.images.images import load_image
+    from edge_adapt.runtime.images.folders import open_folder
 
     def thumbnail(file: ImageFile) -> Image.Image:
-        return load_image(file.read(), size=cell).image
+        return file.load(cell).image
 
     support, query = (open_folder(images / part).classes for part in ("support", "query"))
     rows = [

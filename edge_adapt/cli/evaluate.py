@@ -12,10 +12,10 @@ from click.core import ParameterSource
 from edge_adapt.cli import options, words
 
 if TYPE_CHECKING:
+    from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.data.dataset import ImageDataset
     from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation
     from edge_adapt.runtime.images.preprocessing import Preprocessing
-    from edge_adapt.runtime.model import Classifier
     from edge_adapt.runtime.sessions import Provider
 
 MOST_CONFUSIONS = 10
@@ -84,8 +84,9 @@ def evaluate(
     it takes for what.
     """
     from edge_adapt import evaluation as verbs
+    from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.data.dataset import load_dataset
-    from edge_adapt.runtime.model import Classifier, load
+    from edge_adapt.runtime.model import load
 
     if not verbs.is_run(model):
         loaded = load(model, provider, threads)
@@ -152,7 +153,7 @@ def _evaluate_classifier(
             "n_way": len(classifier.labels),
             "n_shot": None,
             "n_query": None,
-            "steps": classifier.adapted.steps,
+            "steps": classifier.adaptation.steps,
             "seed": None,
             "support_files": None,
             "query_files": None,

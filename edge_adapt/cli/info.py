@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +11,6 @@ import click
 from edge_adapt.cli import options, words
 
 if TYPE_CHECKING:
-    from edge_adapt.runtime.bundle.bundle import Bundle
     from edge_adapt.runtime.sessions import Provider
 
 
@@ -26,41 +24,13 @@ def info(file: str, as_json: bool, provider: Provider, threads: int | None) -> N
     FILE is an `.edge` file or the name of a bundled model. Every entry is checked against its SHA-256, and the graphs must give
     here, on this machine, the numbers that they gave when they were exported.
     """
-    from edge_adapt.runtime.model import load
-    from edge_adapt.runtime.self_check import self_check
+    from edge_adapt.runtime.info import info as facts_of
 
-    graphs = load(file, provider, threads).graphs
-    graphs.bundle.verify()
-    facts = _facts(graphs.bundle)
-    if not as_json:
-        _print_facts(facts)
-    errors = self_check(graphs)
+    facts = facts_of(file, provider, threads)
     if as_json:
-        words.print_json(facts | {"self_check": errors or None})
-    elif errors:
-        largest = max(errors.values())
-        click.echo(f"self-check     passed with {graphs.provider}: largest relative error {largest:.1e}")
+        words.print_json(facts)
     else:
-        click.echo("self-check     not possible: the bundle has no golden vectors for it")
-
-
-def _facts(bundle: Bundle) -> dict[str, Any]:
-    """What `info` says of a bundle, as JSON has it."""
-    manifest = asdict(replace(bundle.manifest, golden=None))
-    sizes = bundle.sizes
-    facts: dict[str, Any] = {"file": str(bundle.path), "kind": "classifier" if bundle.is_adapted else "meta-model"}
-    facts |= {key: value for key, value in manifest.items() if key not in ("golden", "graphs")}
-    facts |= {"size": bundle.path.stat().st_size, "entries": sizes, "classifier": None}
-    if bundle.is_adapted:
-        adaptation = bundle.adaptation
-        facts["classifier"] = {
-            "labels": adaptation.labels,
-            "shots": [asdict(shot) for shot in adaptation.shots],
-            "steps": adaptation.steps,
-            "losses": adaptation.losses,
-            "leave_one_out": adaptation.leave_one_out,
-        }
-    return facts
+        _print_facts(facts)
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
@@ -97,5 +67,11 @@ def _print_facts(facts: dict[str, Any]) -> None:
         lines["adapted"] = f"{images}, {words.plural(adapted['steps'], 'step')}"
         if adapted["leave_one_out"] is not None:
             lines["adapted"] += f", {adapted['leave_one_out']:.0%} right when left out"
+    errors = facts["self_check"]
+    lines["self-check"] = (
+        f"passed with {facts['provider']}: largest relative error {max(errors.values()):.1e}"
+        if errors
+        else "not possible: the bundle has no golden vectors for it"
+    )
     for key, value in lines.items():
         click.echo(textwrap.indent(str(value), " " * 15).replace(" " * 15, f"{key:<15}", 1))

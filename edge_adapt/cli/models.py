@@ -20,9 +20,10 @@ def models() -> None:
     Where a command takes a model, it takes one of these names for a file's.
     """
     from edge_adapt.runtime.bundle.bundle import Bundle
-    from edge_adapt.runtime.model import MODELS, model_names
+    from edge_adapt.runtime.model import MODELS
+    from edge_adapt.runtime.model import models as bundled
 
-    names = model_names()
+    names = bundled()
     if not names:
         click.echo("No model comes with this edge-adapt; give a file where a model is needed.")
     for name in names:

@@ -11,6 +11,7 @@ import click
 from edge_adapt.runtime.words import plural, size
 
 if TYPE_CHECKING:
+    from edge_adapt.runtime.bundle.bundle import Adaptation
     from edge_adapt.training.checkpoint import Checkpoint
 
 __all__ = [
@@ -54,13 +55,17 @@ def loss_line(losses: Sequence[float], most: int = 8) -> str:
     return " > ".join(f"{losses[index]:.3g}" for index in chosen)
 
 
-def expectation(leave_one_out: float | None, folds: int) -> str:
+def expectation(adaptation: Adaptation) -> str:
     """What the leave-one-out estimate says, in a sentence."""
-    if leave_one_out is None:
+    from edge_adapt.runtime.classifier.leave_one_out import folds
+
+    if adaptation.leave_one_out is None:
         return "No class has two images, so there is no estimate of the accuracy; a second image of each gives one."
-    right = round(leave_one_out * folds)
+    count = len(folds(adaptation.support_targets))
+    right = round(adaptation.leave_one_out * count)
     return (
-        f"Expect about {leave_one_out:.0%}: {right} of {plural(folds, 'image')} right when left out of the adaptation."
+        f"Expect about {adaptation.leave_one_out:.0%}: {right} of {plural(count, 'image')} right when left out of the "
+        "adaptation."
     )
 
 

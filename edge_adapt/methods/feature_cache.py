@@ -16,7 +16,7 @@ from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import embed_dataset
 from edge_adapt.runtime.files import write_atomically
-from edge_adapt.runtime.images.images import reason
+from edge_adapt.runtime.images.decoding import reason
 
 _HASHED_TOGETHER = 1024
 

@@ -17,13 +17,13 @@ from edge_adapt.runtime.bundle.classifier_json import (
     SUPPORT_FEATURES,
     SUPPORT_TARGETS,
     Adaptation,
-    Adapted,
+    AdaptationRecord,
     Shot,
-    adaptation_from_json,
-    adaptation_to_json,
     array_entries,
     check_support,
     head_entry,
+    record_from_json,
+    record_to_json,
 )
 from edge_adapt.runtime.bundle.container import Entry, read_directory, read_entry, write_container
 from edge_adapt.runtime.bundle.graph_check import check_graph
@@ -51,7 +51,7 @@ __all__ = [
     "GRAPHS",
     "Accuracy",
     "Adaptation",
-    "Adapted",
+    "AdaptationRecord",
     "Bundle",
     "Golden",
     "Manifest",
@@ -114,37 +114,37 @@ class Bundle:
         return data
 
     @cached_property
-    def adaptation(self) -> Adaptation:
+    def record(self) -> AdaptationRecord:
         """What `classifier.json` holds. Raises BundleError for a meta-model."""
         if not self.is_adapted:
             raise BundleError(
                 f"{self.path} is a meta-model that knows no classes yet; adapt it first (edge-adapt adapt)."
             )
-        return adaptation_from_json(self._read(CLASSIFIER), self.manifest, str(self.path))
+        return record_from_json(self._read(CLASSIFIER), self.manifest, str(self.path))
 
     def labels(self) -> tuple[str, ...]:
         """The names of the N classes, in the order of the logits."""
-        return self.adaptation.labels
+        return self.record.labels
 
     def head_state(self) -> dict[str, NDArray[Any]]:
         """The head state as `predict` takes it: read-only float32 or int64 arrays by name, all finite."""
         return {name: self._array(head_entry(name)) for name in self.manifest.head_state}
 
-    def adapted(self) -> Adapted:
+    def adaptation(self) -> Adaptation:
         """Everything that adaptation made, the support set included."""
-        adaptation = self.adaptation
+        record = self.record
         features, targets = self._array(SUPPORT_FEATURES), self._array(SUPPORT_TARGETS)
-        check_support(features, targets, adaptation, self.manifest, str(self.path))
-        return Adapted(
-            labels=adaptation.labels,
-            shots=adaptation.shots,
-            steps=adaptation.steps,
-            losses=adaptation.losses,
-            leave_one_out=adaptation.leave_one_out,
+        check_support(features, targets, record, self.manifest, str(self.path))
+        return Adaptation(
+            labels=record.labels,
+            shots=record.shots,
+            steps=record.steps,
+            losses=record.losses,
+            leave_one_out=record.leave_one_out,
             head_state=self.head_state(),
             support_features=features,
             support_targets=targets,
-            targets=adaptation.targets,
+            targets=record.targets,
         )
 
     def verify(self) -> None:
@@ -155,10 +155,10 @@ class Bundle:
         for name in GRAPHS:
             self.graph(name)
         if self.is_adapted:
-            self.adapted()
+            self.adaptation()
 
     def _array(self, entry: str) -> NDArray[Any]:
-        return array_from_npy(self._read(entry, self.adaptation.arrays[entry]), f"{self.path}: {entry}")
+        return array_from_npy(self._read(entry, self.record.arrays[entry]), f"{self.path}: {entry}")
 
     def _read(self, name: str, sha256: str | None = None) -> bytes:
         path = str(self.path)
@@ -173,7 +173,7 @@ def write_bundle(
     path: str | os.PathLike[str],
     manifest: Manifest,
     graphs: Mapping[str, bytes],
-    adapted: Adapted | None = None,
+    adaptation: Adaptation | None = None,
 ) -> None:
     """Writes a bundle, atomically, whose bytes depend on nothing but the arguments.
 
@@ -193,33 +193,33 @@ def write_bundle(
     manifest_json = manifest_to_json(manifest, name)
     manifest_from_json(manifest_json, name)
     entries = [(MANIFEST, manifest_json), *((graph, graphs[graph]) for graph in GRAPHS)]
-    if adapted is not None:
-        entries += _adapted_entries(adapted, manifest, name)
+    if adaptation is not None:
+        entries += _adapted_entries(adaptation, manifest, name)
     for entry, data in entries:
         _check_size(entry, len(data), name)
     write_atomically(path, lambda stream: write_container(stream, entries))
 
 
-def _adapted_entries(adapted: Adapted, manifest: Manifest, path: str) -> list[tuple[str, bytes]]:
-    if set(adapted.head_state) != set(manifest.head_state):
+def _adapted_entries(adaptation: Adaptation, manifest: Manifest, path: str) -> list[tuple[str, bytes]]:
+    if set(adaptation.head_state) != set(manifest.head_state):
         expected = ", ".join(manifest.head_state)
         raise BundleError(f"{path} cannot be written: the head state's tensors are not {expected}.")
-    arrays = {head_entry(name): adapted.head_state[name] for name in manifest.head_state}
-    arrays |= {SUPPORT_FEATURES: adapted.support_features, SUPPORT_TARGETS: adapted.support_targets}
+    arrays = {head_entry(name): adaptation.head_state[name] for name in manifest.head_state}
+    arrays |= {SUPPORT_FEATURES: adaptation.support_features, SUPPORT_TARGETS: adaptation.support_targets}
     entries = [(entry, array_to_npy(array, f"{path}: {entry}")) for entry, array in arrays.items()]
     read_back = {entry: array_from_npy(data, f"{path}: {entry}") for entry, data in entries}
-    adaptation = Adaptation(
-        labels=adapted.labels,
-        targets=adapted.targets,
-        shots=adapted.shots,
-        steps=adapted.steps,
-        losses=adapted.losses,
-        leave_one_out=adapted.leave_one_out,
+    record = AdaptationRecord(
+        labels=adaptation.labels,
+        targets=adaptation.targets,
+        shots=adaptation.shots,
+        steps=adaptation.steps,
+        losses=adaptation.losses,
+        leave_one_out=adaptation.leave_one_out,
         arrays={entry: _sha256(data) for entry, data in entries},
     )
-    classifier_json = adaptation_to_json(adaptation, path)
-    adaptation_from_json(classifier_json, manifest, path)
-    check_support(read_back[SUPPORT_FEATURES], read_back[SUPPORT_TARGETS], adaptation, manifest, path)
+    classifier_json = record_to_json(record, path)
+    record_from_json(classifier_json, manifest, path)
+    check_support(read_back[SUPPORT_FEATURES], read_back[SUPPORT_TARGETS], record, manifest, path)
     return [(CLASSIFIER, classifier_json), *entries]
 
 

@@ -41,7 +41,7 @@ class Shot:
     sha256: str
 
 
-class Adaptation(NamedTuple):
+class AdaptationRecord(NamedTuple):
     """What `classifier.json` holds: everything of an adaptation but the arrays."""
 
     labels: tuple[str, ...]
@@ -60,7 +60,7 @@ class Adaptation(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Adapted:
+class Adaptation:
     """An adaptation with its arrays: all that an adapted bundle holds beyond the model."""
 
     labels: tuple[str, ...]
@@ -78,21 +78,21 @@ class Adapted:
     """The names of the T values in regression, where `labels` is empty."""
 
 
-def adaptation_to_json(adaptation: Adaptation, path: str) -> bytes:
+def record_to_json(record: AdaptationRecord, path: str) -> bytes:
     """The bytes of `classifier.json`; `path` is the bundle's, for messages."""
     value = {
-        "labels": adaptation.labels,
-        "targets": adaptation.targets,
-        "steps": adaptation.steps,
-        "losses": [float(loss) for loss in adaptation.losses],
-        "leave_one_out": adaptation.leave_one_out,
-        "arrays": dict(adaptation.arrays),
-        "shots": [{"label": shot.label, "name": shot.name, "sha256": shot.sha256} for shot in adaptation.shots],
+        "labels": record.labels,
+        "targets": record.targets,
+        "steps": record.steps,
+        "losses": [float(loss) for loss in record.losses],
+        "leave_one_out": record.leave_one_out,
+        "arrays": dict(record.arrays),
+        "shots": [{"label": shot.label, "name": shot.name, "sha256": shot.sha256} for shot in record.shots],
     }
     return dump_json(value, f"{path}: classifier.json")
 
 
-def adaptation_from_json(data: bytes, manifest: Manifest, path: str) -> Adaptation:
+def record_from_json(data: bytes, manifest: Manifest, path: str) -> AdaptationRecord:
     """Reads `classifier.json` of the bundle at `path` with this manifest. Raises BundleError."""
     where = f"{path}: classifier.json"
     fields = Fields(load_json(data, where), where)
@@ -111,7 +111,7 @@ def adaptation_from_json(data: bytes, manifest: Manifest, path: str) -> Adaptati
     if losses and len(losses) != steps:
         fields.fail(f"has {len(losses)} losses for {steps} steps")
     arrays = fields.child("arrays")
-    adaptation = Adaptation(
+    record = AdaptationRecord(
         labels=labels,
         targets=targets,
         shots=_shots(fields, len(labels), manifest),
@@ -122,7 +122,7 @@ def adaptation_from_json(data: bytes, manifest: Manifest, path: str) -> Adaptati
     )
     arrays.done()
     fields.done()
-    return adaptation
+    return record
 
 
 def _names(fields: Fields, key: str) -> tuple[str, ...]:
@@ -150,18 +150,18 @@ def _shots(fields: Fields, n_way: int, manifest: Manifest) -> tuple[Shot, ...]:
 
 
 def check_support(
-    features: NDArray[Any], targets: NDArray[Any], adaptation: Adaptation, manifest: Manifest, path: str
+    features: NDArray[Any], targets: NDArray[Any], record: AdaptationRecord, manifest: Manifest, path: str
 ) -> None:
     """Raises BundleError for support arrays that do not fit the shots or the feature size."""
-    count = len(adaptation.shots)
+    count = len(record.shots)
     expected = f"float32 {[count, manifest.feature_size]}"
     if _describe(features) != expected:
         raise BundleError(f"{path}: {SUPPORT_FEATURES} is {_describe(features)}, and the shots need {expected}.")
     regression = manifest.task == "regression"
-    expected = f"float32 {[count, len(adaptation.targets)]}" if regression else f"int64 {[count]}"
+    expected = f"float32 {[count, len(record.targets)]}" if regression else f"int64 {[count]}"
     if _describe(targets) != expected:
         raise BundleError(f"{path}: {SUPPORT_TARGETS} is {_describe(targets)}, and the shots need {expected}.")
-    if not regression and targets.tolist() != [shot.label for shot in adaptation.shots]:
+    if not regression and targets.tolist() != [shot.label for shot in record.shots]:
         raise BundleError(f"{path}: {SUPPORT_TARGETS} disagrees with the labels in classifier.json.")
 
 

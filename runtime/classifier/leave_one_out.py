@@ -1,7 +1,8 @@
-"""The accuracy to expect of a classifier, estimated from its own support set."""
+"""What a model says of each shot when it is adapted without it: the ground of all that a classifier knows about itself."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,38 +13,69 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.contract import EpisodeModel
 
 MAX_FOLDS = 100
-"""Shots that the leave-one-out estimate leaves out at most; more are sampled evenly."""
+"""Shots that are left out at most; more are sampled evenly."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeaveOneOut:
+    """The answers to F shots, each by what was adapted without it.
+
+    Attributes:
+        folds: which shots were left out, indices into the support set, int64 [F].
+        labels: their classes, int64 [F].
+        logits: float32 [F, N].
+    """
+
+    folds: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each answer is right, bool [F]."""
+        return np.asarray(self.logits.argmax(axis=1) == self.labels)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy to expect, 0 to 1: the share of right answers; None where there is no fold."""
+        return float(self.right.mean()) if len(self.folds) else None
+
+    @property
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """Of the right classes, float64 [F], in nats."""
+        shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
+        return np.asarray(
+            shifted[np.arange(len(self.labels)), self.labels] - np.log(np.exp(shifted).sum(axis=1)), np.float64
+        )
 
 
 def leave_one_out(
-    model: EpisodeModel, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
-) -> float | None:
-    """The accuracy to expect: adapt without one shot, classify it, and so on through the support set.
+    model: EpisodeModel,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    n_way: int,
+    steps: int,
+    most: int = MAX_FOLDS,
+) -> LeaveOneOut:
+    """Adapt without one shot, classify it, and so on through the support set.
 
-    A shot that is left out has the features that it has as a shot, in views where the model takes them.
+    A shot that is left out has the features that it has as a shot, in views where the model takes them. A class with a single
+    shot cannot spare it and is passed over.
 
-    Returns:
-        the share of right answers over `folds`, 0 to 1; None where there is no fold.
+    Args:
+        model: what adapts.
+        features, labels, n_way, steps: as its `adapt` takes them.
+        most: folds at most; of more shots every k-th is left out.
     """
-    answers = left_out_logits(model, features, labels, n_way, steps).argmax(axis=1)
-    return float((answers == labels[folds(labels)]).mean()) if len(answers) else None
+    left_out = folds(labels, most)
+    logits = np.empty((len(left_out), n_way), np.float32)
+    for row, shot in zip(logits, left_out, strict=True):
+        state, _ = model.adapt(np.delete(features, shot, axis=0), np.delete(labels, shot), n_way, steps)
+        row[:] = model.predict(features[shot : shot + 1], state)[0]
+    return LeaveOneOut(left_out, labels[left_out], logits)
 
 
-def left_out_logits(
-    model: EpisodeModel, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
-) -> NDArray[np.float32]:
-    """The logits of each of `folds`, float32 [F, n_way], by what was adapted without it."""
-    logits = np.empty((len(folds(labels)), n_way), np.float32)
-    for row, left_out in zip(logits, folds(labels), strict=True):
-        state, _ = model.adapt(np.delete(features, left_out, axis=0), np.delete(labels, left_out), n_way, steps)
-        row[:] = model.predict(features[left_out : left_out + 1], state)[0]
-    return logits
-
-
-def folds(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The shots that `leave_one_out` leaves out, as indices into the support set.
-
-    A class with a single shot cannot spare it and is passed over. Above `MAX_FOLDS` shots, every k-th is left out.
-    """
+def folds(labels: NDArray[np.int64], most: int = MAX_FOLDS) -> NDArray[np.int64]:
+    """The shots that `leave_one_out` leaves out, as indices into the support set with these classes, int64 [M]."""
     candidates = np.flatnonzero(np.bincount(labels)[labels] > 1)
-    return candidates[:: -(-len(candidates) // MAX_FOLDS) or 1]
+    return candidates[:: -(-len(candidates) // most) or 1]

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from edge_adapt.runtime.data.reading import read_blocks
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
+from edge_adapt.runtime.images.decoding import reason
 from edge_adapt.runtime.images.folders import ImageFile, ImageFolder
-from edge_adapt.runtime.images.images import reason
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.progress import Progress, say
 

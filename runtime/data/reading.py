@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_adapt.runtime.data.decoders import Decoders, decode
-from edge_adapt.runtime.errors import DataError
+from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.images.folders import ImageFile
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.parallel import cores, in_order
@@ -64,10 +64,10 @@ def _read(files: Sequence[ImageFile], source: str, decode_block: _Decode, start:
         file = files[position]
         try:
             content = file.read() if file.own_file is None else str(file.own_file)
-        except DataError as error:  # a damaged entry of a zip
+        except ImageError as error:  # a damaged entry of a zip
             faults[position] = str(error)
         else:
-            images.append((f"{source}/{file.name}", content))
+            images.append((file.shown, content))
             positions.append(position)
     pixels, undecoded = decode_block(images)
     faults |= {positions[index]: sentence for index, sentence in undecoded.items()}

@@ -1,31 +1,30 @@
-"""Images, read from any source and checked.
-
-A format is recognised by its first bytes, never by its suffix, and only its own Pillow plugin is imported.
-"""
+"""Images, read from any source and checked."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import io
 import os
 import stat
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from edge_adapt.runtime.errors import ImageError
+from edge_adapt.runtime.images.decoding import from_array, open_encoded, pixels_of, reason
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
-"""A path, the bytes of an image file, a PIL image, or a uint8 array [H, W] or [H, W, C], C in 1, 3, 4."""
+ImageSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | npt.NDArray[np.uint8]"
+)
+"""A path, the bytes of an image file, a file open for reading them, a PIL image, or a uint8 array [H, W] or [H, W, C] with C of 1
+(grey), 3 (RGB) or 4 (RGBA)."""
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -37,19 +36,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Lower-case suffixes of the files in a folder or zip that are taken for images."""
 
-MAX_PIXELS = 178_956_970  # twice Pillow's Image.MAX_IMAGE_PIXELS, where Pillow itself stops
-MAX_SIDE = 65_535  # JPEG's bound; beyond it Pillow's crops get coarse, whose corners are 32-bit floats
 MAX_ENCODED_BYTES = 512 * 1024 * 1024
 
-_ORIENTATION = 0x0112  # the EXIF tag
-_SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
-_REDUCING_GAP = 3  # at 2, pixels change by twice as much (root mean square), and decoding is hardly faster
 _LOADING = threading.Lock()  # a PIL image, which may be given twice, reads its file and its EXIF data when first asked
-_READABLE = "JPEG, PNG, GIF, BMP, WebP, TIFF and PPM"
-_HEIC_BRANDS = frozenset(
-    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
-)
-_AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +69,36 @@ class LoadedImage:
         return hashlib.sha256(header + self.image.tobytes()).hexdigest()
 
 
+class UnreadImage(Protocol):
+    """An image that is read when it is needed: a file in a folder or zip, or what `named` makes of any image."""
+
+    @property
+    def name(self) -> str:
+        """What the image is called where it is kept."""
+
+    def load(self, size: tuple[int, int] | None = None) -> LoadedImage:
+        """See `load_image`."""
+
+
+@dataclass(frozen=True, eq=False)
+class _NamedImage:
+    source: ImageSource
+    shown: str
+
+    @property
+    def name(self) -> str:
+        return os.fsdecode(self.source) if isinstance(self.source, (str, os.PathLike)) else "image"
+
+    def load(self, size: tuple[int, int] | None = None) -> LoadedImage:
+        path = isinstance(self.source, (str, os.PathLike))
+        return load_image(self.source, "" if path else self.shown, size)
+
+
+def named(image: ImageSource, shown: str = "image") -> UnreadImage:
+    """Any image, to be read later; messages call it by its path, or else `shown`."""
+    return _NamedImage(image, shown)
+
+
 def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None = None) -> LoadedImage:
     """Reads and decodes an image; of an animation or a multi-page file, the first frame.
 
@@ -99,16 +118,20 @@ def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None
         name = name or os.fsdecode(source)
         source = read_file(source, name)
     name = name or "image"
+    if isinstance(source, (bytearray, memoryview)):
+        source = bytes(source)
+    elif not isinstance(source, (bytes, np.ndarray, Image.Image)) and hasattr(source, "read"):
+        source = _read_open(source, name)
     if isinstance(source, bytes):
-        return LoadedImage(name, _finish(_open(source, name), name, size), source)
+        return LoadedImage(name, pixels_of(open_encoded(source, name), name, size), source)
     if isinstance(source, np.ndarray):
-        return LoadedImage(name, _finish(_from_array(source, name), name))
+        return LoadedImage(name, pixels_of(from_array(source, name), name))
     if isinstance(source, Image.Image):
         with _LOADING:
-            return LoadedImage(name, _finish(source, name))
+            return LoadedImage(name, pixels_of(source, name))
     raise ImageError(
         f"{name} is of type {type(source).__name__}, but an image is a path, the bytes of a file, "
-        "a PIL image or a uint8 array."
+        "a file open for reading, a PIL image or a uint8 array."
     )
 
 
@@ -139,143 +162,14 @@ def read_file(path: str | os.PathLike[str], name: str) -> bytes:
     return data
 
 
-def reason(error: Exception) -> str:
-    """The operating system's or Pillow's words, fit to stand in a sentence of ours."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(text.split()).rstrip(".")
-
-
-def _open(data: bytes, name: str) -> Image.Image:
-    """An image whose header is read and whose pixels are not yet."""
-    if not data:
-        raise ImageError(f"{name} is empty (0 bytes), so there is no image in it.")
-    plugin = _plugin(data, name)
+def _read_open(file: BinaryIO, name: str) -> bytes:
+    """What is left to read of an open file, within the limits of `read_file`."""
     try:
-        module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
-        # The plugin's own class and not Image.open, which imports every plugin for what it does not know and
-        # warns on standard error.
-        image: Image.Image = getattr(module, f"{plugin}ImageFile")(io.BytesIO(data))
-    except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged files
-        raise _damaged(name, error) from error
-    return image
-
-
-def _plugin(data: bytes, name: str) -> str:
-    """The stem of the Pillow plugin for an encoded image, judged by its first bytes."""
-    for magic, plugin in (
-        (b"\xff\xd8\xff", "Jpeg"),
-        (b"\x89PNG\r\n\x1a\n", "Png"),
-        (b"GIF8", "Gif"),
-        (b"BM", "Bmp"),
-        (b"II*\0", "Tiff"),
-        (b"MM\0*", "Tiff"),
-    ):
-        if data.startswith(magic):
-            return plugin
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WebP"
-    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
-        return "Ppm"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        raise ImageError(
-            f"{name} is a HEIC photo, as iPhones take them, which cannot be read here: "
-            "convert it to JPEG, or set the camera to Most Compatible (Settings, Camera, Formats)."
-        )
-    if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
-        raise ImageError(f"{name} is an AVIF image, which cannot be read here: convert it to JPEG or PNG.")
-    raise ImageError(f"{name} is not an image, or of an unknown format ({_READABLE} can be read).")
-
-
-def _finish(image: Image.Image, name: str, size: tuple[int, int] | None = None) -> Image.Image:
-    """All pixels of an opened image, upright, in mode L, RGB or RGBA; `size` as in `load_image`."""
-    width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise ImageError(
-            f"{name} has {width} x {height} pixels, but at most {MAX_PIXELS:,} in all and {MAX_SIDE:,} "
-            "a side are read here: scale it down first."
-        )
-    if width * height == 0:
-        raise ImageError(f"{name} has {width} x {height} pixels, so there is nothing to see in it.")
-    try:
-        return to_8_bit(_upright(_decoded(image, size)))
-    except Exception as error:  # as in _open
-        raise _damaged(name, error) from error
-
-
-def _decoded(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-    """All pixels of an opened image; of a JPEG, those of the reduced scale that `size` allows, by libjpeg's DCT scaling.
-
-    The colours are left as they are: libjpeg's own grey differs from Pillow's by rounding.
-    """
-    if size is None:
-        image.load()
-        return image
-    width, height = size[::-1] if _orientation(image) in _SIDEWAYS else size
-    # The smallest of full, 1/2, 1/4 and 1/8 size at which both sides are at least as large as asked for; full, if none is.
-    drafted = image.draft(None, (_REDUCING_GAP * width, _REDUCING_GAP * height))
-    image.load()
-    if drafted is None:  # not a JPEG
-        return image
-    box = drafted[1]
-    whole = (round(box[2]), round(box[3]))
-    # A side that the scale does not divide ends within its last pixel; taken as it is, the picture would be stretched.
-    return image if box[2:] == whole else image.resize(whole, Image.Resampling.BILINEAR, box=box)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF data raises anything; as viewers do, take the intact pixels as they are
-        return 1
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    if _orientation(image) == 1:
-        return image
-    try:
-        from PIL import ImageOps  # only photos held sideways need it
-
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data raises anything; as viewers do, take the intact pixels as they are
-        return image
-
-
-def to_8_bit(image: Image.Image) -> Image.Image:
-    """The same picture in mode L, RGB or RGBA."""
-    mode = image.mode
-    if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):
-        return image.convert("RGBA")
-    if mode in ("L", "RGB", "RGBA"):
-        return image
-    if mode == "1":
-        return image.convert("L")
-    if mode.startswith("I"):
-        # Older Pillows open 16-bit PNGs as 32-bit I, newer ones as I;16: both hold 0 to 65535.
-        return Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
-    if mode == "F":
-        # Floats carry no range: take the smallest usual one that holds the brightest pixel.
-        values = np.nan_to_num(np.asarray(image), nan=0.0)
-        largest = next((top for top in (1.0, 255.0) if values.max() <= top), 65535.0)
-        return Image.fromarray(np.rint(np.clip(values / largest, 0.0, 1.0) * 255.0).astype(np.uint8))
-    if mode == "P":
-        alpha = image.palette is not None and image.palette.mode.endswith("A")
-        return image.convert("RGBA" if alpha else "RGB")
-    if mode == "La":
-        image = image.convert("LA")
-    return image.convert("RGBA" if mode.endswith(("A", "a")) else "RGB")
-
-
-def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
-    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-    if array.dtype != np.uint8 or not is_image or array.size == 0:
-        raise ImageError(
-            f"{name} is an array of {array.dtype} {list(array.shape)}, but an image is an array of uint8 "
-            "[H, W] or [H, W, C] with C of 1, 3 or 4 and at least one pixel."
-        )
-    if array.shape[2:] == (1,):
-        array = array[:, :, 0]
-    return Image.fromarray(np.ascontiguousarray(array))
-
-
-def _damaged(name: str, error: Exception) -> ImageError:
-    return ImageError(f"{name} cannot be decoded ({reason(error)}): it is cut short or damaged; save it again.")
+        data = file.read(MAX_ENCODED_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot be read ({reason(error)}).") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name} is a file open for reading text; open it for reading bytes, with mode 'rb'.")
+    if len(data) > MAX_ENCODED_BYTES:
+        raise ImageError(f"{name} is larger than an image may be ({MAX_ENCODED_BYTES >> 20} MiB).")
+    return data

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.images import to_8_bit
+from edge_adapt.runtime.images.decoding import to_8_bit
 from edge_adapt.runtime.images.views import LEAST_PART
 
 if TYPE_CHECKING:

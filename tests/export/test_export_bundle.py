@@ -142,7 +142,7 @@ def test_every_method_and_head_exports_a_last_layer_that_adapts(
     model = edge_adapt.load_model(tmp_path / "model.edge", "cpu")
     assert model.manifest.method == method
     classifier = model.adapt({str(label): images_of(new_classes, label, range(5)) for label in (0, 4)}, steps=20)
-    assert classifier.adapted.losses[-1] < classifier.adapted.losses[0]
+    assert classifier.adaptation.losses[-1] < classifier.adaptation.losses[0]
 
 
 class Own(nn.Module):

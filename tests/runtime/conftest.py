@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_adapt.runtime.model import Classifier, MetaModel, load_model
+from edge_adapt.runtime.classifier.classifier import Classifier
+from edge_adapt.runtime.model import MetaModel, load_model
 from tests.conftest import TINY
 from tests.tiny_model import photos
 

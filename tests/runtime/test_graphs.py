@@ -11,16 +11,21 @@ import pytest
 from PIL import Image
 
 from edge_adapt.runtime.errors import ImageError
-from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.images.images import ImageSource
+from edge_adapt.runtime.graphs import EmbeddedImage
+from edge_adapt.runtime.images.images import named
 from edge_adapt.runtime.model import load_model
 from tests.conftest import TINY
 from tests.encoded_images import encode, random_pixels
 
 
+def of(image: EmbeddedImage | ImageError) -> EmbeddedImage:
+    assert isinstance(image, EmbeddedImage)
+    return image
+
+
 def embedded(threads: int | None, images: list[bytes]) -> list[bytes]:
     graphs = load_model(TINY, "cpu", threads).graphs
-    return [image.features.tobytes() for image in graphs.embed_each(Graphs.embed_image, images)]
+    return [of(image).features.tobytes() for image in graphs.embed_all(map(named, images))]
 
 
 def test_features_depend_on_nothing_but_the_image() -> None:
@@ -39,20 +44,22 @@ def test_features_depend_on_nothing_but_the_image() -> None:
 def test_one_image_or_one_thread_starts_no_other(threads: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = load_model(TINY, "cpu", threads).graphs
     monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread was started"))
-    assert len(list(graphs.embed_each(Graphs.embed_image, [random_pixels((8, 8, 3))] * count))) == count
+    assert len(list(graphs.embed_all([named(random_pixels((8, 8, 3)))] * count))) == count
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_first_file_that_cannot_be_read_is_named(threads: int, tmp_path: Path) -> None:
-    paths: list[ImageSource] = []
+def test_in_place_of_a_file_that_cannot_be_read_is_the_error(threads: int, tmp_path: Path) -> None:
+    paths: list[Path] = []
     for index in range(20):
         path = tmp_path / f"{index:02d}.png"
         path.write_bytes(b"no image" if index in (11, 13) else encode(Image.new("L", (9, 9)), "PNG"))
         paths.append(path)
-    results = load_model(TINY, "cpu", threads).graphs.embed_each(Graphs.embed_image, paths)
-    assert [next(results).name for _ in range(11)] == [str(path) for path in paths[:11]]
-    with pytest.raises(ImageError, match=r"11\.png is not an image"):
-        next(results)
+    results = list(load_model(TINY, "cpu", threads).graphs.embed_all(map(named, paths)))
+    for index, (source, result) in enumerate(zip(paths, results, strict=True)):
+        if index in (11, 13):
+            assert isinstance(result, ImageError) and str(result).startswith(f"{source} is not an image")
+        else:
+            assert of(result).name == str(source)
 
 
 def test_a_picture_opened_once_may_be_given_many_times() -> None:
@@ -60,8 +67,8 @@ def test_a_picture_opened_once_may_be_given_many_times() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encode(Image.fromarray(random_pixels((64, 48, 3))), "JPEG", exif=exif)
-    expected = graphs.embed_image(Image.open(io.BytesIO(data)))
+    expected = graphs.embed_image(named(Image.open(io.BytesIO(data))))
     opened = Image.open(io.BytesIO(data))  # its pixels and its EXIF data are read when they are first needed
-    for image in graphs.embed_each(Graphs.embed_image, [opened] * 16):
+    for image in map(of, graphs.embed_all([named(opened)] * 16)):
         assert image.sha256 == expected.sha256
         np.testing.assert_array_equal(image.features, expected.features)

@@ -14,14 +14,15 @@ from PIL import Image
 
 from edge_adapt.runtime import model as model_module
 from edge_adapt.runtime.bundle.bundle import Bundle
+from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.images.preprocessing import preprocess
-from edge_adapt.runtime.model import Classifier, MetaModel, load, load_classifier, load_model, model_names
+from edge_adapt.runtime.model import MetaModel, load, load_classifier, load_model, models
 from edge_adapt.runtime.self_check import self_check
 from tests import reference
 from tests.conftest import TINY
 from tests.data import make_tiny
-from tests.tiny_model import photos, refusal
+from tests.tiny_model import photos, predictions, refusal
 
 # What adapting gives
 
@@ -47,7 +48,7 @@ def test_adapting_is_the_heads_inner_loop_on_the_sorted_classes(tiny: MetaModel,
         count,
         **make_tiny.HEAD,
     )
-    adapted = classifier.adapted
+    adapted = classifier.adaptation
     assert classifier.labels == adapted.labels == ("a", "b", "c")
     assert adapted.steps == count and len(adapted.losses) == count
     np.testing.assert_allclose(adapted.head_state["weight"], weight, rtol=1e-4, atol=1e-5)
@@ -62,9 +63,9 @@ def test_adapting_is_the_heads_inner_loop_on_the_sorted_classes(tiny: MetaModel,
 def test_the_order_of_classes_and_images_does_not_matter(order: list[str], random: Any) -> None:
     tiny = load_model(TINY, "cpu")
     support = photos({"a": 3, "b": 1, "c": 5, "d": 2})
-    expected = tiny.adapt(support).adapted
+    expected = tiny.adapt(support).adaptation
     shuffled = {label: random.sample(support[label], len(support[label])) for label in order}
-    found = tiny.adapt(shuffled).adapted
+    found = tiny.adapt(shuffled).adaptation
     assert found.labels == expected.labels and found.losses == expected.losses
     assert found.leave_one_out == expected.leave_one_out and found.shots == expected.shots
     for name, array in expected.head_state.items():
@@ -93,7 +94,7 @@ def test_an_image_is_a_path_bytes_a_picture_or_an_array(tiny: MetaModel, tmp_pat
     for image in (path, str(path), stream.getvalue(), Image.fromarray(support["a"][0]), support["a"][0]):
         assert expected.classify(image) == expected.classify(support["a"][0])
     from_files = tiny.adapt({"a": [path, support["a"][1]], "b": iter(support["b"])})
-    assert path.name in [shot.name for shot in from_files.adapted.shots]
+    assert path.name in [shot.name for shot in from_files.adaptation.shots]
     for query in photos({"a": 3, "b": 3}, seed=1)["b"]:
         assert from_files.classify(query).scores == pytest.approx(expected.classify(query).scores, rel=1e-5)
 
@@ -108,7 +109,7 @@ def test_an_image_in_another_size_and_mode_is_brought_to_the_models(classifier: 
 
 def test_new_images_of_the_classes_are_recognized(classifier: Classifier) -> None:
     for label, queries in photos({"a": 20, "b": 20, "c": 20}, seed=5).items():
-        assert [prediction.label for prediction in classifier.classify_all(queries)] == [label] * 20
+        assert [prediction.label for prediction in predictions(classifier, queries)] == [label] * 20
 
 
 # What classifying gives
@@ -116,7 +117,7 @@ def test_new_images_of_the_classes_are_recognized(classifier: Classifier) -> Non
 
 def test_scores_are_the_softmax_of_the_logits(classifier: Classifier) -> None:
     queries = photos({"a": 3, "b": 3, "c": 3}, seed=2, noise=90)
-    state = classifier.adapted.head_state
+    state = classifier.adaptation.head_state
     for image in (image for of_label in queries.values() for image in of_label):
         prediction = classifier.classify(image)
         logits = make_tiny.embed(image[None]).astype(float)[0] @ state["weight"].T.astype(float) + state["bias"]
@@ -133,17 +134,17 @@ def test_an_image_is_classified_alone_as_among_many(classifier: Classifier) -> N
     queries = [
         image for of_label in photos({"a": 50, "b": 50, "c": 35}, seed=3, noise=90).values() for image in of_label
     ]
-    together = classifier.classify_all(queries)
+    together = predictions(classifier, queries)
     assert len(together) == 135  # more than go through the backbone at once
     for image, among_many in zip(queries, together, strict=True):
         alone = classifier.classify(image)
         assert alone.label == among_many.label
         assert alone.scores == pytest.approx(among_many.scores, rel=1e-4, abs=1e-9)
-    assert classifier.classify_all(iter(())) == []
+    assert predictions(classifier, iter(())) == []
 
 
 def test_huge_logits_give_probabilities(classifier: Classifier) -> None:
-    state = {name: array * np.float32(1e6) for name, array in classifier.adapted.head_state.items()}
+    state = {name: array * np.float32(1e6) for name, array in classifier.adaptation.head_state.items()}
     prediction = Classifier(classifier.graphs, classifier.labels, state).classify(photos({"b": 1})["b"][0])
     assert prediction.confidence == 1.0 and sum(prediction.scores.values()) == 1.0
 
@@ -158,9 +159,12 @@ def test_a_saved_classifier_is_the_same_classifier(classifier: Classifier, tmp_p
     assert isinstance(loaded, Classifier)
     assert loaded.labels == classifier.labels and loaded.manifest.name == "tiny"
     for queries in photos({"a": 4, "b": 4, "c": 4}, seed=4, noise=90).values():
-        assert loaded.classify_all(queries) == classifier.classify_all(queries)
-    assert (loaded.adapted.shots, loaded.adapted.losses) == (classifier.adapted.shots, classifier.adapted.losses)
-    assert loaded.adapted.leave_one_out == classifier.adapted.leave_one_out
+        assert predictions(loaded, queries) == predictions(classifier, queries)
+    assert (loaded.adaptation.shots, loaded.adaptation.losses) == (
+        classifier.adaptation.shots,
+        classifier.adaptation.losses,
+    )
+    assert loaded.adaptation.leave_one_out == classifier.adaptation.leave_one_out
     loaded.save(again)
     assert again.read_bytes() == path.read_bytes()
     loaded.save(path)  # over the file that it was loaded from
@@ -171,7 +175,7 @@ def test_a_saved_classifier_is_the_same_classifier(classifier: Classifier, tmp_p
 def test_a_classifier_opens_without_its_support_set(classifier: Classifier, tmp_path: Path) -> None:
     classifier.save(tmp_path / "mine.edge")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Bundle, "adapted", lambda self: pytest.fail("the support set was read"))
+        patch.setattr(Bundle, "adaptation", lambda self: pytest.fail("the support set was read"))
         load_classifier(tmp_path / "mine.edge", "cpu").classify(photos({"a": 1})["a"][0])
 
 
@@ -189,7 +193,7 @@ def test_bundled_models_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.M
     for name in ("characters", "animals"):
         (tmp_path / f"{name}.edge").write_bytes(TINY.read_bytes())
     (tmp_path / "notes.txt").write_text("no model")
-    assert model_names() == ("animals", "characters")
+    assert models() == ("animals", "characters")
     assert load_model("animals").graphs.bundle.path == tmp_path / "animals.edge"
     message = refusal(lambda: load("plants"), BundleError)
     assert message == "plants is neither a file nor a bundled model (animals, characters)."
@@ -205,5 +209,5 @@ def test_a_classifier_says_which_files_it_saw_and_not_where_they_lay(tiny: MetaM
         paths[label] = [folder / f"{label}\n1.png"]
         Image.fromarray(pixels).save(paths[label][0])
     tiny.adapt(paths).save(tmp_path / "mine.edge")
-    assert [shot.name for shot in load_classifier(tmp_path / "mine.edge").adapted.shots] == ["a?1.png", "b?1.png"]
+    assert [shot.name for shot in load_classifier(tmp_path / "mine.edge").adaptation.shots] == ["a?1.png", "b?1.png"]
     assert b"private" not in (tmp_path / "mine.edge").read_bytes()

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +20,13 @@ import edge_adapt
 from edge_adapt import samples
 from edge_adapt.runtime import model as model_module
 from edge_adapt.runtime import model_choice
+from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
+from edge_adapt.runtime.images import images as images_module
 from edge_adapt.runtime.images.folders import open_folder
-from edge_adapt.runtime.images.images import LoadedImage, load_image
-from edge_adapt.runtime.model_choice import LeftOut, choose_model, is_line_drawing, judged, overruled, suggest_model
+from edge_adapt.runtime.images.images import LoadedImage, UnreadImage, load_image
+from edge_adapt.runtime.model_choice import choose_model, is_line_drawing, overruled, suggest_model
 from tests.command_line import complaint, succeeded, write_photos
 from tests.command_line import edge_adapt as command
 from tests.conftest import TINY
@@ -151,7 +152,7 @@ def test_any_class_of_the_sample_drawings_gets_their_model(bundled: Callable[...
 @given(st.lists(st.booleans(), max_size=15))
 def test_drawings_need_more_than_two_votes_of_three(votes: list[bool]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_choice, "model_names", lambda: ["characters", "photos"])
+        patch.setattr(model_choice, "models", lambda: ["characters", "photos"])
         patch.setattr(model_choice, "is_line_drawing", lambda image: image.getpixel((0, 0)) == 1)
         images = [Image.new("L", (1, 1), vote) for vote in votes]
         assert (suggest_model(images) == "characters") == (3 * sum(votes) > 2 * len(votes))
@@ -176,15 +177,15 @@ def test_of_many_images_fifteen_are_read_spread_out_and_jpegs_at_reduced_scale(
     images = [stream.getvalue() + b"\0" * index for index in range(count)]
     read: list[int] = []
 
-    def load(data: bytes, size: tuple[int, int]) -> LoadedImage:
+    def load(data: bytes, name: str, size: tuple[int, int]) -> LoadedImage:
         read.append(images.index(data))
-        return load_image(data, size=size)
+        return load_image(data, name, size)
 
     def judge(image: Image.Image) -> bool:
         assert max(image.size) <= 1000
         return drawn
 
-    monkeypatch.setattr(model_choice, "load_image", load)
+    monkeypatch.setattr(images_module, "load_image", load)
     monkeypatch.setattr(model_choice, "is_line_drawing", judge)
     assert suggest_model(images) == "characters"
     voters = list(read)
@@ -203,7 +204,7 @@ def test_where_one_model_is_bundled_it_is_taken_and_no_image_is_read(
     bundled: Callable[..., None], only: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundled(only)
-    monkeypatch.setattr(model_choice, "load_image", partial(pytest.fail, "an image was read"))
+    monkeypatch.setattr(images_module, "load_image", partial(pytest.fail, "an image was read"))
     assert suggest_model([b"", b""]) == only
 
 
@@ -238,11 +239,12 @@ def test_adapt_says_how_much_better_the_model_is(
 ) -> None:
     bundled("characters", "photos")
     photos = write_photos(tmp_path / "photos", {"red": 5, "green": 5})
-    better = {
-        "characters": LeftOut(np.arange(10) < 9, np.full(10, -0.2)),
-        "photos": LeftOut(np.arange(10) < 7, np.full(10, -0.9)),
-    }
-    monkeypatch.setattr(model_choice, "left_out", lambda model, _: better[model.graphs.bundle.path.stem])
+    labels = np.arange(10) % 2
+    logits = {name: np.eye(2)[labels] * sure for name, sure in (("characters", 3.0), ("photos", 0.5))}
+    logits["characters"][:1] *= -0.1
+    logits["photos"][:3] *= -0.1
+    better = {name: LeaveOneOut(np.arange(10), labels, found.astype(np.float32)) for name, found in logits.items()}
+    monkeypatch.setattr(model_choice, "leave_one_out", lambda graphs, *_: better[graphs.bundle.path.stem])
     said = succeeded(command("adapt", photos, "-o", tmp_path / "a.edge"))
     assert "Model: characters (leave-one-out 90%, photos 70%)" in said
     for model in ("characters", "photos"):
@@ -263,13 +265,14 @@ def test_each_model_that_is_compared_reads_each_image_once(
     bundled("characters", "photos")
     photos = write_photos(tmp_path / "photos", shots)
     read: list[tuple[str, str]] = []
-    embed_shot = Graphs.embed_shot
+    embed_image = Graphs.embed_image
 
-    def note(self: Graphs, source: Any, name: str = "") -> EmbeddedImage:
-        read.append((self.bundle.path.stem, name))
-        return embed_shot(self, source, name)
+    def note(self: Graphs, image: UnreadImage, *, as_shot: bool = False) -> EmbeddedImage:
+        assert as_shot
+        read.append((self.bundle.path.stem, image.name))
+        return embed_image(self, image, as_shot=as_shot)
 
-    monkeypatch.setattr(Graphs, "embed_shot", note)
+    monkeypatch.setattr(Graphs, "embed_image", note)
     choice = choose_model(photos, "cpu")
     assert (choice.name, choice.suggested, list(choice.leave_one_out)) == (
         "photos",
@@ -279,16 +282,8 @@ def test_each_model_that_is_compared_reads_each_image_once(
     assert {label: len(of_label) for label, of_label in choice.images.items()} == shots
     assert len(read) == len(set(read)) == len(models) * sum(shots.values())
     assert {model for model, _ in read} == set(models)
-    adapted = choice.model.adapt_embedded(choice.images).adapted
+    adapted = choice.model.adapt_embedded(choice.images).adaptation
     assert list(choice.leave_one_out.values())[:1] == [adapted.leave_one_out][: len(models) - 1]
-
-
-def test_what_a_model_says_of_shots_left_out_is_its_softmax() -> None:
-    logits = np.array([[1, 2, 0], [900, -900, 0], [0, 0, 0]], np.float32)
-    found = judged(logits, np.array([1, 1, 0]))
-    assert found.right.tolist() == [True, False, True]
-    expected = 2 - np.log(np.exp([1, 2, 0]).sum()), -1800, -np.log(3)
-    np.testing.assert_allclose(found.log_probabilities, expected, rtol=1e-6)
 
 
 @given(st.lists(st.floats(-20, 0), min_size=1, max_size=40), st.integers(0, 99))

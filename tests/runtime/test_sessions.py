@@ -34,7 +34,7 @@ def predict() -> bytes:
 
 def test_a_session_says_its_outputs_and_provider_and_runs(predict: bytes) -> None:
     session = Session(predict, "predict", PREDICT_INPUTS)
-    assert session.outputs == ("logits",) and session.provider == "CPUExecutionProvider"
+    assert list(session.outputs) == ["logits"] and session.provider == "CPUExecutionProvider"
     (logits,) = session.run(FEEDS)
     np.testing.assert_array_equal(logits, np.full((2, 3), 48, np.float32))
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_adapt.evaluation import is_run, open_for_evaluation
+from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.graphs import Graphs
-from edge_adapt.runtime.model import Classifier, load
+from edge_adapt.runtime.model import load
 
 if TYPE_CHECKING:
     from torch import nn

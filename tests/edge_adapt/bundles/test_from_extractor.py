@@ -70,7 +70,7 @@ def test_a_wrapped_extractor_adapts_and_classifies(tmp_path: Path, images: Path)
     shots = {name: sorted((images / name).iterdir())[:4] for name in ("grating 00", "grating 03")}
     mine = model.adapt(shots)
     assert mine.classify(shots["grating 03"][0]).label == "grating 03"
-    found = mine.adapted.support_features
+    found = mine.adaptation.support_features
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.ones(8), rtol=1e-5)
 
 

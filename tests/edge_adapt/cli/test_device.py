@@ -53,7 +53,7 @@ def test_adapt_says_what_it_does_and_saves_what_the_api_saves(photos: Path, mine
     assert "Expect about 100%: 7 of 7 images right when left out" in said  # the one red image cannot be spared
     assert f"Saved {tmp_path / 'a.edge'}" in said
     assert f"edge-adapt classify {tmp_path / 'a.edge'}" in said
-    ours, theirs = Bundle.open(tmp_path / "a.edge").adapted(), Bundle.open(mine).adapted()
+    ours, theirs = Bundle.open(tmp_path / "a.edge").adaptation(), Bundle.open(mine).adaptation()
     assert {shot.sha256: shot.label for shot in ours.shots} == {shot.sha256: shot.label for shot in theirs.shots}
     assert ours.labels == theirs.labels
     for name, array in theirs.head_state.items():
@@ -62,7 +62,7 @@ def test_adapt_says_what_it_does_and_saves_what_the_api_saves(photos: Path, mine
 
 def test_a_classifier_does_not_tell_where_the_photos_lay(photos: Path, tmp_path: Path) -> None:
     succeeded(command("adapt", photos, "-o", tmp_path / "a.edge", "--model", TINY))
-    assert {shot.name for shot in Bundle.open(tmp_path / "a.edge").adapted().shots} >= {"blå/0.png", "red/0.png"}
+    assert {shot.name for shot in Bundle.open(tmp_path / "a.edge").adaptation().shots} >= {"blå/0.png", "red/0.png"}
     assert str(photos.parent).encode() not in (tmp_path / "a.edge").read_bytes()
 
 
@@ -78,7 +78,7 @@ def test_adapt_takes_the_steps_it_is_told_and_names_missing_estimates(tmp_path: 
     said = succeeded(command("adapt", photos, "-o", tmp_path / "a.edge", "--model", TINY, "--steps", "40"))
     assert "Support loss over 40 steps" in said
     assert "no estimate" in said
-    assert Bundle.open(tmp_path / "a.edge").adapted().steps == 40
+    assert Bundle.open(tmp_path / "a.edge").adaptation().steps == 40
     none = succeeded(command("adapt", photos, "-o", tmp_path / "a.edge", "--model", TINY, "--steps", "0"))
     assert "Support loss over 0 steps: none" in none
 
@@ -282,6 +282,6 @@ def test_an_interrupt_is_said_in_a_word(monkeypatch: pytest.MonkeyPatch) -> None
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model_module, "model_names", interrupt)
+    monkeypatch.setattr(model_module, "models", interrupt)
     result = command("models")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")

@@ -345,7 +345,7 @@ def test_from_images_to_answers(name: str, data: Path, tmp_path: Path) -> None:
     for answer in answers:
         scores = answer["scores"]
         assert isinstance(scores, dict) and sum(scores.values()) == pytest.approx(1)
-    adapted = Bundle.open(mine).adapted()
+    adapted = Bundle.open(mine).adaptation()
     assert (adapted.steps, adapted.losses) == (0, ())
     assert "8 classes" in succeeded(command("info", mine))
 

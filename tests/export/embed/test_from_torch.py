@@ -83,7 +83,7 @@ def images(count: int, channels: int, seed: int = 9) -> NDArray[np.uint8]:
 def run(name: str, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Features of the graph, float32 [B, D]."""
     session = _session(name)
-    assert session.outputs == ("features",)
+    assert list(session.outputs) == ["features"]
     (features,) = session.run({"images": batch})
     assert features.dtype == np.float32
     return features

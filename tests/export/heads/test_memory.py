@@ -32,6 +32,7 @@ from tests import memory_heads
 from tests.gratings import write_images
 from tests.memory_heads import random_head
 from tests.support_sets import SupportSet, support_sets
+from tests.tiny_model import predictions
 from tests.training_runs import train
 
 State = dict[str, NDArray[np.float32]]
@@ -143,11 +144,11 @@ def test_a_device_adapts_and_classifies(run: Path, new_classes: ImageDataset, tm
     photos = {folder.name: sorted(folder.iterdir()) for folder in folders}
     shots = {label: files[: 1 + 2 * (index % 3)] for index, (label, files) in enumerate(photos.items())}
     classifier = model.adapt(shots)
-    assert classifier.adapted.losses == () and classifier.adapted.leave_one_out is not None
+    assert classifier.adaptation.losses == () and classifier.adaptation.leave_one_out is not None
     queries = [(label, file) for label, files in photos.items() for file in files[5:]]
-    found = classifier.classify_all([file for _, file in queries])
+    found = predictions(classifier, [file for _, file in queries])
     right = [prediction.label == label for prediction, (label, _) in zip(found, queries, strict=True)]
     assert np.mean(right) > 0.6  # one in eight by chance
     classifier.save(tmp_path / "mine.edge")
-    again = load_classifier(tmp_path / "mine.edge", "cpu").classify_all([file for _, file in queries])
+    again = predictions(load_classifier(tmp_path / "mine.edge", "cpu"), [file for _, file in queries])
     assert again == found

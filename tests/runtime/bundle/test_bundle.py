@@ -21,7 +21,7 @@ from PIL import Image
 from edge_adapt.runtime.bundle.bundle import (
     GRAPHS,
     MAX_BYTES,
-    Adapted,
+    Adaptation,
     Bundle,
     Golden,
     Manifest,
@@ -54,38 +54,38 @@ def same(left: Any, right: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("manifest", "adapted"),
+    ("manifest", "adaptation"),
     [
         (samples.manifest(), None),
-        (samples.manifest(), samples.adapted()),
-        (samples.manifest(golden=None, max_ways=None, max_support=3, accuracy=(), trained_on=""), samples.adapted()),
-        (samples.manifest(default_steps=0), samples.adapted(steps=7, losses=(), leave_one_out=None)),
+        (samples.manifest(), samples.adaptation()),
+        (samples.manifest(golden=None, max_ways=None, max_support=3, accuracy=(), trained_on=""), samples.adaptation()),
+        (samples.manifest(default_steps=0), samples.adaptation(steps=7, losses=(), leave_one_out=None)),
         (samples.regression_manifest(), None),
-        (samples.regression_manifest(), samples.regression_adapted()),
-        (samples.manifest(precision="fp16"), samples.adapted()),
+        (samples.regression_manifest(), samples.regression_adaptation()),
+        (samples.manifest(precision="fp16"), samples.adaptation()),
         (samples.manifest(precision="int8"), None),
-        (samples.manifest(preprocessing=Preprocessing(4, 6, 1, part=0.875, ground="light")), samples.adapted()),
+        (samples.manifest(preprocessing=Preprocessing(4, 6, 1, part=0.875, ground="light")), samples.adaptation()),
     ],
 )
-def test_a_bundle_reads_as_it_was_written(tmp_path: Path, manifest: Manifest, adapted: Adapted | None) -> None:
+def test_a_bundle_reads_as_it_was_written(tmp_path: Path, manifest: Manifest, adaptation: Adaptation | None) -> None:
     path = tmp_path / "a.edge"
-    write_bundle(path, manifest, samples.GRAPHS, adapted)
+    write_bundle(path, manifest, samples.GRAPHS, adaptation)
     bundle = Bundle.open(path)
     bundle.verify()
     sums = {name: hashlib.sha256(samples.GRAPHS[name]).hexdigest() for name in GRAPHS}
     assert same(bundle.manifest, dataclasses.replace(manifest, graphs=sums))
     assert {name: bundle.graph(name) for name in GRAPHS} == samples.GRAPHS
-    assert bundle.is_adapted == (adapted is not None)
-    if adapted is not None:
-        assert same(bundle.adapted(), adapted)
-        assert bundle.labels() == adapted.labels
-        assert same(bundle.head_state(), dict(adapted.head_state))
+    assert bundle.is_adapted == (adaptation is not None)
+    if adaptation is not None:
+        assert same(bundle.adaptation(), adaptation)
+        assert bundle.labels() == adaptation.labels
+        assert same(bundle.head_state(), dict(adaptation.head_state))
 
 
 def test_the_bytes_of_a_bundle_are_those_of_the_first_version(tmp_path: Path) -> None:
     """A file that this test finds changed is one that other versions and languages cannot read."""
     path = tmp_path / "a.edge"
-    write_bundle(path, samples.manifest(), samples.GRAPHS, samples.adapted())
+    write_bundle(path, samples.manifest(), samples.GRAPHS, samples.adaptation())
     assert path.read_bytes() == samples.GOLDEN_CLASSIFIER.read_bytes()
     assert hashlib.sha256(path.read_bytes()).hexdigest() == GOLDEN_SHA256
     assert GOLDEN_SHA256 in DOCUMENT
@@ -94,15 +94,17 @@ def test_the_bytes_of_a_bundle_are_those_of_the_first_version(tmp_path: Path) ->
 def test_the_committed_bundle_reads_as_it_always_did() -> None:
     bundle = Bundle.open(samples.GOLDEN_CLASSIFIER)
     bundle.verify()
-    adapted = bundle.adapted()
+    adaptation = bundle.adaptation()
     assert bundle.manifest.name == "tiny"
     assert bundle.manifest.trained_on == "zwölf Zeichen, 字"
     assert bundle.manifest.preprocessing == Preprocessing(4, 6, 1, "bilinear", "center")
-    assert adapted.labels == ("кот", "dog")
-    assert adapted.shots[2] == Shot(1, "dogs/c.jpg", "2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6")
-    assert adapted.head_state["weight"].tolist() == [[1.0, 2.0, 3.0], [-1.0, 0.5, 0.25]]
-    assert adapted.head_state["count"] == 3
-    assert adapted.support_features[2].tolist() == [1.5, 1.75, 2.0]
+    assert adaptation.labels == ("кот", "dog")
+    assert adaptation.shots[2] == Shot(
+        1, "dogs/c.jpg", "2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6"
+    )
+    assert adaptation.head_state["weight"].tolist() == [[1.0, 2.0, 3.0], [-1.0, 0.5, 0.25]]
+    assert adaptation.head_state["count"] == 3
+    assert adaptation.support_features[2].tolist() == [1.5, 1.75, 2.0]
     assert bundle.manifest.golden is not None
     assert bundle.manifest.golden.features[1].tolist() == [0.0, 1.0, -0.25]
 
@@ -110,7 +112,7 @@ def test_the_committed_bundle_reads_as_it_always_did() -> None:
 def test_other_programs_read_a_bundle(tmp_path: Path) -> None:
     """zipfile, json and numpy.load are the independent readers."""
     path = tmp_path / "a.edge"
-    write_bundle(path, samples.manifest(), samples.GRAPHS, samples.adapted())
+    write_bundle(path, samples.manifest(), samples.GRAPHS, samples.adaptation())
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
@@ -120,7 +122,7 @@ def test_other_programs_read_a_bundle(tmp_path: Path) -> None:
     assert manifest["format_version"] == 1
     for entry, sha256 in (manifest["graphs"] | classifier["arrays"]).items():
         assert hashlib.sha256(entries[entry]).hexdigest() == sha256
-    for name, array in samples.adapted().head_state.items():
+    for name, array in samples.adaptation().head_state.items():
         assert same(np.load(io.BytesIO(entries[f"head/{name}.npy"]), allow_pickle=False), array)
     assert np.load(io.BytesIO(entries["support/targets.npy"])).tolist() == [s["label"] for s in classifier["shots"]]
 
@@ -204,15 +206,15 @@ def test_the_container_is_what_zipfile_writes(entries: dict[str, bytes]) -> None
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     """Whatever the order of dictionaries, the memory layout and byte order of arrays, and the name of the file."""
-    write_bundle(tmp_path / "a.edge", samples.manifest(), samples.GRAPHS, samples.adapted())
-    adapted = samples.adapted()
+    write_bundle(tmp_path / "a.edge", samples.manifest(), samples.GRAPHS, samples.adaptation())
+    adaptation = samples.adaptation()
     other = dataclasses.replace(
-        adapted,
+        adaptation,
         head_state={
-            "count": adapted.head_state["count"].astype(">i8"),
-            "weight": np.asfortranarray(adapted.head_state["weight"]),
+            "count": adaptation.head_state["count"].astype(">i8"),
+            "weight": np.asfortranarray(adaptation.head_state["weight"]),
         },
-        support_features=np.repeat(adapted.support_features, 2, axis=1)[:, ::2].astype(">f4"),
+        support_features=np.repeat(adaptation.support_features, 2, axis=1)[:, ::2].astype(">f4"),
     )
     manifest = samples.manifest(graphs={"embed.onnx": "stale"})
     write_bundle(str(tmp_path / "b.edge"), manifest, dict(reversed(samples.GRAPHS.items())), other)
@@ -250,7 +252,7 @@ def test_any_labels_names_and_head_arrays_survive(
 ) -> None:
     extra = data.draw(st.lists(st.integers(0, len(labels) - 1), max_size=5))
     indices = [*range(len(labels)), *extra]
-    adapted = Adapted(
+    adaptation = Adaptation(
         labels=tuple(labels),
         shots=tuple(Shot(index, data.draw(LINES), "0" * 64) for index in indices),
         steps=0,
@@ -261,14 +263,14 @@ def test_any_labels_names_and_head_arrays_survive(
         support_targets=np.array(indices, np.int64),
     )
     path = tmp_path_factory.mktemp("any") / "a.edge"
-    write_bundle(path, samples.manifest(max_ways=None), samples.GRAPHS, adapted)
-    assert same(Bundle.open(path).adapted(), adapted)
+    write_bundle(path, samples.manifest(max_ways=None), samples.GRAPHS, adaptation)
+    assert same(Bundle.open(path).adaptation(), adaptation)
 
 
 def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
     """With everything else destroyed, labels and head state still come: `classify` never reads the support set."""
     path = tmp_path / "a.edge"
-    write_bundle(path, samples.manifest(), samples.GRAPHS, samples.adapted())
+    write_bundle(path, samples.manifest(), samples.GRAPHS, samples.adaptation())
     raw = path.read_bytes()
     entries = samples.read_zip(path)
     for name in ("embed.onnx", "adapt.onnx", "support/features.npy", "support/targets.npy"):
@@ -277,19 +279,19 @@ def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
     path.write_bytes(raw)
     bundle = Bundle.open(path)
     assert bundle.labels() == ("кот", "dog")
-    assert same(bundle.head_state(), dict(samples.adapted().head_state))
+    assert same(bundle.head_state(), dict(samples.adaptation().head_state))
     assert bundle.graph("predict.onnx") == samples.GRAPHS["predict.onnx"]
     with pytest.raises(BundleError, match=r"embed\.onnx does not match its SHA-256"):
         bundle.graph("embed.onnx")
     with pytest.raises(BundleError, match=r"support/features\.npy does not match its SHA-256"):
-        bundle.adapted()
+        bundle.adaptation()
 
 
 def test_an_open_bundle_does_not_hold_its_file_and_notices_another(tmp_path: Path) -> None:
     path = tmp_path / "a.edge"
-    write_bundle(path, samples.manifest(), samples.GRAPHS, samples.adapted())
+    write_bundle(path, samples.manifest(), samples.GRAPHS, samples.adaptation())
     bundle = Bundle.open(path)
-    write_bundle(path, bundle.manifest, samples.GRAPHS, samples.adapted(labels=("one", "two")))
+    write_bundle(path, bundle.manifest, samples.GRAPHS, samples.adaptation(labels=("one", "two")))
     with pytest.raises(BundleError, match=r"classifier\.json is damaged"):
         bundle.labels()
     assert Bundle.open(path).labels() == ("one", "two")
@@ -299,7 +301,7 @@ def test_a_meta_model_is_not_a_classifier(tmp_path: Path) -> None:
     path = tmp_path / "a.edge"
     write_bundle(path, samples.manifest(), samples.GRAPHS)
     bundle = Bundle.open(path)
-    for read in (bundle.labels, bundle.head_state, bundle.adapted):
+    for read in (bundle.labels, bundle.head_state, bundle.adaptation):
         with pytest.raises(BundleError, match="is a meta-model that knows no classes yet; adapt it first"):
             read()
 
@@ -315,7 +317,7 @@ def test_golden_images_are_blown_up_by_nearest_repetition() -> None:
 
 
 @pytest.mark.parametrize(
-    ("manifest", "graphs", "adapted", "fault"),
+    ("manifest", "graphs", "adaptation", "fault"),
     [
         (samples.manifest(), {"embed.onnx": samples.GRAPHS["embed.onnx"]}, None, "it takes the graphs"),
         (samples.manifest(), samples.GRAPHS | {"adapt.onnx": b"\xff"}, None, "adapt.onnx is malformed"),
@@ -325,51 +327,51 @@ def test_golden_images_are_blown_up_by_nearest_repetition() -> None:
         (samples.manifest(head_state=("a", "a")), samples.GRAPHS, None, "twice"),
         (samples.manifest(head_state=("../a",)), samples.GRAPHS, None, "cannot name a tensor"),
         (samples.manifest(head_state=("features",)), samples.GRAPHS, None, "cannot name a tensor"),
-        (samples.manifest(max_ways=1), samples.GRAPHS, samples.adapted(), "at most 1"),
-        (samples.manifest(max_support=2), samples.GRAPHS, samples.adapted(), "at most 2"),
+        (samples.manifest(max_ways=1), samples.GRAPHS, samples.adaptation(), "at most 1"),
+        (samples.manifest(max_support=2), samples.GRAPHS, samples.adaptation(), "at most 2"),
         (samples.manifest(trained_on="x" * 5_000_000), samples.GRAPHS, None, "the format allows"),
-        (samples.manifest(), samples.GRAPHS, samples.adapted(labels=("a", "a")), "'a' twice"),
-        (samples.manifest(), samples.GRAPHS, samples.adapted(labels=("a", "")), "a name in"),
-        (samples.manifest(), samples.GRAPHS, samples.adapted(labels=("a", "b", "c")), "a label without a shot"),
-        (samples.manifest(), samples.GRAPHS, samples.adapted(labels=("a",)), '"label"'),
-        (samples.manifest(), samples.GRAPHS, samples.adapted(losses=(1.0,)), "1 losses for 2 steps"),
-        (samples.manifest(), samples.GRAPHS, samples.adapted(losses=(1.0, float("nan"))), "not finite"),
-        (samples.manifest(), samples.GRAPHS, samples.adapted(leave_one_out=1.5), '"leave_one_out"'),
-        (samples.manifest(), samples.GRAPHS, samples.adapted(head_state={}), "weight, count"),
+        (samples.manifest(), samples.GRAPHS, samples.adaptation(labels=("a", "a")), "'a' twice"),
+        (samples.manifest(), samples.GRAPHS, samples.adaptation(labels=("a", "")), "a name in"),
+        (samples.manifest(), samples.GRAPHS, samples.adaptation(labels=("a", "b", "c")), "a label without a shot"),
+        (samples.manifest(), samples.GRAPHS, samples.adaptation(labels=("a",)), '"label"'),
+        (samples.manifest(), samples.GRAPHS, samples.adaptation(losses=(1.0,)), "1 losses for 2 steps"),
+        (samples.manifest(), samples.GRAPHS, samples.adaptation(losses=(1.0, float("nan"))), "not finite"),
+        (samples.manifest(), samples.GRAPHS, samples.adaptation(leave_one_out=1.5), '"leave_one_out"'),
+        (samples.manifest(), samples.GRAPHS, samples.adaptation(head_state={}), "weight, count"),
         (
             samples.manifest(),
             samples.GRAPHS,
-            samples.adapted(head_state={"weight": np.array(np.nan, np.float32), "count": np.array(1)}),
+            samples.adaptation(head_state={"weight": np.array(np.nan, np.float32), "count": np.array(1)}),
             "head/weight.npy holds a NaN or an infinity",
         ),
         (
             samples.manifest(),
             samples.GRAPHS,
-            samples.adapted(head_state={"weight": np.array(1.0), "count": np.array(1)}),
+            samples.adaptation(head_state={"weight": np.array(1.0), "count": np.array(1)}),
             "head/weight.npy is float64",
         ),
         (
             samples.manifest(),
             samples.GRAPHS,
-            samples.adapted(support_features=np.zeros((3, 4), np.float32)),
+            samples.adaptation(support_features=np.zeros((3, 4), np.float32)),
             "support/features.npy is float32 [3, 4], and the shots need float32 [3, 3]",
         ),
         (
             samples.manifest(),
             samples.GRAPHS,
-            samples.adapted(support_targets=np.array([0, 1, 0])),
+            samples.adaptation(support_targets=np.array([0, 1, 0])),
             "support/targets.npy disagrees",
         ),
-        (samples.manifest(), samples.GRAPHS, samples.regression_adapted(), "the task is classification"),
-        (samples.regression_manifest(), samples.GRAPHS, samples.adapted(), "the task is regression"),
+        (samples.manifest(), samples.GRAPHS, samples.regression_adaptation(), "the task is classification"),
+        (samples.regression_manifest(), samples.GRAPHS, samples.adaptation(), "the task is regression"),
         (samples.manifest(precision="fp8"), samples.GRAPHS, None, "precision"),
     ],
 )
 def test_what_a_reader_would_refuse_is_not_written(
-    tmp_path: Path, manifest: Manifest, graphs: dict[str, bytes], adapted: Adapted | None, fault: str
+    tmp_path: Path, manifest: Manifest, graphs: dict[str, bytes], adaptation: Adaptation | None, fault: str
 ) -> None:
     with pytest.raises(BundleError, match=re.escape(fault)) as refusal:
-        write_bundle(tmp_path / "a.edge", manifest, graphs, adapted)
+        write_bundle(tmp_path / "a.edge", manifest, graphs, adaptation)
     assert str(refusal.value).startswith(str(tmp_path / "a.edge"))
     assert not list(tmp_path.iterdir())
 
@@ -397,8 +399,8 @@ def test_the_example_in_the_document_runs(
         for name, text in texts.items()
     }
     weight = np.array([[-1, 0, 0], [1, 0, 0]], np.float32)
-    adapted = samples.adapted(labels=("dark", "light"), head_state={"weight": weight, "count": np.array(1)})
-    write_bundle(tmp_path / "mine.edge", samples.manifest(), graphs, adapted)
+    adaptation = samples.adaptation(labels=("dark", "light"), head_state={"weight": weight, "count": np.array(1)})
+    write_bundle(tmp_path / "mine.edge", samples.manifest(), graphs, adaptation)
     Image.new("RGB", (12, 8), "white").save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     exec(DOCUMENT.split("```python\n")[1].split("```")[0], {})

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_adapt.runtime.classifier import leave_one_out as leave_one_out_module
-from edge_adapt.runtime.classifier.leave_one_out import folds
-from edge_adapt.runtime.graphs import Graphs
+from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut, folds, leave_one_out
 from edge_adapt.runtime.model import MetaModel
 from tests.tiny_model import photos
 
@@ -27,22 +23,20 @@ def test_leave_one_out_is_adapting_without_each_shot_in_turn(tiny: MetaModel, se
             rest = {**support, label: [image for index, image in enumerate(images) if index != left_out]}
             right += tiny.adapt(rest).classify(images[left_out]).label == label
             tried += 1
-    estimate = tiny.adapt(support).adapted.leave_one_out
+    estimate = tiny.adapt(support).adaptation.leave_one_out
     assert estimate == right / tried
     assert 0 < right < tried  # a set on which the estimate could be wrong
 
 
 def test_there_is_no_estimate_where_every_class_has_one_shot(tiny: MetaModel) -> None:
-    assert tiny.adapt(photos({"a": 1, "b": 1})).adapted.leave_one_out is None
+    assert tiny.adapt(photos({"a": 1, "b": 1})).adaptation.leave_one_out is None
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 30))
 def test_folds_are_spread_over_all_shots_that_can_be_spared(shots: list[int], most: int) -> None:
     labels = np.repeat(np.arange(len(shots)), shots)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leave_one_out_module, "MAX_FOLDS", most)
-        found = folds(labels).tolist()
+    found = folds(labels, most).tolist()
     candidates = [index for index, label in enumerate(labels) if shots[label] > 1]
     assert len(found) <= most
     assert found == (candidates[:: candidates.index(found[1])] if len(found) > 1 else candidates[:1])
@@ -51,18 +45,18 @@ def test_folds_are_spread_over_all_shots_that_can_be_spared(shots: list[int], mo
     assert 2 * len(found) >= min(most, len(candidates))
 
 
-def test_a_large_support_set_is_estimated_from_some_of_its_shots(
-    tiny: MetaModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = 0
-    adapt = Graphs.adapt
+def test_a_large_support_set_is_estimated_from_some_of_its_shots(tiny: MetaModel) -> None:
+    support = tiny.adapt(photos({"a": 6, "b": 7})).support
+    found = leave_one_out(tiny.graphs, support.features, support.targets, 2, 3, most=5)
+    every = leave_one_out(tiny.graphs, support.features, support.targets, 2, 3)
+    assert found.folds.tolist() == [0, 3, 6, 9, 12] and len(every.folds) == 13
+    np.testing.assert_array_equal(found.logits, every.logits[found.folds])
+    np.testing.assert_array_equal(found.labels, support.targets[found.folds])
 
-    def count(self: Graphs, *arguments: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return adapt(self, *arguments)
 
-    monkeypatch.setattr(Graphs, "adapt", count)
-    monkeypatch.setattr(leave_one_out_module, "MAX_FOLDS", 5)
-    adapted = tiny.adapt(photos({"a": 6, "b": 7})).adapted
-    assert calls == 1 + 5 and adapted.leave_one_out is not None
+def test_what_a_model_says_of_shots_left_out_is_its_softmax() -> None:
+    logits = np.array([[1, 2, 0], [900, -900, 0], [0, 0, 0]], np.float32)
+    found = LeaveOneOut(np.arange(3), np.array([1, 1, 0]), logits)
+    assert found.right.tolist() == [True, False, True] and found.accuracy == 2 / 3
+    expected = 2 - np.log(np.exp([1, 2, 0]).sum()), -1800, -np.log(3)
+    np.testing.assert_allclose(found.log_probabilities, expected)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_adapt.runtime.images.images import load_image
+from edge_adapt.runtime.errors import ImageError
+from edge_adapt.runtime.images.images import ImageSource, load_image
 from tests.encoded_images import FORMATS, SIZES, Pixels, encode, random_pixels
 
 
@@ -32,6 +34,22 @@ def test_a_path_and_its_bytes_are_the_same_image(tmp_path: Path, file_format: st
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     for loaded in (by_path, by_string, by_bytes):
         np.testing.assert_array_equal(np.asarray(loaded.image.convert("RGB")), expected)
+
+
+def test_an_open_file_and_buffers_of_bytes_are_the_same_image(tmp_path: Path) -> None:
+    data = encode(Image.fromarray(random_pixels((7, 9, 3))), "PNG")
+    path = tmp_path / "photo"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        sources: list[ImageSource] = [file, io.BytesIO(data), bytearray(data), memoryview(data)]
+        for source in sources:
+            assert load_image(source).sha256 == hashlib.sha256(data).hexdigest()
+    with path.open("rb") as file, pytest.raises(ImageError, match=r"^shot 3 is empty"):
+        file.seek(0, io.SEEK_END)
+        load_image(file, "shot 3")
+    text: Any = io.StringIO("text")
+    with pytest.raises(ImageError, match="open it for reading bytes, with mode 'rb'"):
+        load_image(text)
 
 
 def test_a_given_name_is_kept() -> None:

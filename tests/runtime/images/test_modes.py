@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.images.images import load_image
 from edge_adapt.runtime.images.preprocessing import preprocess
-from edge_adapt.runtime.model import Classifier, MetaModel
+from edge_adapt.runtime.model import MetaModel
 from tests.data import make_tiny
 from tests.encoded_images import Pixels, encode
-from tests.tiny_model import photos
+from tests.tiny_model import photos, predictions
 
 
 def png_of_16_bits(pixels: Pixels, colour_type: int) -> bytes:
@@ -98,4 +99,4 @@ def test_a_colour_model_adapts_to_and_classifies_photos_of_any_mode(
         files = [make(pixels) for pixels in of_label]
         assert [adapted.classify(file).label for file in files] == [label] * 4
         if "grey" not in kind:  # colours are how these classes differ
-            assert [prediction.label for prediction in classifier.classify_all(files)] == [label] * 4
+            assert [prediction.label for prediction in predictions(classifier, files)] == [label] * 4

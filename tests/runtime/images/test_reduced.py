@@ -16,7 +16,7 @@ from PIL import Image
 from edge_adapt.runtime.bundle.bundle import GRAPHS, Bundle, write_bundle
 from edge_adapt.runtime.data.dataset import load_dataset
 from edge_adapt.runtime.errors import ImageError
-from edge_adapt.runtime.images.images import load_image
+from edge_adapt.runtime.images.images import load_image, named
 from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 from edge_adapt.runtime.model import load_model
 from tests.conftest import TINY
@@ -126,7 +126,7 @@ def test_damage_is_found_at_reduced_scale_as_at_full(fraction: float, progressiv
 
 
 def test_too_many_pixels_are_too_many_at_any_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_adapt.runtime.images.images.MAX_PIXELS", 300 * 200 - 1)
+    monkeypatch.setattr("edge_adapt.runtime.images.decoding.MAX_PIXELS", 300 * 200 - 1)
     with pytest.raises(ImageError, match=r"^large\.jpg has 300 x 200 pixels"):
         load_image(jpeg(scene(300, 200)), "large.jpg", (8, 8))
 
@@ -148,4 +148,4 @@ def test_training_evaluation_and_devices_see_the_same_pixels(seen: dict[str, Any
     for path, pixels in zip(files, data.images, strict=True):
         loaded = load_image(path, size=preprocessing.decoded_size)
         np.testing.assert_array_equal(preprocess(loaded.image, preprocessing), pixels)
-        np.testing.assert_array_equal(tiny.graphs.embed_image(path).features, tiny.graphs.embed(pixels[None])[0])
+        np.testing.assert_array_equal(tiny.graphs.embed_image(named(path)).features, tiny.graphs.embed(pixels[None])[0])

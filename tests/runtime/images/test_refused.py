@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edge_adapt.runtime.errors import ImageError
-from edge_adapt.runtime.images.images import MAX_PIXELS, load_image
+from edge_adapt.runtime.images.decoding import MAX_PIXELS
+from edge_adapt.runtime.images.images import load_image
 from tests.encoded_images import FORMATS, encode, random_pixels
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
+from edge_adapt.runtime.images.images import named
 from edge_adapt.runtime.images.views import PHOTO_VIEWS, View, look, shot_features
 from edge_adapt.runtime.model import load_model
 from tests.data import make_tiny
@@ -70,7 +71,7 @@ def test_a_device_takes_the_views_of_shots_and_queries_as_they_are(views: tuple[
     model = load_model(variant(tmp_path / "a.edge", support_views=views), "cpu")
     assert model.manifest.support_views == views
     images = photos({"a": 2, "b": 3})
-    adapted = model.adapt(images).adapted
+    adapted = model.adapt(images).adaptation
     for label, of_label in enumerate(images.values()):
         expected = shot_features(make_tiny.embed, np.stack(of_label), views)
         ours = adapted.support_features[adapted.support_targets == label]
@@ -78,7 +79,7 @@ def test_a_device_takes_the_views_of_shots_and_queries_as_they_are(views: tuple[
         np.testing.assert_allclose(ours[order], expected, rtol=1e-5, atol=1e-6)
     query = images["b"][0]
     np.testing.assert_allclose(
-        model.graphs.embed_image(query).features, make_tiny.embed(query[None])[0], rtol=1e-6, atol=1e-7
+        model.graphs.embed_image(named(query)).features, make_tiny.embed(query[None])[0], rtol=1e-6, atol=1e-7
     )
 
 

@@ -1,0 +1,48 @@
+"""What a bundle is, checked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from typing import Any
+
+from edge_adapt.runtime.model import load
+from edge_adapt.runtime.self_check import self_check
+from edge_adapt.runtime.sessions import Provider
+
+
+def info(model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None) -> dict[str, Any]:
+    """What a bundle says of itself, after a check: every entry against its SHA-256, and the graphs against the numbers that they
+    gave when they were exported.
+
+    Args:
+        model: a path, or the name of a bundled model.
+        provider: what runs `embed`, as `load` takes it.
+        threads: of the CPU; None takes all cores.
+
+    Returns:
+        what docs/bundle-format.md calls the fields of the manifest, and `file`, `kind` (`meta-model` or `classifier`), `size` and
+        `entries` in bytes, `classifier` (labels, shots, steps, losses and the leave-one-out estimate; None for a meta-model),
+        `provider`, and `self_check`, the largest relative errors of the golden vectors, or None where there are none.
+
+    Raises:
+        BundleError: the file is missing or damaged, is no bundle, or does not compute here what it should.
+    """
+    graphs = load(model, provider, threads).graphs
+    bundle = graphs.bundle
+    bundle.verify()
+    manifest = asdict(replace(bundle.manifest, golden=None))
+    sizes = bundle.sizes
+    facts: dict[str, Any] = {"file": str(bundle.path), "kind": "classifier" if bundle.is_adapted else "meta-model"}
+    facts |= {key: value for key, value in manifest.items() if key not in ("golden", "graphs")}
+    facts |= {"size": bundle.path.stat().st_size, "entries": sizes, "classifier": None}
+    if bundle.is_adapted:
+        record = bundle.record
+        facts["classifier"] = {
+            "labels": record.labels,
+            "shots": [asdict(shot) for shot in record.shots],
+            "steps": record.steps,
+            "losses": record.losses,
+            "leave_one_out": record.leave_one_out,
+        }
+    return facts | {"self_check": self_check(graphs) or None, "provider": graphs.provider}
