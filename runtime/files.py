@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import stat
-from contextlib import suppress
+import zlib
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
@@ -27,7 +29,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             Whatever else `write` raises passes through.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.parent / f".edge-adapt-{os.urandom(8).hex()}.tmp"
+    temporary = target.parent / f"{_temporary_of(os.getpid())}{os.urandom(8).hex()}.tmp"
+    _remove_abandoned(target.parent)
     try:
         with suppress(FileNotFoundError):
             _require_file(target.stat().st_mode)
@@ -44,6 +47,64 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         if isinstance(error, OSError):
             raise EdgeAdaptError(_why_not_saved(path, target, error)) from error
         raise
+
+
+def _temporary_of(process: int) -> str:
+    """How the names of a process's temporary files begin, on this host: a drive may be shared by several."""
+    return f".edge-adapt-{zlib.crc32(platform.node().encode()):08x}-{process}-"
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed while they wrote."""
+    if os.name != "posix":  # elsewhere there is no harmless way to ask whether a process lives
+        return
+    with suppress(OSError):
+        for path in folder.glob(f"{_temporary_of(0)[:-2]}*.tmp"):
+            process = path.name.split("-")[3]
+            if process.isdecimal() and not _is_alive(int(process)):
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Wait until no other process holds this file, and hold it: what is read and written inside loses no other's change.
+
+    The lock is on the file itself, which `write_atomically` replaces, and leaves nothing behind. Where the system has no such
+    locks (Windows), nothing is locked.
+
+    Raises:
+        EdgeAdaptError: the file cannot be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    target = Path(os.path.realpath(path))
+    while True:
+        try:
+            stream = target.open("rb")
+        except OSError as error:
+            raise EdgeAdaptError(f"{os.fspath(path)} cannot be opened ({error.strerror or error}).") from error
+        with stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            try:
+                current = os.path.samestat(os.fstat(stream.fileno()), target.stat())
+            except OSError:
+                current = False
+            if current:  # and not replaced by who held it before
+                yield
+                return
 
 
 WRITTEN = (".edge", ".html")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
-from edge_adapt.runtime.bundle.strict_json import is_line
-from edge_adapt.runtime.classifier.classifier import Classifier, adapt, checked_steps
-from edge_adapt.runtime.classifier.support import SupportSet
-from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
+from edge_adapt.runtime.classifier.classifier import Classifier, adapt, embedded_or_raise
+from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
+from edge_adapt.runtime.classifier.support import OTHER, SupportSet
+from edge_adapt.runtime.errors import BundleError, DataError
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
 from edge_adapt.runtime.images.images import ImageSource, named
 from edge_adapt.runtime.sessions import Provider
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).parent / "models"
 """The folder of the bundled models."""
-
-MAX_WAYS = 200
-"""Classes that `adapt` takes at most."""
 
 
 class MetaModel:
@@ -72,11 +68,8 @@ class MetaModel:
         ]
         shots: dict[str, list[EmbeddedImage]] = {label: [] for label in given}
         embedded = self.graphs.embed_all((source for _, source in sources), as_shots=True)
-        for (label, _), image in zip(sources, embedded, strict=True):
-            if isinstance(image, EdgeAdaptError):
-                raise image
-            # A shot is named by its file alone: where it lay is nobody's business who gets the classifier.
-            shots[label].append(replace(image, name=Path(image.name).name))
+        for (label, _), image in zip(sources, embedded_or_raise(embedded), strict=True):
+            shots[label].append(image)
         return self.adapt_embedded(shots, steps)
 
     def adapt_embedded(
@@ -84,30 +77,12 @@ class MetaModel:
     ) -> Classifier:
         """`adapt` on images that are embedded already, by `Graphs.embed_all` as shots."""
         self.check(images)
-        return adapt(self.graphs, SupportSet.of(images), steps)
+        return adapt(self.graphs, SupportSet.of_classes(images), steps)
 
     def check(self, images: Mapping[str, Sequence[object]], steps: SupportsIndex | None = None) -> None:
         """Raise unless the model can adapt to these classes (label -> images) in so many steps, before any image is read."""
-        self.graphs.check_task()
+        check_classes(self.graphs, {label: len(of_label) for label, of_label in images.items() if label != OTHER})
         checked_steps(self.graphs, steps)
-        if len(images) < 2:
-            found = ", ".join(map(str, images)) or "none"
-            raise DataError(f"adapting needs two classes or more ({found} given); add images of something else.")
-        for label, of_label in images.items():
-            if not isinstance(label, str) or not label or not is_line(label):
-                raise DataError(f"{label!r} cannot be a class name, which is one line of text; rename the class.")
-            if not of_label:
-                raise DataError(f"class {label!r} has no images; add some or leave the class out.")
-        ways, support = min(self.manifest.max_ways or MAX_WAYS, MAX_WAYS), self.manifest.max_support
-        total = sum(len(of_label) for of_label in images.values())
-        if len(images) > ways:
-            raise DataError(
-                f"there are {len(images)} classes and {self.manifest.name} takes at most {ways}; leave some out."
-            )
-        if support is not None and total > support:
-            raise DataError(
-                f"there are {total} support images and {self.manifest.name} takes at most {support}; leave some out."
-            )
 
 
 def models() -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def choose_model(
 
 
 def _left_out(model: MetaModel, images: Mapping[str, Sequence[EmbeddedImage]]) -> LeaveOneOut:
-    support = SupportSet.of(images)
+    support = SupportSet.of_classes(images)
     steps = model.manifest.default_steps
     return leave_one_out(model.graphs, support.features, support.targets, len(support.labels), steps)
 

@@ -17,11 +17,13 @@ import click
 from edge_adapt import __version__
 from edge_adapt.runtime.errors import EdgeAdaptError
 
+EDITS = ("add", "remove", "rename", "merge", "correct", "undo", "redo", "log", "strip")
 COMMANDS = (
     *("demo", "adapt", "classify", "info", "models"),
+    *EDITS,
     *("train", "compare", "evaluate", "report", "export", "wrap"),
 )
-"""Each is in a module of its name, which is imported when the command runs."""
+"""Each is in a module of its name, which is imported when the command runs; the edits are in one."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -35,7 +37,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"edge_adapt.cli.{cmd_name}"), cmd_name)
+        module = "edit" if cmd_name in EDITS else cmd_name
+        command: click.Command = getattr(import_module(f"edge_adapt.cli.{module}"), cmd_name)
         return command
 
     def resolve_command(

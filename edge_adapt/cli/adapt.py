@@ -72,7 +72,7 @@ def adapt(
     click.echo(f"Support loss over {words.plural(adaptation.steps, 'step')}: {words.loss_line(adaptation.losses)}")
     if adaptation.losses and adaptation.losses[-1] > adaptation.losses[0]:
         click.echo("The loss rose: these steps are too large for the images; fewer may do better, try --steps 0.")
-    click.echo(words.expectation(adaptation))
+    click.echo(words.expectation(classifier))
     classifier.save(output)
     click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
     click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")

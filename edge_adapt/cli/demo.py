@@ -104,7 +104,7 @@ def demo(model: str, output: str, provider: Provider, threads: int | None) -> No
     adaptation, duration = classifier.adaptation, watch.lap()
     click.echo(f"2. Adapt it to {len(support)} new classes from {len(adaptation.shots)} support images: {duration}")
     click.echo(f"   Support loss over {words.plural(adaptation.steps, 'step')}: {words.loss_line(adaptation.losses)}")
-    click.echo(f"   {words.expectation(adaptation)}")
+    click.echo(f"   {words.expectation(classifier)}")
 
     watch.start()
     files = open_folder(images / "query").classes

@@ -34,8 +34,8 @@ def info(file: str, as_json: bool, provider: Provider, threads: int | None) -> N
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
+    from edge_adapt.runtime.classifier.limits import MAX_WAYS
     from edge_adapt.runtime.images.views import View, described
-    from edge_adapt.runtime.model import MAX_WAYS
 
     pixels = facts["preprocessing"]
     lines = {

@@ -11,7 +11,7 @@ import click
 from edge_adapt.runtime.words import plural, size
 
 if TYPE_CHECKING:
-    from edge_adapt.runtime.bundle.bundle import Adaptation
+    from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.training.checkpoint import Checkpoint
 
 __all__ = [
@@ -55,18 +55,16 @@ def loss_line(losses: Sequence[float], most: int = 8) -> str:
     return " > ".join(f"{losses[index]:.3g}" for index in chosen)
 
 
-def expectation(adaptation: Adaptation) -> str:
+def expectation(classifier: Classifier) -> str:
     """What the leave-one-out estimate says, in a sentence."""
     from edge_adapt.runtime.classifier.leave_one_out import folds
 
-    if adaptation.leave_one_out is None:
+    estimate = classifier.adaptation.leave_one_out
+    if estimate is None:
         return "No class has two images, so there is no estimate of the accuracy; a second image of each gives one."
-    count = len(folds(adaptation.support_targets))
-    right = round(adaptation.leave_one_out * count)
-    return (
-        f"Expect about {adaptation.leave_one_out:.0%}: {right} of {plural(count, 'image')} right when left out of the "
-        "adaptation."
-    )
+    count = len(folds(classifier.support.targets))
+    right = round(estimate * count)
+    return f"Expect about {estimate:.0%}: {right} of {plural(count, 'image')} right when left out of the adaptation."
 
 
 def exported_step(checkpoint: Checkpoint) -> str:

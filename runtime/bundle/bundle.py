@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from edge_adapt.runtime.bundle.classifier_json import (
+    NO_LABEL,
     SUPPORT_FEATURES,
     SUPPORT_TARGETS,
     Adaptation,
@@ -27,6 +28,13 @@ from edge_adapt.runtime.bundle.classifier_json import (
 )
 from edge_adapt.runtime.bundle.container import Entry, read_directory, read_entry, write_container
 from edge_adapt.runtime.bundle.graph_check import check_graph
+from edge_adapt.runtime.bundle.history_json import (
+    HISTORY,
+    HISTORY_FEATURES,
+    History,
+    history_from_json,
+    history_to_json,
+)
 from edge_adapt.runtime.bundle.manifest import (
     FORMAT_VERSION,
     GRAPHS,
@@ -61,7 +69,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 CLASSIFIER = "classifier.json"
-MAX_BYTES = {MANIFEST: 4 * 1024**2, CLASSIFIER: 16 * 1024**2} | dict.fromkeys(GRAPHS, 1024**3)
+MAX_BYTES = {MANIFEST: 4 * 1024**2, CLASSIFIER: 16 * 1024**2, HISTORY: 16 * 1024**2} | dict.fromkeys(GRAPHS, 1024**3)
 """The largest size of these entries; arrays have no limit but the file's."""
 
 
@@ -147,6 +155,13 @@ class Bundle:
             targets=record.targets,
         )
 
+    def history(self) -> History:
+        """The edits of a classifier; none where it was never edited."""
+        if HISTORY not in self._entries:
+            return History()
+        features = array_from_npy(self._read(HISTORY_FEATURES), f"{self.path}: {HISTORY_FEATURES}")
+        return history_from_json(self._read(HISTORY), features, self.manifest.feature_size, str(self.path))
+
     def verify(self) -> None:
         """Reads and checks every entry, the zip's own checksums included."""
         with _opened(str(self.path)) as stream:
@@ -156,6 +171,7 @@ class Bundle:
             self.graph(name)
         if self.is_adapted:
             self.adaptation()
+            self.history()
 
     def _array(self, entry: str) -> NDArray[Any]:
         return array_from_npy(self._read(entry, self.record.arrays[entry]), f"{self.path}: {entry}")
@@ -174,6 +190,7 @@ def write_bundle(
     manifest: Manifest,
     graphs: Mapping[str, bytes],
     adaptation: Adaptation | None = None,
+    history: History | None = None,
 ) -> None:
     """Writes a bundle, atomically, whose bytes depend on nothing but the arguments.
 
@@ -190,11 +207,15 @@ def write_bundle(
     for graph in GRAPHS:
         check_graph(graphs[graph], f"{name}: {graph}")
     manifest = dataclasses.replace(manifest, graphs={graph: _sha256(graphs[graph]) for graph in GRAPHS})
-    manifest_json = manifest_to_json(manifest, name)
+    edited = history is not None and history.edits
+    others = adaptation is not None and manifest.task == "classification" and NO_LABEL in adaptation.support_targets
+    manifest_json = manifest_to_json(manifest, name, 5 if edited or others else 1)
     manifest_from_json(manifest_json, name)
     entries = [(MANIFEST, manifest_json), *((graph, graphs[graph]) for graph in GRAPHS)]
     if adaptation is not None:
         entries += _adapted_entries(adaptation, manifest, name)
+    if history is not None and edited:
+        entries += _history_entries(history, manifest, name)
     for entry, data in entries:
         _check_size(entry, len(data), name)
     write_atomically(path, lambda stream: write_container(stream, entries))
@@ -223,15 +244,23 @@ def _adapted_entries(adaptation: Adaptation, manifest: Manifest, path: str) -> l
     return [(CLASSIFIER, classifier_json), *entries]
 
 
+def _history_entries(history: History, manifest: Manifest, path: str) -> list[tuple[str, bytes]]:
+    history_json, features = history_to_json(history, path)
+    history_from_json(history_json, features, manifest.feature_size, path)
+    return [(HISTORY, history_json), (HISTORY_FEATURES, array_to_npy(features, f"{path}: {HISTORY_FEATURES}"))]
+
+
 def _check_entries(entries: tuple[Entry, ...], manifest: Manifest, path: str) -> None:
-    """Refuses any set of entries but a meta-model's and a classifier's, and any other order."""
+    """Refuses any set of entries but a meta-model's, a classifier's and an edited classifier's, and any other order."""
     names = [entry.name for entry in entries]
     of_model = [MANIFEST, *GRAPHS]
     of_classifier = [*of_model, CLASSIFIER, *array_entries(manifest)]
+    of_edited = [*of_classifier, HISTORY, HISTORY_FEATURES]
     for name in names:
-        if name not in of_classifier:
+        if name not in of_edited:
             raise BundleError(f"{path} has the entry {quoted(name)}, which is not one of a bundle's.")
-    expected = of_model if set(names) <= set(of_model) else of_classifier
+    kinds = (of_model, of_classifier, of_edited)
+    expected = next(kind for kind in kinds if set(names) <= set(kind))
     for name in expected:
         if name not in names:
             raise BundleError(f"{path} lacks {name}; copy it again, or export or adapt it anew.")

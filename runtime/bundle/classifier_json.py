@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SUPPORT_FEATURES = "support/features.npy"
 SUPPORT_TARGETS = "support/targets.npy"
 NO_LABEL = -1
+"""In place of a label: of a photo of no class, and in regression."""
 
 
 def head_entry(name: str) -> str:
@@ -34,7 +35,7 @@ def array_entries(manifest: Manifest) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Shot:
-    """One image of the support set: the index of its label (-1 in regression), its name and its SHA-256."""
+    """One image of the support set: the index of its label (or `NO_LABEL`), its name and its SHA-256."""
 
     label: int
     name: str
@@ -73,7 +74,7 @@ class Adaptation:
     support_features: NDArray[np.float32]
     """float32 [M, D]"""
     support_targets: NDArray[Any]
-    """int64 [M], the shots' labels; in regression float32 [M, T]."""
+    """int64 [M], the shots' labels, `NO_LABEL` of photos of no class; in regression float32 [M, T]."""
     targets: tuple[str, ...] = ()
     """The names of the T values in regression, where `labels` is empty."""
 
@@ -136,16 +137,21 @@ def _names(fields: Fields, key: str) -> tuple[str, ...]:
 
 
 def _shots(fields: Fields, n_way: int, manifest: Manifest) -> tuple[Shot, ...]:
-    least, most = (0, n_way - 1) if n_way else (NO_LABEL, NO_LABEL)
     shots = []
     for item in fields.items("shots"):
         shot = Fields(item, f'{fields.where} ("shots")')
-        shots.append(Shot(shot.integer("label", least, most), shot.line("name", empty=True), shot.sha256("sha256")))
+        shots.append(
+            Shot(
+                shot.integer("label", NO_LABEL, max(n_way, 0) - 1), shot.line("name", empty=True), shot.sha256("sha256")
+            )
+        )
         shot.done()
-    if not shots or len({shot.label for shot in shots}) != max(n_way, 1):
+    found = {shot.label for shot in shots}
+    if not shots or not found.issuperset(range(n_way)):
         fields.fail("has a label without a shot")
-    if manifest.max_support is not None and len(shots) > manifest.max_support:
-        fields.fail(f"has {len(shots)} shots, and the model takes at most {manifest.max_support}")
+    count = sum(shot.label != NO_LABEL for shot in shots) if n_way else len(shots)
+    if manifest.max_support is not None and count > manifest.max_support:
+        fields.fail(f"has {count} shots, and the model takes at most {manifest.max_support}")
     return tuple(shots)
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 4
-"""The newest version; a manifest is written in the lowest that can hold it."""
+FORMAT_VERSION = 5
+"""The newest version; a bundle is written in the lowest that can hold it."""
 GRAPHS = ("embed.onnx", "adapt.onnx", "predict.onnx")
 TASKS = ("classification", "regression")
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -100,12 +100,13 @@ class Manifest:
     """SHA-256 of each graph in hexadecimal; `write_bundle` fills it in."""
 
 
-def manifest_to_json(manifest: Manifest, path: str) -> bytes:
-    """The bytes of `manifest.json`; `path` is the bundle's, for messages."""
+def manifest_to_json(manifest: Manifest, path: str, least_version: int = 1) -> bytes:
+    """The bytes of `manifest.json`; `path` is the bundle's, for messages, and the rest of it needs `least_version`."""
     preprocessing, golden = manifest.preprocessing, manifest.golden
     seen = {"part": float(preprocessing.part), "ground": preprocessing.ground}
     as_it_is = seen == {"part": 1, "ground": "any"}
     version = 4 if not as_it_is else 3 if manifest.support_views else 1 if manifest.precision == "fp32" else 2
+    version = max(version, least_version)
     precision = {} if version == 1 else {"precision": manifest.precision}
     views = {} if version < 3 else {"support_views": [asdict(view) for view in manifest.support_views]}
     value = {

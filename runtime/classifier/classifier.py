@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_adapt.runtime.bundle.bundle import Adaptation, Manifest, write_bundle
+from edge_adapt.runtime.bundle.bundle import Adaptation, Manifest, Shot, write_bundle
+from edge_adapt.runtime.bundle.history_json import History
+from edge_adapt.runtime.classifier.history import recorded, redone, undone
 from edge_adapt.runtime.classifier.leave_one_out import leave_one_out
-from edge_adapt.runtime.classifier.support import SupportSet
-from edge_adapt.runtime.contract import MAX_STEPS, HeadState
+from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
+from edge_adapt.runtime.classifier.support import OTHER, SupportSet, one_line
+from edge_adapt.runtime.contract import HeadState
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
-from edge_adapt.runtime.images.images import ImageSource, named
+from edge_adapt.runtime.images.images import ImageSource, UnreadImage, named
+from edge_adapt.runtime.words import plural
 
 if TYPE_CHECKING:
     from typing import SupportsIndex
+
+NO_SHA256 = "0" * 64
+"""Of an image of which nothing is to be said."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,18 @@ class Classifier:
     """A model adapted to classes of yours; `MetaModel.adapt` makes one, and `load` opens one that was saved."""
 
     def __init__(
-        self, graphs: Graphs, labels: tuple[str, ...], state: HeadState, adaptation: Adaptation | None = None
+        self,
+        graphs: Graphs,
+        labels: tuple[str, ...],
+        state: HeadState,
+        adaptation: Adaptation | None = None,
+        history: History | None = None,
     ) -> None:
         self.graphs = graphs
         self.labels = labels
         self._state = state
         self._adaptation = adaptation
+        self._history = history
 
     def __repr__(self) -> str:
         return f"<Classifier of {self.manifest.name!r}: {', '.join(self.labels[:5])}{', ...' * (len(self.labels) > 5)}>"
@@ -68,6 +81,99 @@ class Classifier:
     def support(self) -> SupportSet:
         """What it was adapted to."""
         return SupportSet.read(self.adaptation)
+
+    @property
+    def history(self) -> History:
+        """The edits that it has seen; read from the file when first asked for."""
+        if self._history is None:
+            self._history = self.graphs.bundle.history()
+        return self._history
+
+    # Edits: each gives a new classifier, that of adapting once to the support set as it is then
+
+    def add(self, label: str, images: Iterable[ImageSource]) -> Classifier:
+        """With images of a class, old or new, or of no class (`OTHER`); one that the class has already is not taken twice.
+
+        Raises:
+            ImageError: an image cannot be read.
+            DataError: the class has all of them already, or the model does not take so many classes or images.
+        """
+        return self.add_unread(label, [named(image, f"image {number}") for number, image in enumerate(images, 1)])
+
+    def add_unread(self, label: str, images: Sequence[UnreadImage]) -> Classifier:
+        """`add` of files."""
+        return self.add_embedded(label, self._embedded(images))
+
+    def add_embedded(self, label: str, images: Sequence[EmbeddedImage]) -> Classifier:
+        """`add` of images that are embedded already, as shots."""
+        return self._edited(f"add {label}: {plural(len(images), 'image')}", self.support.add(label, images))
+
+    def remove(self, label: str, *names: str) -> Classifier:
+        """Without a class, or without those of its images that are named so, or whose SHA-256 begins so.
+
+        Raises:
+            DataError: there is no such class or image, or fewer than two classes are left.
+        """
+        return self._edited(f"remove {', '.join((label, *names))}", self.support.remove(label, names))
+
+    def rename(self, label: str, name: str) -> Classifier:
+        """With another name for a class. Raises DataError where there is no such class, or one of that name."""
+        return self._edited(f"rename {label} to {name}", self.support.rename(label, name))
+
+    def merge(self, labels: Sequence[str], into: str) -> Classifier:
+        """With the images of several classes in one. Raises DataError where one of them is not there, or too few are left."""
+        return self._edited(f"merge {', '.join(labels)} into {into}", self.support.merge(labels, into))
+
+    def correct(self, image: ImageSource, label: str | None = None, *, never: str | None = None) -> Classifier:
+        """Learn from a mistake.
+
+        Args:
+            image: what was classified wrong.
+            label: its class, or `OTHER` for none: it becomes an image of that class, and of no other.
+            never: instead, a class that it is not: it leaves that class if it is one of its images, and else becomes a photo of
+                no class.
+
+        Raises:
+            ImageError: the image cannot be read.
+            DataError: it is an image of the class already.
+            EdgeAdaptError: neither a class is given nor one that it is not, or both.
+        """
+        if (label is None) == (never is None):
+            raise EdgeAdaptError("a correction takes either the class of the image, or one that it is not.")
+        if label is None and never not in self.labels:
+            raise DataError(f"there is no class {never!r}; there are {', '.join(self.labels)}.")
+        shot = self._embedded([named(image)])[0]
+        if never is not None and any(
+            known.sha256 == shot.sha256 and known.label == never for known in self.support.images
+        ):
+            return self.remove(never, shot.sha256)
+        what = f"correct {shot.name}: {label}" if label else f"correct {shot.name}: not {never}"
+        return self._edited(what, self.support.correct(shot, label or OTHER))
+
+    def undo(self) -> Classifier:
+        """As it was before the last edit. Raises DataError where there is none."""
+        return self._with(*undone(self.history, self.support))
+
+    def redo(self) -> Classifier:
+        """As it was before `undo`. Raises DataError where nothing is undone."""
+        return self._with(*redone(self.history, self.support))
+
+    def strip(self) -> Classifier:
+        """To be handed on: without names and SHA-256s of images, and without history. It answers as before."""
+        adaptation = self.adaptation
+        shots = tuple(Shot(shot.label, "", NO_SHA256) for shot in adaptation.shots)
+        return Classifier(self.graphs, self.labels, self._state, replace(adaptation, shots=shots), History())
+
+    def _embedded(self, images: Sequence[UnreadImage]) -> list[EmbeddedImage]:
+        return list(embedded_or_raise(self.graphs.embed_all(images, as_shots=True)))
+
+    def _edited(self, what: str, support: SupportSet) -> Classifier:
+        return self._with(recorded(self.history, one_line(what), self.support, support), support)
+
+    def _with(self, history: History, support: SupportSet) -> Classifier:
+        check_classes(self.graphs, {label: count for label, count in support.counts.items() if label != OTHER})
+        steps = self.adaptation.steps if self.graphs.takes_steps else 0
+        return adapt(self.graphs, support, steps, history)
 
     def classify(self, image: ImageSource) -> Prediction:
         """Classify one image.
@@ -106,16 +212,20 @@ class Classifier:
             EdgeAdaptError: the file cannot be written.
         """
         bundle = self.graphs.bundle
-        write_bundle(path, self.manifest, {name: bundle.graph(name) for name in self.manifest.graphs}, self.adaptation)
+        graphs = {name: bundle.graph(name) for name in self.manifest.graphs}
+        write_bundle(path, self.manifest, graphs, self.adaptation, self.history)
 
 
-def adapt(graphs: Graphs, support: SupportSet, steps: SupportsIndex | None = None) -> Classifier:
+def adapt(
+    graphs: Graphs, support: SupportSet, steps: SupportsIndex | None = None, history: History | None = None
+) -> Classifier:
     """The classifier of a support set. It follows from the shots alone: neither their order nor what was learned before counts.
 
     Args:
         graphs: of the model.
         support: the shots.
         steps: gradient steps; None takes the model's own number.
+        history: the edits that led to the support set.
 
     Raises:
         DataError: so many steps, or such images, that the adaptation diverges.
@@ -135,24 +245,15 @@ def adapt(graphs: Graphs, support: SupportSet, steps: SupportsIndex | None = Non
         losses=tuple(float(loss) for loss in losses),
         leave_one_out=leave_one_out(graphs, *task).accuracy,
         head_state=state,
-        support_features=support.features,
-        support_targets=support.targets,
+        support_features=support.all_features,
+        support_targets=np.array([shot.label for shot in support.shots], np.int64),
     )
-    return Classifier(graphs, support.labels, state, adaptation)
+    return Classifier(graphs, support.labels, state, adaptation, history or History())
 
 
-def checked_steps(graphs: Graphs, steps: SupportsIndex | None) -> int:
-    """The number of steps to take; raises EdgeAdaptError as `adapt` does."""
-    if steps is None:
-        return graphs.manifest.default_steps
-    try:
-        count = operator.index(steps)
-    except TypeError:
-        raise EdgeAdaptError(
-            f"{steps!r} steps are not possible; give a whole number, or None for the model's."
-        ) from None
-    if not 0 <= count <= MAX_STEPS:
-        raise EdgeAdaptError(f"{count} steps are not possible; give 0 or more, {MAX_STEPS} at most.")
-    if count and not graphs.takes_steps:
-        raise EdgeAdaptError(f"{graphs.manifest.name} takes no gradient steps; leave the number of steps out.")
-    return count
+def embedded_or_raise(images: Iterable[EmbeddedImage | EdgeAdaptError]) -> Iterator[EmbeddedImage]:
+    """Embedded images named by their file alone: where one lay is nobody's business who gets the classifier."""
+    for image in images:
+        if isinstance(image, EdgeAdaptError):
+            raise image
+        yield replace(image, name=Path(image.name).name)

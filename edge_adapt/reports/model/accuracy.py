@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_adapt.evaluation import takes_steps
+from edge_adapt.runtime.classifier.limits import MAX_WAYS
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import Episode, draw_episodes
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.evaluation import Evaluation, Features, evaluate_episodes
-from edge_adapt.runtime.model import MAX_WAYS
 
 WAYS, SHOTS, STEPS = (2, 5, 10, 20, 50), (1, 2, 5, 10, 20), (0, 1, 2, 5, 10, 20, 50, 100)
 """What is measured where the data allow it."""

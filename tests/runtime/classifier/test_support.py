@@ -35,8 +35,8 @@ def test_the_order_in_which_images_come_does_not_matter(
 ) -> None:
     labels = sorted(images, key=lambda _: shuffling.random())
     shuffled = {label: sorted(images[label], key=lambda _: shuffling.random()) for label in labels}
-    support = SupportSet.of(images)
-    assert same(SupportSet.of(shuffled), support) and same(SupportSet.of(support.images), support)
+    support = SupportSet.of_classes(images)
+    assert same(SupportSet.of_classes(shuffled), support) and same(SupportSet.of(support.images), support)
     assert support.labels == tuple(sorted(images)) and len(support) == sum(map(len, images.values()))
     assert [shot.label for shot in support.shots] == support.targets.tolist() == sorted(support.targets.tolist())
     for shot, features in zip(support.shots, support.features, strict=True):

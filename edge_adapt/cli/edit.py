@@ -1,0 +1,186 @@
+"""The commands that edit a classifier: each adapts anew, to the support set as it is then, from the features in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_adapt.cli import options, words
+
+if TYPE_CHECKING:
+    from edge_adapt.runtime.classifier.classifier import Classifier
+    from edge_adapt.runtime.sessions import Provider
+
+_classifier = click.argument("classifier", type=click.Path(), metavar="MINE.edge")
+_output = click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    metavar="FILE.edge",
+    show_default="MINE.edge itself",
+    help="Write the edited classifier here, and leave the original.",
+)
+
+
+def _edit(
+    path: str, output: str | None, change: Callable[[Classifier], Classifier], runs: dict[str, Any] | None = None
+) -> None:
+    """Change a classifier, and say what was done and what it is then."""
+    from edge_adapt.runtime.editing import edit
+    from edge_adapt.runtime.files import require_output
+
+    if output is not None:
+        require_output(output, path)
+    mine = edit(path, change, output, **(runs or {"provider": "cpu"}))
+    counts, edits, done = mine.support.counts, mine.history.edits, mine.history.done
+    if edits:
+        click.echo(f"Done: {edits[done - 1].what}" if done else "Done: nothing since it was adapted")
+    if edits[done:]:
+        click.echo(f"Undone: {edits[done].what}; `edge-adapt redo` does it again.")
+    click.echo(
+        f"{output or path}: {words.plural(len(mine.labels), 'class', 'classes')}, "
+        f"{words.plural(sum(counts.values()), 'image')}"
+    )
+    click.echo(words.expectation(mine))
+
+
+@click.command(
+    epilog=words.examples("edge-adapt add mine.edge foam foam/*.jpg", "edge-adapt add mine.edge _other yard/")
+)
+@_classifier
+@click.argument("label", metavar="CLASS")
+@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_FOLDER...")
+@_output
+@options.runs_a_bundle
+def add(
+    classifier: str,
+    label: str,
+    images: tuple[str, ...],
+    output: str | None,
+    provider: Provider,
+    threads: int | None,
+) -> None:
+    """Add images of a class, old or new.
+
+    The photos that MINE.edge was adapted to are not needed: their features are in the file. What it knew it still knows, and the
+    result is that of adapting once to all photos. CLASS may be _other, for photos of no class.
+    """
+    from edge_adapt.runtime.images.folders import list_images
+
+    files = [file for path in images for file in list_images(path)]
+    _edit(classifier, output, lambda mine: mine.add_unread(label, files), {"provider": provider, "threads": threads})
+
+
+@click.command(
+    epilog=words.examples("edge-adapt remove mine.edge foam", "edge-adapt remove mine.edge foam blurred.jpg")
+)
+@_classifier
+@click.argument("label", metavar="CLASS")
+@click.argument("shots", nargs=-1, metavar="[SHOT...]")
+@_output
+def remove(classifier: str, label: str, shots: tuple[str, ...], output: str | None) -> None:
+    """Remove a class, or some of its images.
+
+    SHOT is the name of an image as `edge-adapt info --json` shows it, or the beginning of its SHA-256.
+    """
+    _edit(classifier, output, lambda mine: mine.remove(label, *shots))
+
+
+@click.command(epilog=words.examples("edge-adapt rename mine.edge foam styrofoam"))
+@_classifier
+@click.argument("label", metavar="CLASS")
+@click.argument("name", metavar="NEW_NAME")
+@_output
+def rename(classifier: str, label: str, name: str, output: str | None) -> None:
+    """Give a class another name."""
+    _edit(classifier, output, lambda mine: mine.rename(label, name))
+
+
+@click.command(epilog=words.examples("edge-adapt merge mine.edge cup mug --into cup"))
+@_classifier
+@click.argument("labels", nargs=-1, required=True, metavar="CLASS...")
+@click.option(
+    "--into", required=True, metavar="CLASS", help="The class that has all images then; one of them, or a new one."
+)
+@_output
+def merge(classifier: str, labels: tuple[str, ...], into: str, output: str | None) -> None:
+    """Make one class of several."""
+    _edit(classifier, output, lambda mine: mine.merge(labels, into))
+
+
+@click.command(
+    epilog=words.examples("edge-adapt correct mine.edge new.jpg foam", "edge-adapt correct mine.edge new.jpg --not cup")
+)
+@_classifier
+@click.argument("image", type=click.Path())
+@click.argument("label", required=False, metavar="[CLASS]")
+@click.option("--not", "never", metavar="CLASS", help="Instead of the right class, one that it is not.")
+@_output
+@options.runs_a_bundle
+def correct(
+    classifier: str,
+    image: str,
+    label: str | None,
+    never: str | None,
+    output: str | None,
+    provider: Provider,
+    threads: int | None,
+) -> None:
+    """Learn from a mistake: IMAGE is of CLASS.
+
+    It becomes an image of that class, and leaves any other. With --not it leaves the class that it is not, or becomes a photo of
+    no class if it was of none.
+    """
+    if (label is None) == (never is None):
+        raise click.UsageError("give either CLASS, which the image is, or --not CLASS, which it is not.")
+    runs = {"provider": provider, "threads": threads}
+    _edit(classifier, output, lambda mine: mine.correct(image, label, never=never), runs)
+
+
+@click.command(epilog=words.examples("edge-adapt undo mine.edge"))
+@_classifier
+@_output
+def undo(classifier: str, output: str | None) -> None:
+    """Take the last edit back."""
+    _edit(classifier, output, lambda mine: mine.undo())
+
+
+@click.command(epilog=words.examples("edge-adapt redo mine.edge"))
+@_classifier
+@_output
+def redo(classifier: str, output: str | None) -> None:
+    """Do again what `undo` took back."""
+    _edit(classifier, output, lambda mine: mine.redo())
+
+
+@click.command(epilog=words.examples("edge-adapt strip mine.edge -o to-hand-on.edge"))
+@_classifier
+@_output
+def strip(classifier: str, output: str | None) -> None:
+    """Remove what says where a classifier comes from: names and SHA-256s of its images, and its history.
+
+    What it answers stays the same, and it can still be edited.
+    """
+    _edit(classifier, output, lambda mine: mine.strip())
+
+
+@click.command(epilog=words.examples("edge-adapt log mine.edge"))
+@_classifier
+@options.as_json
+def log(classifier: str, as_json: bool) -> None:
+    """List the edits of a classifier, the first to the last; a - marks what is undone."""
+    from edge_adapt.runtime.model import load_classifier
+
+    history = load_classifier(classifier, "cpu").history
+    for number, edit in enumerate(history.edits):
+        done = number < history.done
+        if as_json:
+            words.print_json(
+                {"at": edit.at, "what": edit.what, "done": done, "lost": len(edit.lost), "gained": len(edit.gained)}
+            )
+        else:
+            click.echo(f"{' ' if done else '-'} {edit.at}  {edit.what}")
+    if not history.edits and not as_json:
+        click.echo(f"{classifier} was never edited.")
