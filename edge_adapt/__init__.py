@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from edge_adapt.methods.feature_teacher import FeatureTeacher
     from edge_adapt.reports.model.report import Report, report
     from edge_adapt.runtime.adaptation import adapt
+    from edge_adapt.runtime.checking import check
+    from edge_adapt.runtime.classifier.check import Finding
     from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
     from edge_adapt.runtime.classifier.support import SupportSet
     from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+    from edge_adapt.runtime.editing import edit
     from edge_adapt.runtime.errors import (
         BundleError,
         DataError,
@@ -58,6 +61,7 @@ __all__ = [
     "EdgeAdaptError",
     "Evaluation",
     "FeatureTeacher",
+    "Finding",
     "ImageDataset",
     "ImageError",
     "MetaModel",
@@ -72,6 +76,8 @@ __all__ = [
     "TrainingConfig",
     "__version__",
     "adapt",
+    "check",
+    "edit",
     "evaluate",
     "evaluate_classifier",
     "export_bundle",
@@ -107,7 +113,10 @@ _HOME = {
     "Preprocessing": "runtime.images.preprocessing",
     "ProviderError": "runtime.errors",
     "SupportSet": "runtime.classifier.support",
+    "Finding": "runtime.classifier.check",
     "adapt": "runtime.adaptation",
+    "check": "runtime.checking",
+    "edit": "runtime.editing",
     "info": "runtime.info",
     "Report": "reports.model.report",
     "TrainingConfig": "training.config",

@@ -19,7 +19,7 @@ from edge_adapt.runtime.errors import EdgeAdaptError
 
 EDITS = ("add", "remove", "rename", "merge", "correct", "undo", "redo", "log", "strip")
 COMMANDS = (
-    *("demo", "adapt", "classify", "info", "models"),
+    *("demo", "check", "adapt", "classify", "info", "models"),
     *EDITS,
     *("train", "compare", "evaluate", "report", "export", "wrap"),
 )

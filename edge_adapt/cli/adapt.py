@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.sessions import Provider
 
 
+_WORST = 2  # findings that are shown; `check` shows all
+
+
 @click.command(
     epilog=words.examples("edge-adapt adapt photos -o mine.edge", "edge-adapt classify mine.edge new.jpg"),
 )
@@ -48,6 +51,7 @@ def adapt(
     Without --model, it is the bundled model that suits the images: `characters` for grey line drawings and `photos` for all else,
     unless another is clearly better at images that are left out.
     """
+    from edge_adapt.runtime.classifier.check import check_support
     from edge_adapt.runtime.files import require_output
     from edge_adapt.runtime.folder_evaluation import embed_support
     from edge_adapt.runtime.model import MODELS, load_model
@@ -73,6 +77,8 @@ def adapt(
     if adaptation.losses and adaptation.losses[-1] > adaptation.losses[0]:
         click.echo("The loss rose: these steps are too large for the images; fewer may do better, try --steps 0.")
     click.echo(words.expectation(classifier))
+    for finding in check_support(classifier.graphs, classifier.support, adaptation.steps)[:_WORST]:
+        click.echo(f"Look at this: {finding.text}.")
     classifier.save(output)
     click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
     click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")

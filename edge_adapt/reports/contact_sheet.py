@@ -18,11 +18,11 @@ _GREEN, _RED, _INK, _FAINT, _PAPER, _SHADE = "#2e9e5b", "#d6333f", "#1d2530", "#
 
 @dataclass(frozen=True)
 class Answer:
-    """A query image, the label that a classifier gave it, and how sure it was, 0 to 1."""
+    """A query image, the label that a classifier gave it, and how sure it was, 0 to 1, where that is to be said."""
 
     image: Image.Image
     label: str
-    confidence: float
+    confidence: float | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def _draw_answer(
     draw.rectangle((x - _FRAME, y - _FRAME, x + width + _FRAME - 1, y + height + _FRAME - 1), fill=colour)
     sheet.paste(_thumbnail(answer.image, cell), corner)
     font = _font(12)
-    text = f"{answer.confidence:.0%}" if right else f"{answer.label} {answer.confidence:.0%}"
+    sure = "" if answer.confidence is None else f"{answer.confidence:.0%}"
+    text = sure if right else f"{answer.label} {sure}".rstrip()
     text = _fitted(draw, text, font, width + _GAP)
     draw.text(
         (x + (width - draw.textlength(text, font=font)) / 2, y + height + _FRAME),

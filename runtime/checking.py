@@ -1,0 +1,76 @@
+"""A folder of photos or a classifier, checked for what will cost accuracy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_adapt.runtime.classifier.check import Finding, check_support, ordered
+from edge_adapt.runtime.classifier.classifier import Classifier
+from edge_adapt.runtime.classifier.support import SupportSet
+from edge_adapt.runtime.errors import ImageError
+from edge_adapt.runtime.folder_evaluation import embed_support
+from edge_adapt.runtime.images.folders import ImageFile, open_folder
+from edge_adapt.runtime.images.preprocessing import Preprocessing
+from edge_adapt.runtime.images.quality import photo_fault
+from edge_adapt.runtime.model import MetaModel, load, load_model
+from edge_adapt.runtime.model_choice import choose_model
+from edge_adapt.runtime.parallel import cores, in_order
+from edge_adapt.runtime.sessions import Provider
+
+_JUDGED = (256, 256)  # a photo may be decoded at a scale that leaves more than this
+
+
+def check(
+    path: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    progress: bool = False,
+) -> list[Finding]:
+    """What in a support set will cost accuracy: labels that look wrong, near duplicates, classes that will be confused or have
+    too few photos, and, of a folder, photos that are too dark, blurred or small.
+
+    Args:
+        path: a classifier, or a folder or zip with one sub-folder a class.
+        model: a bundle, by its path or its name, to see a folder with; None takes the bundled one that suits the images.
+        provider: what runs `embed`, as `load` takes it.
+        threads: of the CPU; None takes all cores.
+        progress: show bars.
+
+    Returns:
+        what was found, the worst first.
+
+    Raises:
+        EdgeAdaptError: the path or the model cannot be used, or an image cannot be read.
+    """
+    if Path(path).is_file() and Path(path).suffix.lower() != ".zip":
+        opened = load(path, provider, threads)
+        if isinstance(opened, Classifier):
+            return check_support(opened.graphs, opened.support, opened.adaptation.steps)
+    if model is None:
+        choice = choose_model(path, provider, threads, progress)
+        meta_model, images = choice.model, choice.images
+    else:
+        meta_model = load_model(model, provider, threads)
+        images = embed_support(meta_model, path, progress)
+    support = SupportSet.of_classes(images)
+    found = check_support(meta_model.graphs, support, meta_model.manifest.default_steps)
+    return ordered([*found, *_photo_faults(path, meta_model, threads)])
+
+
+def _photo_faults(path: str | os.PathLike[str], model: MetaModel, threads: int | None) -> Sequence[Finding]:
+    preprocessing: Preprocessing = model.manifest.preprocessing
+    files = [(label, file) for label, of_label in open_folder(path).classes.items() for file in of_label]
+
+    def judged(labelled: tuple[str, ImageFile]) -> Finding | None:
+        label, file = labelled
+        try:
+            fault = photo_fault(file.load(_JUDGED).image, preprocessing)
+        except ImageError:  # it was read a moment ago, and is not there any more
+            return None
+        return fault and Finding(fault[0], f"{file.name} is {fault[0]}: {fault[1]}", (label,), (file.name,))
+
+    return [finding for finding in in_order(judged, files, threads or cores()) if finding]
