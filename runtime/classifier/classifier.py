@@ -14,7 +14,7 @@ import numpy as np
 from edge_adapt.runtime.bundle.bundle import Adaptation, Manifest, Shot, write_bundle
 from edge_adapt.runtime.bundle.history_json import History
 from edge_adapt.runtime.classifier.history import recorded, redone, undone
-from edge_adapt.runtime.classifier.leave_one_out import leave_one_out
+from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut, leave_one_out
 from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
 from edge_adapt.runtime.classifier.support import OTHER, SupportSet, one_line
 from edge_adapt.runtime.contract import HeadState
@@ -53,13 +53,13 @@ class Classifier:
         graphs: Graphs,
         labels: tuple[str, ...],
         state: HeadState,
-        adaptation: Adaptation | None = None,
+        learned: Adaptation | None = None,
         history: History | None = None,
     ) -> None:
         self.graphs = graphs
         self.labels = labels
         self._state = state
-        self._adaptation = adaptation
+        self._learned = learned  # what was adapted just now; its leave-one-out estimate is made when it is needed
         self._history = history
 
     def __repr__(self) -> str:
@@ -70,17 +70,28 @@ class Classifier:
         """What the bundle says about the model that was adapted."""
         return self.graphs.manifest
 
-    @property
+    @cached_property
     def adaptation(self) -> Adaptation:
-        """Shots, support loss, leave-one-out estimate and support features; read from the file when first asked for."""
-        if self._adaptation is None:
-            self._adaptation = self.graphs.bundle.adaptation()
-        return self._adaptation
+        """Shots, support loss, leave-one-out estimate and support features; read or estimated when first asked for."""
+        if self._learned is None:
+            return self.graphs.bundle.adaptation()
+        return replace(self._learned, leave_one_out=self.left_out.accuracy)
+
+    @cached_property
+    def left_out(self) -> LeaveOneOut:
+        """What it says of its shots when they are left out."""
+        support = self.support
+        return leave_one_out(self.graphs, support.features, support.targets, len(support.labels), self.steps)
 
     @cached_property
     def support(self) -> SupportSet:
         """What it was adapted to."""
-        return SupportSet.read(self.adaptation)
+        return SupportSet.read(self.adaptation if self._learned is None else self._learned)
+
+    @property
+    def steps(self) -> int:
+        """How many gradient steps it took."""
+        return self.graphs.bundle.record.steps if self._learned is None else self._learned.steps
 
     @property
     def history(self) -> History:
@@ -142,7 +153,12 @@ class Classifier:
             raise EdgeAdaptError("a correction takes either the class of the image, or one that it is not.")
         if label is None and never not in self.labels:
             raise DataError(f"there is no class {never!r}; there are {', '.join(self.labels)}.")
-        shot = self._embedded([named(image)])[0]
+        return self.correct_embedded(self._embedded([named(image)])[0], label, never=never)
+
+    def correct_embedded(
+        self, shot: EmbeddedImage, label: str | None = None, *, never: str | None = None
+    ) -> Classifier:
+        """`correct` of an image that is embedded already, as a shot."""
         if never is not None and any(
             known.sha256 == shot.sha256 and known.label == never for known in self.support.images
         ):
@@ -160,9 +176,8 @@ class Classifier:
 
     def strip(self) -> Classifier:
         """To be handed on: without names and SHA-256s of images, and without history. It answers as before."""
-        adaptation = self.adaptation
-        shots = tuple(Shot(shot.label, "", NO_SHA256) for shot in adaptation.shots)
-        return Classifier(self.graphs, self.labels, self._state, replace(adaptation, shots=shots), History())
+        shots = tuple(Shot(shot.label, "", NO_SHA256) for shot in self.adaptation.shots)
+        return Classifier(self.graphs, self.labels, self._state, replace(self.adaptation, shots=shots), History())
 
     def _embedded(self, images: Sequence[UnreadImage]) -> list[EmbeddedImage]:
         return list(embedded_or_raise(self.graphs.embed_all(images, as_shots=True)))
@@ -172,8 +187,7 @@ class Classifier:
 
     def _with(self, history: History, support: SupportSet) -> Classifier:
         check_classes(self.graphs, {label: count for label, count in support.counts.items() if label != OTHER})
-        steps = self.adaptation.steps if self.graphs.takes_steps else 0
-        return adapt(self.graphs, support, steps, history)
+        return adapt(self.graphs, support, self.steps if self.graphs.takes_steps else 0, history)
 
     def classify(self, image: ImageSource) -> Prediction:
         """Classify one image.
@@ -233,22 +247,21 @@ def adapt(
             no steps.
     """
     count = checked_steps(graphs, steps)
-    task = (support.features, support.targets, len(support.labels), count)
-    state, losses = graphs.adapt(*task)
+    state, losses = graphs.adapt(support.features, support.targets, len(support.labels), count)
     for name, array in state.items():
         if not np.isfinite(array).all():
             raise DataError(f"the adaptation diverged ({name!r} is not finite after {count} steps); take fewer steps.")
-    adaptation = Adaptation(
+    learned = Adaptation(
         labels=support.labels,
         shots=support.shots,
         steps=count,
         losses=tuple(float(loss) for loss in losses),
-        leave_one_out=leave_one_out(graphs, *task).accuracy,
+        leave_one_out=None,
         head_state=state,
         support_features=support.all_features,
         support_targets=np.array([shot.label for shot in support.shots], np.int64),
     )
-    return Classifier(graphs, support.labels, state, adaptation, history or History())
+    return Classifier(graphs, support.labels, state, learned, history or History())
 
 
 def embedded_or_raise(images: Iterable[EmbeddedImage | EdgeAdaptError]) -> Iterator[EmbeddedImage]:
