@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_adapt.export.embed.quantization import quantize, store_as_float16
 from edge_adapt.export.gates.parity import Comparison
-from edge_adapt.runtime.bundle.manifest import PRECISIONS
+from edge_adapt.runtime.bundle.card import PRECISIONS
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from edge_adapt.runtime.bundle.card import Accuracy, ModelCard
 from edge_adapt.runtime.bundle.classifier_json import (
     NO_LABEL,
     SUPPORT_FEATURES,
@@ -38,7 +39,6 @@ from edge_adapt.runtime.bundle.history_json import (
 from edge_adapt.runtime.bundle.manifest import (
     FORMAT_VERSION,
     GRAPHS,
-    Accuracy,
     Golden,
     Manifest,
     manifest_from_json,
@@ -63,6 +63,7 @@ __all__ = [
     "Bundle",
     "Golden",
     "Manifest",
+    "ModelCard",
     "Shot",
     "write_bundle",
 ]

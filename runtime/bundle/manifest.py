@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_adapt.runtime.bundle.card import PRECISIONS, TASKS, Accuracy, ModelCard
 from edge_adapt.runtime.bundle.strict_json import LARGEST_INTEGER, Fields, dump_json, load_json, quoted
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.images.preprocessing import GROUNDS, Preprocessing
@@ -23,27 +24,11 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 5
 """The newest version; a bundle is written in the lowest that can hold it."""
 GRAPHS = ("embed.onnx", "adapt.onnx", "predict.onnx")
-TASKS = ("classification", "regression")
-PRECISIONS = ("fp32", "fp16", "int8")
-"""Of the weights of `embed`: float32; stored as float16; int8, with activations in 8 bits as well. Version 1 knows fp32 alone."""
 MAX_HEAD_TENSORS = 64
 
 _TENSOR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _GRAPH_NAMES = frozenset({"features", "targets", "steps", "n_way", "losses", "logits", "values"})
 """Inputs and outputs of `adapt` and `predict` beside the head state, which cannot share their names."""
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """A measured accuracy: `accuracy` and its 95% confidence interval `ci95` over episodes, as fractions."""
-
-    data: str
-    n_way: int
-    n_shot: int
-    n_query: int
-    episodes: int
-    accuracy: float
-    ci95: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,32 +57,21 @@ class Golden:
         return np.ascontiguousarray(self.pixels[:, rows[:, None], columns])
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What `manifest.json` holds."""
+@dataclass(frozen=True, kw_only=True)
+class Manifest(ModelCard):
+    """The card of a bundle, and what a reader of its graphs needs beside it.
 
-    name: str
-    task: str
-    """"classification" or "regression"."""
-    method: str
-    preprocessing: Preprocessing
+    Attributes:
+        feature_size: D, the length of a feature vector.
+        head_state: the names of the head state's tensors in the order of `adapt`'s outputs.
+        golden: what the graphs must give.
+        graphs: SHA-256 of each graph in hexadecimal; `write_bundle` fills it in.
+    """
+
     feature_size: int
-    """D, the length of a feature vector."""
-    default_steps: int
     head_state: tuple[str, ...]
-    """The names of the head state's tensors in the order of `adapt`'s outputs."""
-    max_ways: int | None = None
-    max_support: int | None = None
-    trained_on: str = ""
-    accuracy: tuple[Accuracy, ...] = ()
-    license: str = ""
     golden: Golden | None = None
-    precision: str = "fp32"
-    """One of PRECISIONS."""
-    support_views: tuple[View, ...] = ()
-    """How support images are looked at beside as they are."""
     graphs: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of each graph in hexadecimal; `write_bundle` fills it in."""
 
 
 def manifest_to_json(manifest: Manifest, path: str, least_version: int = 1) -> bytes:
