@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import machine, table
-from edge_adapt.export.bundle import add_accuracy
-from edge_adapt.runtime.bundle.bundle import Accuracy
+from edge_adapt.export.bundle import record_accuracy
 from edge_adapt.runtime.contract import BATCH, EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
-from edge_adapt.runtime.data.episodes import Episode, draw_episodes
+from edge_adapt.runtime.data.episodes import Episode, EvaluationProtocol, draw_episodes
 from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model
@@ -75,12 +74,9 @@ class Embedded:
         return evaluate_episodes(
             self.head,
             self.data,
-            n_way=n_way,
-            n_shot=n_shot,
-            n_query=N_QUERY,
-            episodes=episodes,
-            steps=self.steps,
-            seed=SEED,
+            EvaluationProtocol(
+                n_way=n_way, n_shot=n_shot, n_query=N_QUERY, episodes=episodes, steps=self.steps, seed=SEED
+            ),
         )
 
     def logits(self, episode: Episode, labels: NDArray[np.int64], n_way: int) -> NDArray[np.float32]:
@@ -111,7 +107,9 @@ def uneven_episodes(data: ImageDataset, n_way: int, episodes: int) -> Iterator[t
     Yields:
         The episode, and of each query [N] whether its class is one with few shots.
     """
-    for episode in draw_episodes(data, n_way, MANY, 1, episodes, SEED):
+    for episode in draw_episodes(
+        data, EvaluationProtocol(n_way=n_way, n_shot=MANY, n_query=1, episodes=episodes, seed=SEED)
+    ):
         has_few = np.arange(n_way) % 2 == 0
         position = np.arange(len(episode.support)) % MANY
         kept = (position < FEW) | ~has_few[episode.support_labels]
@@ -135,7 +133,9 @@ def permutation_difference(embedded: Embedded, n_way: int, episodes: int = 100) 
     """How far the logits of permuted classes are from the permuted logits, relative to the largest logit."""
     random = np.random.default_rng(SEED)
     worst = 0.0
-    for episode in draw_episodes(embedded.data, n_way, 1, N_QUERY, episodes, SEED):
+    for episode in draw_episodes(
+        embedded.data, EvaluationProtocol(n_way=n_way, n_query=N_QUERY, episodes=episodes, seed=SEED)
+    ):
         order = random.permutation(n_way)  # class c becomes order[c]
         straight = embedded.logits(episode, episode.support_labels, n_way)
         permuted = embedded.logits(episode, order[episode.support_labels], n_way)[:, order]
@@ -205,10 +205,7 @@ def main() -> None:
     print(f"{BATCH} images alone against in one batch: logits {difference:.1e} (relative), {labels} labels differ.")
     if arguments.record:
         described = f"Omniglot, {Path(arguments.classes).stem}, with rotations"
-        add_accuracy(
-            graphs.bundle.path,
-            tuple(Accuracy(described, r.n_way, r.n_shot, r.n_query, r.episodes, r.accuracy, r.ci95) for r in results),
-        )
+        record_accuracy(graphs.bundle.path, described, results)
         print(f"\nRecorded in {graphs.bundle.path}.")
 
 

@@ -26,6 +26,7 @@ from PIL import Image
 
 from benchmarks.measuring import machine, ratio, table, time_in_turn
 from edge_adapt.runtime.data.dataset import ImageDataset, open_classes
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.runtime.images.folders import ImageFile
 from edge_adapt.runtime.images.images import load_image
@@ -155,12 +156,14 @@ def accuracies(model: str, data: str, classes: list[str], enlarge: int | None) -
             evaluate_episodes(
                 graphs,
                 read,
-                n_way=n_way,
-                n_shot=n_shot,
-                n_query=15,
-                episodes=EPISODES,
-                steps=graphs.manifest.default_steps,
-                seed=SEED,
+                EvaluationProtocol(
+                    n_way=n_way,
+                    n_shot=n_shot,
+                    n_query=15,
+                    episodes=EPISODES,
+                    steps=graphs.manifest.default_steps,
+                    seed=SEED,
+                ),
                 features=embedded,
             )
             for read, embedded in zip((full, reduced), features, strict=True)

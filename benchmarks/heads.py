@@ -29,6 +29,7 @@ from benchmarks.plain_heads import ClassMeans, LogisticRegression
 from benchmarks.steps import Source, with_enough
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import load_dataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model
@@ -79,14 +80,16 @@ def over_sets(
                     * evaluate_episodes(
                         head,
                         fitting,
-                        n_way=n_way or len(fitting.class_names),
-                        n_shot=n_shot,
-                        n_query=N_QUERY,
-                        episodes=episodes if n_way else min(episodes, ALL_CLASSES_EPISODES),
-                        steps=steps,
-                        seed=SEED,
-                        support_files=data.support,
-                        query_files=data.query,
+                        EvaluationProtocol(
+                            n_way=n_way or len(fitting.class_names),
+                            n_shot=n_shot,
+                            n_query=N_QUERY,
+                            episodes=episodes if n_way else min(episodes, ALL_CLASSES_EPISODES),
+                            steps=steps,
+                            seed=SEED,
+                            support_files=data.support,
+                            query_files=data.query,
+                        ),
                         features=features,
                     ).accuracy
                     for name, (head, steps) in heads(graphs).items()

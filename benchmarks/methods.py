@@ -23,6 +23,7 @@ from benchmarks.measuring import machine, table
 from edge_adapt import export_bundle
 from edge_adapt.evaluation import evaluate
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import Evaluation, embed_dataset
 from edge_adapt.runtime.model import load_model
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint, stages_of
@@ -81,7 +82,9 @@ def through_bundle(run: str, data: ImageDataset, suite: Suite) -> list[Evaluatio
         export_bundle(run, Path(folder) / "run.edge")
         graphs = load_model(Path(folder) / "run.edge", provider="cpu").graphs
         features = embed_dataset(graphs, data, graphs.manifest.support_views)
-        return photos.over_columns(graphs, data, features, suite.columns, EPISODES, graphs.manifest.default_steps)
+        steps = graphs.manifest.default_steps
+        protocol = EvaluationProtocol(n_query=photos.N_QUERY, episodes=EPISODES, steps=steps, seed=photos.SEED)
+        return photos.over_columns(graphs, data, features, suite.columns, protocol)
 
 
 def in_all_layers(run: str, data: ImageDataset, suite: Suite) -> list[Evaluation]:
@@ -90,11 +93,9 @@ def in_all_layers(run: str, data: ImageDataset, suite: Suite) -> list[Evaluation
         evaluate(
             run,
             data,
-            n_way=way,
-            n_shot=shot,
-            n_query=photos.N_QUERY,
-            episodes=ALL_LAYERS_EPISODES[way > 5],
-            seed=photos.SEED,
+            EvaluationProtocol(
+                n_way=way, n_shot=shot, n_query=photos.N_QUERY, episodes=ALL_LAYERS_EPISODES[way > 5], seed=photos.SEED
+            ),
             all_layers=True,
             provider="cpu",
         )

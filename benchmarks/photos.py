@@ -28,10 +28,10 @@ from benchmarks.frozen_graph import FrozenGraph
 from benchmarks.measuring import machine, ratio, table, time_in_turn, with_one_thread
 from benchmarks.photo_sets import GROCERY, MINI_IMAGENET, PhotoSet, find
 from benchmarks.plain_heads import ClassMeans, Embed, LogisticRegression
-from edge_adapt.export.bundle import add_accuracy
-from edge_adapt.runtime.bundle.bundle import Accuracy
+from edge_adapt.export.bundle import record_accuracy
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import Evaluation, Features, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.views import View
@@ -63,25 +63,13 @@ def over_columns(
     data: ImageDataset,
     features: Features,
     columns: Sequence[Column],
-    episodes: int,
-    steps: int,
-    support_files: str | None = None,
-    query_files: str | None = None,
+    protocol: EvaluationProtocol,
 ) -> list[Evaluation]:
     """The accuracy for each number of ways and shots, with at most `WIDE_EPISODES` where there are more than 20 ways."""
+    few = replace(protocol, episodes=min(protocol.episodes, WIDE_EPISODES))
     return [
         evaluate_episodes(
-            head,
-            data,
-            n_way=n_way,
-            n_shot=n_shot,
-            n_query=N_QUERY,
-            episodes=episodes if n_way <= 20 else min(episodes, WIDE_EPISODES),
-            steps=steps,
-            seed=SEED,
-            support_files=support_files,
-            query_files=query_files,
-            features=features,
+            head, data, replace(protocol if n_way <= 20 else few, n_way=n_way, n_shot=n_shot), features=features
         )
         for n_way, n_shot in columns
     ]
@@ -112,11 +100,15 @@ class Candidate:
         """The accuracy of each head in each column, on features that are computed once."""
         loaded = load_dataset(data.path, self.preprocessing, data.classes)
         features = embed_dataset(next(iter(self.heads.values())), loaded, self.views)
-        files = (data.support, data.query)
-        return {
-            name: over_columns(head, loaded, features, columns, episodes, self.steps, *files)
-            for name, head in self.heads.items()
-        }
+        protocol = EvaluationProtocol(
+            n_query=N_QUERY,
+            episodes=episodes,
+            steps=self.steps,
+            seed=SEED,
+            support_files=data.support,
+            query_files=data.query,
+        )
+        return {name: over_columns(head, loaded, features, columns, protocol) for name, head in self.heads.items()}
 
 
 def bundle(model: str) -> Candidate:
@@ -213,7 +205,7 @@ def report(
     for (n_way, n_shot), rows in results.items():
         among = [data for data in sets if data.name in rows[ours]]
         widest = 100 * max(result.ci95 for row in rows.values() for result in row.values())
-        count = rows[ours][among[0].name].episodes
+        count = rows[ours][among[0].name].protocol.episodes
         print(f"{n_way}-way {n_shot}-shot: percent, {count} episodes, up to {N_QUERY} queries a class,")
         print(f"each query on its own; 95% intervals are at most ± {widest:.2f}.\n")
         print(accuracy_table(rows, among), "\n")
@@ -240,9 +232,7 @@ def report_mini_imagenet(candidates: Sequence[Candidate], data: PhotoSet, episod
 
 def write_accuracy(candidate: Candidate, data: str, results: Sequence[Evaluation]) -> None:
     """Put what was measured on a data set in the place of what the bundle says of it."""
-    before = load_model(candidate.path, provider="cpu").manifest.accuracy
-    measured = [Accuracy(data, r.n_way, r.n_shot, r.n_query, r.episodes, r.accuracy, r.ci95) for r in results]
-    add_accuracy(candidate.path, (*(entry for entry in before if entry.data != data), *measured))
+    record_accuracy(candidate.path, data, results)
     print(f"{data}: recorded in {candidate.path}.\n")
 
 

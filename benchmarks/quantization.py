@@ -23,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Ratio, machine, ratio, table, time_in_turn
+from edge_adapt.export.gates.precision import Precision
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 
@@ -60,7 +62,7 @@ def export_both(run: str, folder: Path) -> tuple[Path, Path]:
 
     full, reduced = folder / "fp32.edge", folder / "int8.edge"
     export_bundle(run, full)
-    export_bundle(run, reduced, precision="int8", allow_drop=100)
+    export_bundle(run, reduced, precision=Precision("int8", allow_drop=100))
     return full, reduced
 
 
@@ -101,12 +103,7 @@ def accuracies(full: Path, reduced: Path, data: ImageDataset) -> Iterator[tuple[
             evaluate_episodes(
                 model,
                 data,
-                n_way=n_way,
-                n_shot=n_shot,
-                n_query=15,
-                episodes=EPISODES,
-                steps=steps,
-                seed=0,
+                EvaluationProtocol(n_way=n_way, n_shot=n_shot, n_query=15, episodes=EPISODES, steps=steps, seed=0),
                 features=of_model,
             )
             for model, of_model in zip(models, features, strict=True)

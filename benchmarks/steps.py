@@ -28,6 +28,7 @@ from onnx import numpy_helper
 from benchmarks.measuring import machine, table
 from edge_adapt.runtime.contract import EpisodeModel, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.images.preprocessing import Preprocessing
@@ -120,14 +121,16 @@ def rows(
                 count: evaluate_episodes(
                     model,
                     fitting,
-                    n_way=N_WAY,
-                    n_shot=n_shot,
-                    n_query=N_QUERY,
-                    episodes=EPISODES,
-                    steps=count,
-                    seed=SEED,
-                    support_files=source.support,
-                    query_files=source.query,
+                    EvaluationProtocol(
+                        n_way=N_WAY,
+                        n_shot=n_shot,
+                        n_query=N_QUERY,
+                        episodes=EPISODES,
+                        steps=count,
+                        seed=SEED,
+                        support_files=source.support,
+                        query_files=source.query,
+                    ),
                     features=features,
                 )
                 for count in sorted({*steps, 0, default})

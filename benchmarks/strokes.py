@@ -26,6 +26,7 @@ from benchmarks.measuring import machine, table
 from benchmarks.plain_heads import ClassMeans, LogisticRegression
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import Evaluation, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 from edge_adapt.runtime.images.views import View
@@ -179,10 +180,7 @@ class Candidate:
         measured = {}
         for name, model in self.models.items():
             measured[name] = [
-                evaluate_episodes(
-                    model, data, n_way=n_way, n_shot=n_shot, n_query=QUERIES, episodes=episodes, steps=self.steps,
-                    seed=SEED, features=features,
-                )
+                evaluate_episodes(model, data, EvaluationProtocol(n_way=n_way, n_shot=n_shot, n_query=QUERIES, episodes=episodes, steps=self.steps, seed=SEED), features=features)
                 for n_way, n_shot in columns
             ]  # fmt: skip
         return measured

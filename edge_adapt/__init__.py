@@ -19,17 +19,22 @@ from typing import TYPE_CHECKING, Any
 from edge_adapt.runtime import __version__
 
 if TYPE_CHECKING:
-    from edge_adapt.bundles.from_extractor import wrap
+    from edge_adapt.bundles.from_extractor import ExtractorSettings, HeadSettings, wrap
     from edge_adapt.bundles.from_run import export_bundle
+    from edge_adapt.bundles.provenance import Provenance
     from edge_adapt.evaluation import evaluate
+    from edge_adapt.export.gates.precision import Precision
     from edge_adapt.methods.feature_teacher import FeatureTeacher
     from edge_adapt.reports.model.report import Report, report
     from edge_adapt.runtime.adaptation import adapt
+    from edge_adapt.runtime.bundle.card import ModelCard
     from edge_adapt.runtime.checking import check
     from edge_adapt.runtime.classifier.check import Finding
     from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
     from edge_adapt.runtime.classifier.support import SupportSet
     from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+    from edge_adapt.runtime.data.episodes import EvaluationProtocol, Sampling
+    from edge_adapt.runtime.data.source import DataSource
     from edge_adapt.runtime.editing import edit
     from edge_adapt.runtime.errors import (
         BundleError,
@@ -58,19 +63,27 @@ __all__ = [
     "ClassifierEvaluation",
     "Compute",
     "DataError",
+    "DataSource",
     "EdgeAdaptError",
     "Evaluation",
+    "EvaluationProtocol",
+    "ExtractorSettings",
     "FeatureTeacher",
     "Finding",
+    "HeadSettings",
     "ImageDataset",
     "ImageError",
     "MetaModel",
     "MissingDependencyError",
+    "ModelCard",
+    "Precision",
     "Prediction",
     "Preprocessing",
+    "Provenance",
     "ProviderError",
     "Reading",
     "Report",
+    "Sampling",
     "Start",
     "SupportSet",
     "TrainingConfig",
@@ -94,47 +107,55 @@ __all__ = [
 ]
 
 _HOME = {
-    "ChosenRecipe": "training.recipes",
-    "Compute": "training.compute",
-    "Reading": "training.start",
-    "Start": "training.start",
     "BundleError": "runtime.errors",
+    "ChosenRecipe": "training.recipes",
     "Classifier": "runtime.classifier.classifier",
     "ClassifierEvaluation": "runtime.folder_evaluation",
+    "Compute": "training.compute",
     "DataError": "runtime.errors",
+    "DataSource": "runtime.data.source",
     "EdgeAdaptError": "runtime.errors",
     "Evaluation": "runtime.evaluation",
+    "EvaluationProtocol": "runtime.data.episodes",
+    "ExtractorSettings": "bundles.from_extractor",
     "FeatureTeacher": "methods.feature_teacher",
+    "Finding": "runtime.classifier.check",
+    "HeadSettings": "bundles.from_extractor",
     "ImageDataset": "runtime.data.dataset",
     "ImageError": "runtime.errors",
     "MetaModel": "runtime.model",
     "MissingDependencyError": "runtime.errors",
+    "ModelCard": "runtime.bundle.card",
+    "Precision": "export.gates.precision",
     "Prediction": "runtime.classifier.classifier",
     "Preprocessing": "runtime.images.preprocessing",
+    "Provenance": "bundles.provenance",
     "ProviderError": "runtime.errors",
+    "Reading": "training.start",
+    "Report": "reports.model.report",
+    "Sampling": "runtime.data.episodes",
+    "Start": "training.start",
     "SupportSet": "runtime.classifier.support",
-    "Finding": "runtime.classifier.check",
+    "TrainingConfig": "training.config",
     "adapt": "runtime.adaptation",
     "check": "runtime.checking",
     "edit": "runtime.editing",
-    "info": "runtime.info",
-    "Report": "reports.model.report",
-    "TrainingConfig": "training.config",
     "evaluate": "evaluation",
     "evaluate_classifier": "runtime.folder_evaluation",
     "export_bundle": "bundles.from_run",
+    "info": "runtime.info",
     "load": "runtime.model",
     "load_classifier": "runtime.model",
     "load_dataset": "runtime.data.dataset",
     "load_model": "runtime.model",
     "models": "runtime.model",
-    "suggest_model": "runtime.model_choice",
     "report": "reports.model.report",
+    "suggest_model": "runtime.model_choice",
     "train": "training.train",
     "wrap": "bundles.from_extractor",
 }
 
-_TRAINING = ("bundles.", "methods.", "training.")
+_TRAINING = ("bundles.", "export.", "methods.", "training.")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,38 +1,54 @@
-"""`evaluate`: one verb for bundles, which run as on a device, and for training runs, which need PyTorch."""
+"""A bundle, which runs as on a device, or a training run, which needs PyTorch, behind one door; and `evaluate` for both."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_adapt.extras import missing
 from edge_adapt.runtime.contract import EpisodeModel
+from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
+from edge_adapt.runtime.data.source import DataSource
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
-from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model, models
+from edge_adapt.runtime.words import plural
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from edge_adapt.runtime.data.dataset import ImageDataset
+    from edge_adapt.runtime.bundle.card import ModelCard
+    from edge_adapt.runtime.graphs import Graphs
     from edge_adapt.runtime.images.preprocessing import Preprocessing
-    from edge_adapt.runtime.images.views import View
     from edge_adapt.runtime.sessions import Provider
 
 
-class Evaluable(NamedTuple):
-    """Something to evaluate, the images that it takes, the steps that it takes where nothing else is said, and its views."""
+@dataclass(frozen=True, eq=False)
+class OpenedModel:
+    """A model that is ready to be measured.
+
+    Attributes:
+        model: what embeds, adapts and predicts.
+        card: what it says of itself.
+        kind: "bundle", or "training run" with its backbone.
+        runs_on: says, once it has run, what really runs it.
+        size: bytes of a bundle's file; 0 for a run.
+        entries: bytes of each part of that file, by name.
+    """
 
     model: EpisodeModel
-    preprocessing: Preprocessing
-    default_steps: int
-    support_views: tuple[View, ...]
+    card: ModelCard
+    kind: str
+    runs_on: Callable[[], str]
+    size: int = 0
+    entries: Mapping[str, int] = field(default_factory=dict)
 
 
 def is_run(model: str | os.PathLike[str]) -> bool:
@@ -40,18 +56,18 @@ def is_run(model: str | os.PathLike[str]) -> bool:
     return Path(model).is_dir() and os.fspath(model) not in models()
 
 
-def open_for_evaluation(
+def open_model(
     model: str | os.PathLike[str],
     *,
     all_layers: bool = False,
     backbone: nn.Module | None = None,
     provider: Provider = "auto",
     threads: int | None = None,
-) -> Evaluable:
-    """A bundle or a run as something to evaluate.
+) -> OpenedModel:
+    """A bundle, a bundled model by its name, or a training run.
 
     Raises:
-        EdgeAdaptError: neither bundle nor run, or `all_layers` for a bundle.
+        EdgeAdaptError: it cannot be used, is no meta-model for classification, or is a bundle with `all_layers`.
     """
     if is_run(model):
         return _open_run(model, all_layers, backbone, provider, threads)
@@ -60,13 +76,33 @@ def open_for_evaluation(
             f"{os.fspath(model)} is a bundle, which adapts the last layer; --all-layers needs a training run."
         )
     graphs = load_model(model, provider, threads).graphs
-    manifest = graphs.manifest
-    return Evaluable(graphs, manifest.preprocessing, manifest.default_steps, manifest.support_views)
+    graphs.check_task()
+    bundle = graphs.bundle
+    return OpenedModel(
+        graphs,
+        graphs.manifest,
+        "bundle",
+        lambda: _onnx_runtime(graphs, threads),
+        bundle.path.stat().st_size,
+        bundle.sizes,
+    )
+
+
+def _onnx_runtime(graphs: Graphs, threads: int | None) -> str:
+    import onnxruntime
+
+    provider = graphs.provider.removesuffix("ExecutionProvider")
+    of_embed = f"embed on {_cpu(threads) if provider == 'CPU' else provider}"
+    return f"ONNX Runtime {onnxruntime.__version__}, {of_embed}, adapt and predict on 1 thread of the CPU"
+
+
+def _cpu(threads: int | None) -> str:
+    return plural(threads or os.cpu_count() or 1, "thread")
 
 
 def _open_run(
     run: str | os.PathLike[str], all_layers: bool, backbone: nn.Module | None, provider: Provider, threads: int | None
-) -> Evaluable:
+) -> OpenedModel:
     # Before PyTorch is missed: on a device, a folder here is photos in the wrong place.
     if not (any(Path(run).glob("checkpoint.pt")) or any(Path(run).glob("*/checkpoint.pt"))):
         raise EdgeAdaptError(
@@ -76,6 +112,7 @@ def _open_run(
         import torch
 
         from edge_adapt.networks.episode_model import LearnerModel
+        from edge_adapt.training.card import card_of_run
         from edge_adapt.training.compute import choose_device
         from edge_adapt.training.run import load_learner
     except ModuleNotFoundError as error:
@@ -85,26 +122,28 @@ def _open_run(
         raise EdgeAdaptError(
             f"{os.fspath(run)} was trained with {checkpoint.config.method.name}, which has no inner loop on all layers."
         )
-    place = choose_device(provider)
+    device = choose_device(provider)
     if threads is not None:
         torch.set_num_threads(threads)
-    model, config = LearnerModel(learner.to(place), place, all_layers), checkpoint.config
-    # An inner loop on all layers adapts to images, and the mean of two images is none.
-    return Evaluable(model, config.preprocessing, config.method.inner_steps, () if all_layers else config.support_views)
+    card = card_of_run(run, checkpoint)
+    place = _cpu(threads) if device.type == "cpu" else device.type.upper()
+    return OpenedModel(
+        LearnerModel(learner.to(device), device, all_layers),
+        # An inner loop on all layers adapts to images, and the mean of two images is none.
+        replace(card, support_views=()) if all_layers else card,
+        f"training run, backbone {checkpoint.config.backbone}",
+        lambda: f"PyTorch {torch.__version__} (not a bundle), {place}",
+    )
 
 
-def require_within_limits(model: EpisodeModel, n_way: int, n_shot: int) -> None:
-    """Raise EdgeAdaptError for a bundle that says of itself that it takes no such episodes."""
-    if not isinstance(model, Graphs):
-        return
-    limits = model.manifest
-    if limits.max_ways is not None and n_way > limits.max_ways:
+def require_within_limits(card: ModelCard, protocol: EvaluationProtocol) -> None:
+    """Raise EdgeAdaptError for a model that says of itself that it takes no such episodes."""
+    n_way, n_shot = protocol.n_way, protocol.n_shot
+    if card.max_ways is not None and n_way > card.max_ways:
+        raise EdgeAdaptError(f"{card.name} takes at most {card.max_ways} classes; choose a smaller --way than {n_way}.")
+    if card.max_support is not None and n_way * n_shot > card.max_support:
         raise EdgeAdaptError(
-            f"{limits.name} takes at most {limits.max_ways} classes; choose a smaller --way than {n_way}."
-        )
-    if limits.max_support is not None and n_way * n_shot > limits.max_support:
-        raise EdgeAdaptError(
-            f"{limits.name} takes at most {limits.max_support} support images, and {n_way}-way {n_shot}-shot episodes have "
+            f"{card.name} takes at most {card.max_support} support images, and {n_way}-way {n_shot}-shot episodes have "
             f"{n_way * n_shot}; choose a smaller --way or --shot."
         )
 
@@ -124,16 +163,9 @@ def require_steps(model: EpisodeModel, preprocessing: Preprocessing, name: str |
 
 def evaluate(
     model: str | os.PathLike[str],
-    data: ImageDataset | Callable[[Preprocessing], ImageDataset],
+    data: ImageDataset | DataSource | str | os.PathLike[str],
+    protocol: EvaluationProtocol = EvaluationProtocol(),  # noqa: B008  (frozen)
     *,
-    n_way: int = 5,
-    n_shot: int = 1,
-    n_query: int = 15,
-    episodes: int = 1000,
-    steps: int | None = None,
-    seed: int = 0,
-    support_files: str | None = None,
-    query_files: str | None = None,
     all_layers: bool = False,
     backbone: nn.Module | None = None,
     provider: Provider = "auto",
@@ -144,45 +176,29 @@ def evaluate(
 
     Args:
         model: a bundle's path or name, or the folder of a training run.
-        data: from `load_dataset` with the model's preprocessing, or a function that loads it with what it is given.
-        n_way, n_shot, n_query: of the episodes; a class with too few images gives fewer queries.
-        episodes: how many to draw.
-        steps: of the inner loop; None takes the model's own number.
-        seed: of the drawing; the same seed draws the same episodes.
-        support_files, query_files: patterns such as "train_*" for the names of the files that may be drawn for the support
-            set and for the query set; None: all.
+        data: a folder or zip with one sub-folder a class, or what `load_dataset` gave with the model's preprocessing.
+        protocol: over which episodes, and with how many steps.
         all_layers: adapt all layers, as in meta-training with MAML; runs only.
         backbone: an instance of the module that was trained, if it was one of the user's own.
         provider: what computes, `auto`, `cpu` or `cuda`.
         threads: of the CPU; None takes all cores.
-        progress: show a bar.
+        progress: show bars.
 
     Raises:
         EdgeAdaptError: the model or the data cannot be used for this.
     """
-    opened = open_for_evaluation(model, all_layers=all_layers, backbone=backbone, provider=provider, threads=threads)
-    preprocessing = opened.preprocessing
-    require_within_limits(opened.model, n_way, n_shot)
-    if steps:
+    opened = open_model(model, all_layers=all_layers, backbone=backbone, provider=provider, threads=threads)
+    card, preprocessing = opened.card, opened.card.preprocessing
+    require_within_limits(card, protocol)
+    if protocol.steps:
         require_steps(opened.model, preprocessing, model)
-    if callable(data):
-        data = data(preprocessing)
+    if not isinstance(data, ImageDataset):
+        data = DataSource.of(data).load(preprocessing, progress=progress)
     expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
     if data.images.shape[1:] != expected:
         raise EdgeAdaptError(
             f"{data.source} was read as {data.images.shape[1:]} and {os.fspath(model)} takes {expected} (H, W, C)."
         )
-    return evaluate_episodes(
-        opened.model,
-        data,
-        n_way=n_way,
-        n_shot=n_shot,
-        n_query=n_query,
-        episodes=episodes,
-        steps=opened.default_steps if steps is None else steps,
-        seed=seed,
-        support_files=support_files,
-        query_files=query_files,
-        views=opened.support_views,
-        progress=progress,
-    )
+    steps = card.default_steps if protocol.steps is None else protocol.steps
+    protocol = replace(protocol, steps=steps)
+    return evaluate_episodes(opened.model, data, protocol, views=card.support_views, progress=progress)

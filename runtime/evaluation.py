@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge_adapt.runtime.contract import BATCH, MAX_STEPS
+from edge_adapt.runtime.contract import BATCH
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 if TYPE_CHECKING:
@@ -17,29 +17,23 @@ if TYPE_CHECKING:
 
     from edge_adapt.runtime.contract import EpisodeModel
     from edge_adapt.runtime.data.dataset import ImageDataset
+    from edge_adapt.runtime.data.episodes import EvaluationProtocol
     from edge_adapt.runtime.images.views import View
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An accuracy and how it was measured; `accuracy` and `ci95` are fractions.
+    """An accuracy and how it was measured.
 
     Attributes:
-        accuracy: the mean over episodes of the share of right answers.
+        accuracy: the mean over episodes of the share of right answers, a fraction.
         ci95: half the width of its 95% confidence interval over episodes.
-        episodes, n_way, n_shot, n_query, steps, seed, support_files, query_files: the arguments.
+        protocol: over which episodes, and with how many steps.
     """
 
     accuracy: float
     ci95: float
-    episodes: int
-    n_way: int
-    n_shot: int
-    n_query: int
-    steps: int
-    seed: int
-    support_files: str | None = None
-    query_files: str | None = None
+    protocol: EvaluationProtocol
 
 
 class Features(NamedTuple):
@@ -84,15 +78,8 @@ def embed_dataset(
 def evaluate_episodes(
     model: EpisodeModel,
     data: ImageDataset,
+    protocol: EvaluationProtocol,
     *,
-    n_way: int,
-    n_shot: int,
-    n_query: int,
-    episodes: int,
-    steps: int,
-    seed: int,
-    support_files: str | None = None,
-    query_files: str | None = None,
     views: Sequence[View] = (),
     features: Features | None = None,
     progress: bool = False,
@@ -102,27 +89,23 @@ def evaluate_episodes(
     Args:
         model: what is measured.
         data: what the episodes are drawn from.
-        n_way, n_shot, n_query, episodes, seed, support_files, query_files: as `draw_episodes` takes them.
-        steps: of the inner loop.
-        views: of support images beside as they are, as the manifest of a bundle lists them; `features` have them already.
+        protocol: which episodes, and the number of steps, which has to be given here: a model by itself knows none.
+        views: of support images beside as they are, as the card of a model lists them; `features` have them already.
         features: what `embed_dataset` gave for this model and data, to measure several things on it; None embeds here.
         progress: show a bar.
 
     Raises:
         DataError: the data set is too small for such episodes.
-        EdgeAdaptError: an argument that no episode can have, or features of another number of images.
+        EdgeAdaptError: no number of steps, or features of another number of images.
     """
     # Not needed to classify, and a device that classifies starts sooner without.
     from edge_adapt.runtime.data.episodes import draw_episodes
     from edge_adapt.runtime.progress import Progress
 
-    least = {"n_way": (n_way, 2), "n_shot": (n_shot, 1), "n_query": (n_query, 1), "episodes": (episodes, 1)}
-    for name, (value, smallest) in (least | {"steps": (steps, 0), "seed": (seed, 0)}).items():
-        if value < smallest:
-            raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
-    if steps > MAX_STEPS:
-        raise EdgeAdaptError(f"steps is {steps}; take {MAX_STEPS} or fewer.")
-    drawn = draw_episodes(data, n_way, n_shot, n_query, episodes, seed, support_files, query_files)
+    steps = protocol.steps
+    if steps is None:
+        raise EdgeAdaptError("the protocol says no number of steps; give one.")
+    drawn = draw_episodes(data, protocol)
     if features is None:
         features = embed_dataset(model, data, views, progress=progress)
     elif len(features.queries) != len(data.images):
@@ -130,13 +113,11 @@ def evaluate_episodes(
             f"{data.source}: there are {len(data.images)} images and features of {len(features.queries)}."
         )
     accuracies = []
-    with Progress("evaluating", episodes, "episodes", show=progress) as bar:
+    with Progress("evaluating", protocol.episodes, "episodes", show=progress) as bar:
         for episode in drawn:
-            state, _ = model.adapt(features.shots[episode.support], episode.support_labels, n_way, steps)
+            state, _ = model.adapt(features.shots[episode.support], episode.support_labels, protocol.n_way, steps)
             logits = model.predict(features.queries[episode.query], state)
             accuracies.append(float((logits.argmax(axis=1) == episode.query_labels).mean()))
             bar.advance()
-    spread = float(np.std(accuracies, ddof=1)) if episodes > 1 else 0.0
-    ci95 = 1.96 * spread / episodes**0.5
-    accuracy = float(np.mean(accuracies))
-    return Evaluation(accuracy, ci95, episodes, n_way, n_shot, n_query, steps, seed, support_files, query_files)
+    spread = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
+    return Evaluation(float(np.mean(accuracies)), 1.96 * spread / len(accuracies) ** 0.5, protocol)

@@ -103,9 +103,10 @@ def trained_run(
 def exported_bundle(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> Path:
     """`trained_run` as a bundle."""
     from edge_adapt.bundles.from_run import export_bundle
+    from edge_adapt.bundles.provenance import Provenance
 
     path = tmp_path_factory.mktemp("exported") / "gratings.edge"
-    export_bundle(trained_run, path, license="Apache-2.0")
+    export_bundle(trained_run, path, provenance=Provenance(license="Apache-2.0"))
     return path
 
 

@@ -23,6 +23,7 @@ from PIL import Image
 from benchmarks import accuracy, decoding, measuring, photo_sets, plain_heads, quantization, whole_process
 from edge_adapt.runtime.contract import BATCH, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.model import load_classifier, load_model
 from tests.conftest import TINY
@@ -349,7 +350,10 @@ def test_differences_of_accuracies_are_meant_over_sets_and_worst_where_they_are_
 
     sets = [photo_sets.PhotoSet("a", True), photo_sets.PhotoSet("b"), photo_sets.PhotoSet("c")]
     results = {
-        name: {data.name: Evaluation(accuracy, 0, 1, 5, 1, 15, 0, 0) for data, accuracy in zip(sets, row, strict=True)}
+        name: {
+            data.name: Evaluation(accuracy, 0, EvaluationProtocol(episodes=1))
+            for data, accuracy in zip(sets, row, strict=True)
+        }
         for name, row in {"ours": (0.5, 0.6, 0.7), "theirs": (0.4, 0.65, 0.5)}.items()
     }
     row = photos.difference_table(results, "ours", ["theirs"], sets).splitlines()[-1]

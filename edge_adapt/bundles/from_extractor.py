@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from edge_adapt.export.bundle import Description, write_checked_bundle
+from edge_adapt.bundles.provenance import Provenance
+from edge_adapt.export.bundle import write_checked_bundle
 from edge_adapt.export.embed.extractor import FLOATS, Extractor, read_extractor
 from edge_adapt.export.embed.from_extractor import (
     NORMALIZATIONS,
@@ -24,13 +25,15 @@ from edge_adapt.export.embed.from_extractor import (
     embed_around,
     finished,
 )
-from edge_adapt.export.gates.parity import Comparison, Origin
+from edge_adapt.export.gates.parity import Comparison, Reference
 from edge_adapt.methods.feature_cache import cached_features
 from edge_adapt.methods.head_only import STEPS, FrozenFeatures, expected_accuracy, meta_train_head
 from edge_adapt.networks.episode_model import HeadModel
 from edge_adapt.networks.gradient_head import GradientHead, Initialization
-from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.bundle.card import ModelCard
+from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.pixel_cache import default_cache
+from edge_adapt.runtime.data.source import DataSource
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import require_output
 from edge_adapt.runtime.sessions import Session
@@ -40,25 +43,49 @@ METHOD = "frozen"
 """What a bundle's manifest calls it."""
 
 
+@dataclass(frozen=True)
+class ExtractorSettings:
+    """How a feature extractor is run, where its file does not say.
+
+    Attributes:
+        normalization: what it wants done to pixels; None tries those of `NORMALIZATIONS` on the images and takes the best, or
+            nothing for an extractor that takes uint8.
+        image_size: height and width, pixels, where the file leaves them open.
+        part: of the middle of an image, how much is seen, in height and width; 0.1 to 1.
+        output: the tensor to take as the features; None takes the only output.
+        threads: of the CPU; None takes all cores.
+    """
+
+    normalization: PixelNormalization | None = None
+    image_size: int | None = None
+    part: float = 1.0
+    output: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How the head is meta-learned.
+
+    Attributes:
+        initialization: what the last layer starts from.
+        steps: gradient steps that the bundle takes where nothing else is said.
+        seed: of the episodes.
+    """
+
+    initialization: Initialization = "prototype"
+    steps: int = STEPS
+    seed: int = 0
+
+
 def wrap(
     extractor: str | os.PathLike[str],
-    images: str | os.PathLike[str],
+    images: DataSource | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
-    classes: Sequence[str | os.PathLike[str]] = (),
-    normalization: PixelNormalization | None = None,
-    image_size: int | None = None,
-    part: float = 1.0,
-    output: str | None = None,
-    initialization: Initialization = "prototype",
-    steps: int = STEPS,
-    seed: int = 0,
-    name: str = "",
-    license: str = "",
-    trained_on: str = "",
-    cache: str | os.PathLike[str] | None = None,
-    skip_bad: bool = False,
-    threads: int | None = None,
+    settings: ExtractorSettings = ExtractorSettings(),
+    head: HeadSettings = HeadSettings(),
+    provenance: Provenance = Provenance(),  # noqa: B008  (frozen)
     report: Callable[[Comparison], None] = lambda comparison: None,
     progress: bool = False,
 ) -> None:
@@ -71,23 +98,11 @@ def wrap(
         extractor: an ONNX file: one input of images, float or uint8, [B, C, H, W] or [B, H, W, C], and float features [B, D] or a
             feature map, which is averaged over its pixels.
         images: a folder or zip with one sub-folder a class, to learn the head from; best classes that the extractor was not
-            trained on.
+            trained on. The features lie in its `cache`, or in `default_cache()`.
         path: the `.edge` file to write.
-        classes: as of `load_dataset`.
-        normalization: what the extractor wants done to pixels; None tries those of `NORMALIZATIONS` on the images and takes the
-            best, or nothing for an extractor that takes uint8.
-        part: of the middle of an image, how much is seen, in height and width; 0.1 to 1.
-        image_size: height and width, pixels, where the file leaves them open.
-        output: the tensor to take as the features; None takes the only output.
-        initialization: what the last layer starts from.
-        steps: gradient steps that the bundle takes where nothing else is said.
-        seed: of the episodes.
-        name: of the model; by default the file's.
-        license: of the weights, an SPDX expression or a sentence.
-        trained_on: the data in words, for the bundle; by default the names of `extractor` and `images`.
-        cache: the folder for the features, and for pixels that do not fit into memory; None takes `default_cache()`.
-        skip_bad: leave out images that cannot be read.
-        threads: of the CPU; None takes all cores.
+        settings: how the extractor is run.
+        head: how the head is meta-learned.
+        provenance: name, licence and data; the data are by default the names of `extractor` and `images`.
         report: is called with each comparison of the parity gate, and before them with what was recognized.
         progress: show bars.
 
@@ -96,53 +111,53 @@ def wrap(
         EdgeAdaptError: the extractor cannot be used, or the bundle disagrees with it, cannot be written, or would replace what
             it is made from.
     """
-    require_output(path, extractor, images, *classes)
-    read = read_extractor(extractor, output, image_size)
-    read = replace(read, preprocessing=replace(read.preprocessing, part=part))
+    source, normalization, threads = DataSource.of(images), settings.normalization, settings.threads
+    require_output(path, extractor, *source.files)
+    read = read_extractor(extractor, settings.output, settings.image_size)
+    read = replace(read, preprocessing=replace(read.preprocessing, part=settings.part))
     if normalization is not None and read.input_type not in FLOATS:
         raise EdgeAdaptError(f"{read.path} takes uint8 pixels and normalizes them itself; leave the normalization out.")
     original, wrapped = _run_and_wrapped(read, normalization, threads)
     check_features(read, original, finished(wrapped, read.path))
-    data = load_dataset(images, read.preprocessing, classes, progress=progress, cache=cache, skip_bad=skip_bad)
+    data = source.load(read.preprocessing, progress=progress)
     if normalization is None and read.input_type in FLOATS:
         normalization = _recognized(read, data, threads, report)
         original, wrapped = _run_and_wrapped(read, normalization, threads)
     embed = finished(wrapped, read.path)
-    learner = GradientHead(initialization)
-    directory = default_cache() if cache is None else Path(cache)
+    learner = GradientHead(head.initialization)
+    directory = default_cache() if source.cache is None else Path(source.cache)
     running = HeadModel(learner, _embedding(embed, read.path, threads))
     features = cached_features(running, sha256(embed).hexdigest(), data, directory, progress)
     means = {"centred": features.mean(axis=0), "as they are": np.zeros(features.shape[1], np.float32)}
     chosen, ready = _best(
         "features",
         {name: _frozen(_normalized(features - mean), data) for name, mean in means.items()},
-        initialization,
+        head.initialization,
         report,
     )
     mean = means[chosen]
     meta_train_head(
         learner,
         ready,
-        steps=steps,
-        seed=seed,
+        steps=head.steps,
+        seed=head.seed,
         progress=progress,
     )
+    card = ModelCard(
+        name=Path(extractor).stem,
+        method=METHOD,
+        preprocessing=read.preprocessing,
+        default_steps=head.steps,
+        trained_on=f"{Path(extractor).name}; its head: {_described(data)}",
+    )
+    model = HeadModel(learner, lambda pixels: _normalized(original(pixels) - mean))
     write_checked_bundle(
         path,
         finished(centred(wrapped, mean), read.path),
         learner.graphs(len(mean)),
-        Description(
-            name=name or Path(path).stem,
-            method=METHOD,
-            preprocessing=read.preprocessing,
-            default_steps=steps,
-            trained_on=trained_on or f"{Path(extractor).name}; its head: {_described(data)}",
-            license=license,
-        ),
-        HeadModel(learner, lambda pixels: _normalized(original(pixels) - mean)),
-        sample_of(data),
+        provenance.fill_in(card, path),
+        Reference(model, sample_of(data), Path(extractor).name, read.half),
         report,
-        origin=Origin(Path(extractor).name, read.half),
     )
 
 

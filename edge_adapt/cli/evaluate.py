@@ -13,9 +13,7 @@ from edge_adapt.cli import options, words
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
-    from edge_adapt.runtime.data.dataset import ImageDataset
     from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation
-    from edge_adapt.runtime.images.preprocessing import Preprocessing
     from edge_adapt.runtime.sessions import Provider
 
 MOST_CONFUSIONS = 10
@@ -85,7 +83,8 @@ def evaluate(
     """
     from edge_adapt import evaluation as verbs
     from edge_adapt.runtime.classifier.classifier import Classifier
-    from edge_adapt.runtime.data.dataset import load_dataset
+    from edge_adapt.runtime.data.episodes import EvaluationProtocol
+    from edge_adapt.runtime.data.source import DataSource
     from edge_adapt.runtime.model import load
 
     if not verbs.is_run(model):
@@ -95,12 +94,7 @@ def evaluate(
             _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)
             return
 
-    def read(preprocessing: Preprocessing) -> ImageDataset:
-        return load_dataset(data, preprocessing, classes, rotations, progress=True, cache=cache, skip_bad=skip_bad)
-
-    result = verbs.evaluate(
-        model,
-        read,
+    protocol = EvaluationProtocol(
         n_way=n_way,
         n_shot=n_shot,
         n_query=n_query,
@@ -109,17 +103,18 @@ def evaluate(
         seed=seed,
         support_files=support_files,
         query_files=query_files,
-        all_layers=all_layers,
-        provider=provider,
-        threads=threads,
-        progress=True,
+    )
+    source = DataSource(data, classes, rotations, cache, skip_bad)
+    result = verbs.evaluate(
+        model, source, protocol, all_layers=all_layers, provider=provider, threads=threads, progress=True
     )
     if as_json:
-        words.print_json(asdict(result) | {"model": model})
+        measured = {"accuracy": result.accuracy, "ci95": result.ci95}
+        words.print_json(measured | asdict(result.protocol) | {"model": model})
         return
     click.echo(
         f"{result.accuracy:.2%} +- {result.ci95:.2%} (95% confidence over {words.plural(episodes, 'episode')}), "
-        f"{n_way}-way {n_shot}-shot, up to {n_query} queries a class, {words.plural(result.steps, 'step')}"
+        f"{n_way}-way {n_shot}-shot, up to {n_query} queries a class, {words.plural(result.protocol.steps or 0, 'step')}"
         f"{' on all layers' if all_layers else ''}, seed {seed}"
     )
 

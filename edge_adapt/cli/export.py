@@ -63,7 +63,8 @@ def export(
         raise click.UsageError("--allow-drop is for --precision fp16 and int8.")
     require_training("export")
     from edge_adapt.bundles.from_run import export_bundle
-    from edge_adapt.export.gates.precision import ALLOWED_DROP
+    from edge_adapt.bundles.provenance import Provenance
+    from edge_adapt.export.gates.precision import ALLOWED_DROP, Precision
     from edge_adapt.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(run)
@@ -72,11 +73,8 @@ def export(
     export_bundle(
         run,
         output,
-        name=name,
-        license=license,
-        precision=precision,
-        calibrate=calibrate,
-        allow_drop=ALLOWED_DROP if allow_drop is None else allow_drop,
+        provenance=Provenance(name, license),
+        precision=Precision(precision, calibrate, ALLOWED_DROP if allow_drop is None else allow_drop),
         report=lambda comparison: click.echo(f"  {comparison}"),
     )
     click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")

@@ -58,19 +58,14 @@ def report(
     episodes, time and size. The same figures come from `edge-adapt evaluate`.
     """
     from edge_adapt.reports.model.report import report as write_report
+    from edge_adapt.runtime.data.episodes import Sampling
+    from edge_adapt.runtime.data.source import DataSource
 
     result = write_report(
         model,
-        data,
+        DataSource(data, classes, rotations, cache, skip_bad),
         output,
-        classes=classes,
-        rotations=rotations,
-        cache=cache,
-        skip_bad=skip_bad,
-        support_files=support_files,
-        query_files=query_files,
-        episodes=episodes,
-        seed=seed,
+        Sampling(episodes=episodes, seed=seed, support_files=support_files, query_files=query_files),
         provider=provider,
         threads=threads,
         progress=True,

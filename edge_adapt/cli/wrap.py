@@ -88,27 +88,20 @@ def wrap(
     require_training("wrap")
     import torch
 
+    from edge_adapt.bundles.from_extractor import ExtractorSettings, HeadSettings
     from edge_adapt.bundles.from_extractor import wrap as wrap_extractor
+    from edge_adapt.bundles.provenance import Provenance
+    from edge_adapt.runtime.data.source import DataSource
 
     if threads:
         torch.set_num_threads(threads)
     wrap_extractor(
         extractor,
-        images,
+        DataSource(images, classes, cache=cache, skip_bad=skip_bad),
         output,
-        classes=classes,
-        normalization=_normalization(normalize, mean, std),
-        image_size=image_size,
-        part=part or 1.0,
-        output=output_name,
-        initialization=initialization,
-        steps=steps,
-        seed=seed,
-        name=name,
-        license=license,
-        cache=cache,
-        skip_bad=skip_bad,
-        threads=threads,
+        settings=ExtractorSettings(_normalization(normalize, mean, std), image_size, part or 1.0, output_name, threads),
+        head=HeadSettings(initialization, steps, seed),
+        provenance=Provenance(name, license),
         report=lambda comparison: click.echo(f"  {comparison}"),
         progress=True,
     )

@@ -6,12 +6,12 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from edge_adapt.reports.labels import apart
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.training.budget import is_finished, stopped_early
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint, stages_of
@@ -177,7 +177,7 @@ def _label_ends(axes: Axes) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     gap = 0.05 * (high - low)
-    places = _apart([y for _, y in ends], gap, high - gap / 2)
+    places = apart([y for _, y in ends], gap, high - gap / 2)
     for line, end, place in zip(lines, ends, places, strict=True):
         axes.annotate(
             str(line.get_label()),
@@ -188,19 +188,6 @@ def _label_ends(axes: Axes) -> None:
             arrowprops={"arrowstyle": "-", "color": line.get_color(), "linestyle": ":", "alpha": 0.5},
             annotation_clip=False,
         )
-
-
-def _apart(heights: Sequence[float], gap: float, top: float) -> list[float]:
-    """Heights in the same order of size, `gap` or more from each other, of which the highest moves up to `top` at most."""
-    order = sorted(range(len(heights)), key=heights.__getitem__)
-    places = list(heights)
-    for below, above in pairwise(order):
-        places[above] = max(places[above], places[below] + gap)
-    limit = max(top, *heights)
-    for index in reversed(order):
-        places[index] = min(places[index], limit)
-        limit = places[index] - gap
-    return places
 
 
 def _short(names: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from edge_adapt.methods.feature_cache import digest_of
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes
 from edge_adapt.training.checkpoint import Record, Snapshot
@@ -67,12 +68,14 @@ class Validation:
         result = evaluate_episodes(
             model,
             self._data,
-            n_way=self._n_way,
-            n_shot=self._config.n_shot,
-            n_query=self._n_query,
-            episodes=min(MOST_EPISODES, max(LEAST_EPISODES, QUERIES // (self._n_way * self._n_query))),
-            steps=self._config.method.inner_steps,
-            seed=self._config.seed,
+            EvaluationProtocol(
+                n_way=self._n_way,
+                n_shot=self._config.n_shot,
+                n_query=self._n_query,
+                episodes=min(MOST_EPISODES, max(LEAST_EPISODES, QUERIES // (self._n_way * self._n_query))),
+                steps=self._config.method.inner_steps,
+                seed=self._config.seed,
+            ),
             features=self._embedded(learner, model, execution),
         )
         learner.train()

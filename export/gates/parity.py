@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_adapt.export.embed.extractor import HALF_TOLERANCE
 from edge_adapt.runtime.contract import EpisodeModel, HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.runtime.images.views import View
@@ -43,47 +44,46 @@ class Comparison:
         return f"{'ok ' if self.passed else 'NO '} {self.what}: {self.result}"
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where the features come from that those of a bundle are compared with.
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What the graphs of a bundle were exported from, and the images to compare the two on.
 
     Attributes:
-        name: for reports and messages.
-        half: whether they are computed in float16.
+        model: embeds, adapts and predicts without the graphs.
+        data: images of two classes or more.
+        embeds_with: what computes its features, for reports and messages.
+        half: whether those are computed in float16.
     """
 
-    name: str = "PyTorch"
+    model: EpisodeModel
+    data: ImageDataset
+    embeds_with: str = "PyTorch"
     half: bool = False
 
 
 def check_parity(
     bundle: EpisodeModel,
-    torch_model: EpisodeModel,
-    data: ImageDataset,
+    reference: Reference,
     default_steps: int,
-    has_steps: bool,
     report: Callable[[Comparison], None],
     views: Sequence[View] = (),
-    origin: Origin = Origin(),
 ) -> None:
-    """Compare a bundle with the PyTorch model that it was exported from, and report each comparison.
+    """Compare a bundle with the model that it was exported from, and report each comparison.
 
     First tensor by tensor: features, then head state and logits after 0, 1, 5 and 50 steps for several support sets; then the
     accuracy over the same episodes on both sides, each with its own features.
 
     Args:
         bundle: the graphs, run by ONNX Runtime.
-        torch_model: the same functions in PyTorch.
-        data: images to compare on.
-        default_steps: steps of the accuracy comparison.
-        has_steps: whether the method takes steps at all.
+        reference: what it was exported from.
+        default_steps: of the accuracy comparison; 0 for a method that takes none.
         report: is called with each comparison.
         views: of support images, for the accuracy comparison.
-        origin: where `torch_model` has its features from.
 
     Raises:
         EdgeAdaptError: one of the comparisons failed; names the first, and what the bundle disagrees with.
     """
+    torch_model, data = reference.model, reference.data
     faults: list[str] = []
 
     def add(comparison: Comparison, other: str = "PyTorch") -> None:
@@ -95,18 +95,20 @@ def check_parity(
 
     sample = data.images[:: max(1, len(data.images) // 64)][:64]
     ours, theirs = bundle.embed(sample), torch_model.embed(sample)
-    tolerance = HALF_TOLERANCE if origin.half else TOLERANCE
-    beside = f"beside those of {origin.name}"
-    add(_compare(f"features of {len(sample)} images {beside}", ours, theirs, tolerance), origin.name)
+    tolerance = HALF_TOLERANCE if reference.half else TOLERANCE
+    beside = f"beside those of {reference.embeds_with}"
+    add(_compare(f"features of {len(sample)} images {beside}", ours, theirs, tolerance), reference.embeds_with)
     alone = np.concatenate([bundle.embed(image[None]) for image in sample])
-    add(_compare(f"features of the same images one at a time {beside}", alone, theirs, tolerance), origin.name)
+    add(
+        _compare(f"features of the same images one at a time {beside}", alone, theirs, tolerance), reference.embeds_with
+    )
     random = np.random.default_rng(0)
     for shots in SHOTS:
         labels = np.repeat(np.arange(len(shots)), shots)
         # More shots than images: repeat, a little off each time.
         features = theirs[random.integers(len(theirs), size=len(labels))]
         features = (features * random.uniform(0.9, 1.1, features.shape)).astype(np.float32)
-        for steps in STEPS if has_steps else (0,):
+        for steps in STEPS if default_steps else (0,):
             add(_compare_adaptation(bundle, torch_model, features, labels, theirs, shots, steps))
     n_way = min(5, len(data.class_names))
     n_query = max(1, min(15, int(data.counts.min()) - 1))
@@ -114,21 +116,16 @@ def check_parity(
         evaluate_episodes(
             model,
             data,
-            n_way=n_way,
-            n_shot=1,
-            n_query=n_query,
-            episodes=EPISODES,
-            steps=default_steps,
-            seed=0,
+            EvaluationProtocol(n_way=n_way, n_shot=1, n_query=n_query, episodes=EPISODES, steps=default_steps, seed=0),
             views=views,
         ).accuracy
         for model in (bundle, torch_model)
     ]
     # A query may lie on the boundary between two classes to within rounding; one in a thousand, or one in a hundred with
     # features in float16, is far more than that.
-    close = abs(results[0] - results[1]) < (1e-2 if origin.half else 1e-3)
-    accuracies = f"{100 * results[0]:.3f}% through the bundle, {100 * results[1]:.3f}% with {origin.name}"
-    add(Comparison(f"accuracy over {EPISODES} episodes, {n_way}-way 1-shot", accuracies, close), origin.name)
+    close = abs(results[0] - results[1]) < (1e-2 if reference.half else 1e-3)
+    accuracies = f"{100 * results[0]:.3f}% through the bundle, {100 * results[1]:.3f}% with {reference.embeds_with}"
+    add(Comparison(f"accuracy over {EPISODES} episodes, {n_way}-way 1-shot", accuracies, close), reference.embeds_with)
     if faults:
         raise EdgeAdaptError(faults[0])
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from edge_adapt.export.embed.quantization import quantize, store_as_float16
 from edge_adapt.export.gates.parity import Comparison
 from edge_adapt.runtime.bundle.card import PRECISIONS
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
@@ -33,41 +36,47 @@ BATCHES = {1: 30, 25: 8}
 """The batch sizes to time, and how often."""
 
 
-@dataclass(frozen=True)
-class Reduction:
-    """How a bundle of lower precision is to be made.
+@dataclass(frozen=True, eq=False)
+class Precision:
+    """In which precision a bundle is made.
 
     Attributes:
-        precision: "fp32", which changes nothing; "fp16", which stores weights in half; or "int8".
-        images: to find the ranges of the activations with, uint8 [I, H, W, C]; for int8 alone.
-        allowed_drop: percentage points of accuracy that it may cost.
+        name: of the backbone: "fp32"; "fp16", which stores its weights in half; or "int8", which computes in 8 bits.
+        calibrate: images as the model will see them, to find the ranges of int8 with: a folder or zip of images, a data set, or
+            images uint8 [I, H, W, C] of the model's size. None takes those that a run kept.
+        allow_drop: percentage points of accuracy after adaptation that a lower precision may cost, 0 to 100.
 
     Raises:
-        EdgeAdaptError: there is no such precision, the drop is not a number of points from 0 to 100, or there are too few images.
+        EdgeAdaptError: there is no such precision, the drop is no such number, or images are given that are not needed.
     """
 
-    precision: str = "fp32"
-    images: NDArray[np.uint8] | None = None
-    allowed_drop: float = ALLOWED_DROP
+    name: Literal["fp32", "fp16", "int8"] = "fp32"
+    calibrate: str | os.PathLike[str] | ImageDataset | NDArray[np.uint8] | None = None
+    allow_drop: float = ALLOWED_DROP
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise EdgeAdaptError(f"there is no precision {self.precision!r}; choose one of {', '.join(PRECISIONS)}.")
-        if not 0 <= self.allowed_drop <= 100:
-            raise EdgeAdaptError(f"a drop of {self.allowed_drop} points cannot be allowed; give 0 to 100.")
-        if (self.images is not None) != (self.precision == "int8"):
-            raise EdgeAdaptError("images to calibrate with are for int8, and int8 needs them.")
-        if self.images is not None and len(self.images) < LEAST_CALIBRATION:
+        if self.name not in PRECISIONS:
+            raise EdgeAdaptError(f"there is no precision {self.name!r}; choose one of {', '.join(PRECISIONS)}.")
+        if not 0 <= self.allow_drop <= 100:
+            raise EdgeAdaptError(f"a drop of {self.allow_drop} points cannot be allowed; give 0 to 100.")
+        if self.calibrate is not None and self.name != "int8":
             raise EdgeAdaptError(
-                f"int8 needs {LEAST_CALIBRATION} images or more to find the ranges of values with, and there are "
-                f"{len(self.images)}; give more to calibrate with."
+                f"images to calibrate with are for int8, and the precision is {self.name}; leave them out."
             )
 
-    def apply(self, embed: bytes) -> bytes:
-        """`embed.onnx` in this precision, from float32."""
-        if self.images is not None:
-            return quantize(embed, self.images)
-        return store_as_float16(embed) if self.precision == "fp16" else embed
+    def reduced(self, embed: bytes) -> bytes:
+        """`embed.onnx` in this precision, from float32; for int8, `calibrate` has to be images by now."""
+        if self.name == "fp16":
+            return store_as_float16(embed)
+        if self.name == "fp32":
+            return embed
+        if not isinstance(self.calibrate, np.ndarray) or len(self.calibrate) < LEAST_CALIBRATION:
+            found = len(self.calibrate) if isinstance(self.calibrate, np.ndarray) else 0
+            raise EdgeAdaptError(
+                f"int8 needs {LEAST_CALIBRATION} images or more to find the ranges of values with, and there are {found}; "
+                "give more to calibrate with."
+            )
+        return quantize(embed, self.calibrate)
 
 
 @dataclass(frozen=True)
@@ -151,12 +160,14 @@ def _compare_accuracy(
             * evaluate_episodes(
                 model,
                 data,
-                n_way=n_way,
-                n_shot=n_shot,
-                n_query=min(15, smallest - n_shot),
-                episodes=EPISODES,
-                steps=full.manifest.default_steps,
-                seed=0,
+                EvaluationProtocol(
+                    n_way=n_way,
+                    n_shot=n_shot,
+                    n_query=min(15, smallest - n_shot),
+                    episodes=EPISODES,
+                    steps=full.manifest.default_steps,
+                    seed=0,
+                ),
                 features=of_model,
             ).accuracy
             for model, of_model in zip((full, reduced), features, strict=True)

@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_adapt.runtime.contract import MAX_STEPS
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.errors import DataError
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 
 
 @dataclass(frozen=True)
@@ -30,38 +31,80 @@ class Episode:
     query_labels: NDArray[np.int64]
 
 
-def draw_episodes(
-    dataset: ImageDataset,
-    n_way: int,
-    n_shot: int,
-    n_query: int,
-    episodes: int,
-    seed: int,
-    support_files: str | None = None,
-    query_files: str | None = None,
-) -> Iterator[Episode]:
-    """Draw evaluation episodes: `n_way` classes, then `n_shot` support images of each and as many as `n_query` of the rest.
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How many episodes are drawn, and from which files.
 
-    A class with fewer than `n_shot + n_query` images gives the queries that it has. The same arguments draw the same episodes.
-
-    Args:
-        dataset: what they are drawn from.
-        n_way, n_shot, n_query, episodes, seed: see above.
+    Attributes:
+        episodes: how many.
+        seed: the same seed draws the same episodes.
         support_files: draw support images among the files whose own name, without folders, matches this pattern, such as
             "train_*" (`fnmatch`: * is anything, ? one character, [ab] one of these; capitals count); None: all.
         query_files: likewise for the queries.
 
     Raises:
+        EdgeAdaptError: a number that cannot be; names the field.
+    """
+
+    episodes: int = 1000
+    seed: int = 0
+    support_files: str | None = None
+    query_files: str | None = None
+
+    def __post_init__(self) -> None:
+        self._require_at_least(episodes=1, seed=0)
+
+    def _require_at_least(self, **least: int) -> None:
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise EdgeAdaptError(f"{name} is {value}; take {smallest} or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationProtocol(Sampling):
+    """Over which episodes a model is measured, and with how many steps.
+
+    Attributes:
+        n_way: classes in an episode.
+        n_shot: support images of a class.
+        n_query: queries of a class at most; one with fewer images than `n_shot + n_query` gives fewer.
+        steps: of the inner loop; None takes the model's own number.
+
+    Raises:
+        EdgeAdaptError: a number that no episode can have; names the field.
+    """
+
+    n_way: int = 5
+    n_shot: int = 1
+    n_query: int = 15
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_at_least(n_way=2, n_shot=1, n_query=1, steps=0)
+        if self.steps is not None and self.steps > MAX_STEPS:
+            raise EdgeAdaptError(f"steps is {self.steps}; take {MAX_STEPS} or fewer.")
+
+
+def draw_episodes(dataset: ImageDataset, protocol: EvaluationProtocol) -> Iterator[Episode]:
+    """Draw evaluation episodes: `n_way` classes, then `n_shot` support images of each and as many as `n_query` of the rest.
+
+    The same arguments draw the same episodes.
+
+    Raises:
         DataError: too few classes, a class with too few images for the support set or none left for a query, or patterns for
             images that come from no files. Raised at once, not when the first episode is taken.
     """
-    dataset.require(n_way, n_shot + 1 if support_files is None and query_files is None else 0)
-    for_support, for_query = _files_for(dataset, n_shot, support_files, query_files)
+    n_way, n_shot = protocol.n_way, protocol.n_shot
+    any_file = protocol.support_files is None and protocol.query_files is None
+    dataset.require(n_way, n_shot + 1 if any_file else 0)
+    for_support, for_query = _files_for(dataset, n_shot, protocol.support_files, protocol.query_files)
 
     def draw() -> Iterator[Episode]:
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(protocol.seed)
         counts = dataset.counts
-        for _ in range(episodes):
+        for _ in range(protocol.episodes):
             support, query, query_labels = [], [], []
             for label, chosen in enumerate(random.choice(len(counts), n_way, replace=False)):
                 order = dataset.starts[chosen] + random.permutation(counts[chosen])
@@ -69,7 +112,7 @@ def draw_episodes(
                 left = for_query[order]
                 left[taken] = False
                 support.append(order[taken])
-                query.append(order[left][:n_query])
+                query.append(order[left][: protocol.n_query])
                 query_labels.append(np.full(len(query[-1]), label, np.int64))
             labels = np.repeat(np.arange(n_way, dtype=np.int64), n_shot)
             yield Episode(np.concatenate(support), labels, np.concatenate(query), np.concatenate(query_labels))

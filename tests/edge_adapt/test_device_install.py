@@ -53,7 +53,6 @@ assert "red" in command("classify", "too.edge", photos)
 assert "100.00%" in command("evaluate", "too.edge", photos)
 command("evaluate", tiny, photos, "--way", 2, "--query", 1, "--episodes", 2)
 assert "passed" in command("info", "too.edge")
-command("report", tiny, photos, "-o", "report.html", "--episodes", 2)
 command("models")
 assert not REFUSED & set(sys.modules)
 """
@@ -77,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_adapting_and_classifying_import_no_training_package(folder: Path) -> None:
-    refused = 'REFUSED, ERROR = {"torch", "onnx", "onnxscript", "matplotlib"}, AssertionError\n'
+    refused = 'REFUSED, ERROR = {"torch", "onnx", "onnxscript", "matplotlib", "jinja2"}, AssertionError\n'
     result = run(folder, refused + REFUSE + DEVICE)
     assert result.returncode == 0, result.stderr
 
@@ -94,6 +93,8 @@ main(ARGUMENTS)
         ("onnxruntime", ["adapt", "photos", "-o", "x.edge", "--model", str(TINY)], "edge-adapt[cpu]"),
         ("onnxruntime", ["info", str(TINY)], "edge-adapt[cpu]"),
         ("torch", ["evaluate", "run", "photos"], "edge-adapt[train]"),
+        ("jinja2", ["report", str(TINY), "photos", "-o", "x.edge"], "edge-adapt[report]"),
+        ("matplotlib", ["report", str(TINY), "photos", "-o", "x.edge"], "edge-adapt[report]"),
     ],
 )
 def test_what_is_missing_is_named_with_the_command_that_brings_it(

@@ -18,14 +18,15 @@ from edge_adapt.bundles.from_run import export_bundle
 from edge_adapt.evaluation import evaluate
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
-from edge_adapt.runtime.evaluation import Evaluation
 from edge_adapt.runtime.images.views import PHOTO_VIEWS, View
 from edge_adapt.training.config import TrainingConfig
 from tests.gratings import gratings
 from tests.training_runs import train
 
-OPTIONS = {"n_way": 4, "n_shot": 2, "n_query": 5, "episodes": 40, "seed": 3}
+PROTOCOL = EvaluationProtocol(n_way=4, n_shot=2, n_query=5, episodes=40, seed=3)
+UNADAPTED = replace(PROTOCOL, steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,11 @@ def maml_run(
 
 
 def test_a_run_and_its_bundle_are_as_good(trained_run: Path, exported_bundle: Path, new_classes: ImageDataset) -> None:
-    in_torch = evaluate(trained_run, new_classes, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
-    in_bundle = evaluate(exported_bundle, new_classes, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
+    in_torch = evaluate(trained_run, new_classes, PROTOCOL, provider="cpu")
+    in_bundle = evaluate(exported_bundle, new_classes, PROTOCOL, provider="cpu")
     assert in_bundle.accuracy == pytest.approx(in_torch.accuracy, abs=0.002)
-    assert in_bundle.steps == in_torch.steps == 3
-    assert in_bundle == Evaluation(in_bundle.accuracy, in_bundle.ci95, 40, 4, 2, 5, 3, 3)
-    assert evaluate(exported_bundle, new_classes, steps=0, provider="cpu", **OPTIONS).steps == 0  # type: ignore[arg-type]
+    assert in_bundle.protocol == in_torch.protocol == replace(PROTOCOL, steps=3)
+    assert evaluate(exported_bundle, new_classes, UNADAPTED, provider="cpu").protocol == UNADAPTED
 
 
 @pytest.mark.parametrize(
@@ -71,22 +71,22 @@ def test_support_photos_are_looked_at_as_training_saw_them(
     train(data, tmp_path / "run", config, device="cpu", micro_batch=1, bf16=False)
     export_bundle(tmp_path / "run", tmp_path / "a.edge")
     assert Bundle.open(tmp_path / "a.edge").manifest.support_views == views
-    in_torch = evaluate(tmp_path / "run", new, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
-    in_bundle = evaluate(tmp_path / "a.edge", new, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
+    in_torch = evaluate(tmp_path / "run", new, PROTOCOL, provider="cpu")
+    in_bundle = evaluate(tmp_path / "a.edge", new, PROTOCOL, provider="cpu")
     assert in_bundle.accuracy == pytest.approx(in_torch.accuracy, abs=0.002)
     monkeypatch.setattr("edge_adapt.training.config.PHOTO_VIEWS", ())
-    without = evaluate(tmp_path / "run", new, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
+    without = evaluate(tmp_path / "run", new, PROTOCOL, provider="cpu")
     assert (without == in_torch) == (not views)
 
 
 def test_all_layers_adapt_where_the_run_has_rates_for_them(
     maml_run: Path, trained_run: Path, exported_bundle: Path, new_classes: ImageDataset
 ) -> None:
-    last = evaluate(maml_run, new_classes, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
-    every = evaluate(maml_run, new_classes, all_layers=True, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
+    last = evaluate(maml_run, new_classes, PROTOCOL, provider="cpu")
+    every = evaluate(maml_run, new_classes, PROTOCOL, all_layers=True, provider="cpu")
     assert every.accuracy != last.accuracy
-    none = evaluate(maml_run, new_classes, all_layers=True, steps=0, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
-    as_none = evaluate(maml_run, new_classes, steps=0, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
+    none = evaluate(maml_run, new_classes, UNADAPTED, all_layers=True, provider="cpu")
+    as_none = evaluate(maml_run, new_classes, UNADAPTED, provider="cpu")
     assert none.accuracy == pytest.approx(as_none.accuracy, abs=0.002)
     with pytest.raises(EdgeAdaptError, match="trained with anil, which has no inner loop on all layers"):
         evaluate(trained_run, new_classes, all_layers=True)
@@ -101,7 +101,7 @@ def test_what_cannot_be_evaluated_is_named(
         with pytest.raises(EdgeAdaptError, match=r"was read as \(16, 16, 1\) .* takes \(28, 28, 1\)"):
             evaluate(model, gratings(5, 5, size=16), provider="cpu")
         with pytest.raises(EdgeAdaptError, match="9 ways need as many classes and there are 8"):
-            evaluate(model, new_classes, n_way=9, provider="cpu")
+            evaluate(model, new_classes, EvaluationProtocol(n_way=9), provider="cpu")
     with pytest.raises(EdgeAdaptError, match=r"there is no checkpoint\.pt"):
         evaluate(tmp_path, new_classes)
     with pytest.raises(BundleError, match="does not exist"):
@@ -122,7 +122,7 @@ def test_a_bundled_name_goes_before_a_folder_of_that_name(
     (tmp_path / "characters").mkdir()
     monkeypatch.setattr("edge_adapt.runtime.model.MODELS", tmp_path / "models")
     monkeypatch.chdir(tmp_path)
-    assert evaluate("characters", new_classes, provider="cpu", **OPTIONS).accuracy > 0.5  # type: ignore[arg-type]
+    assert evaluate("characters", new_classes, PROTOCOL, provider="cpu").accuracy > 0.5
     with pytest.raises(EdgeAdaptError, match=r"there is no checkpoint\.pt"):
         evaluate("./characters", new_classes)
 
@@ -130,8 +130,8 @@ def test_a_bundled_name_goes_before_a_folder_of_that_name(
 def test_evaluating_a_run_changes_nothing_about_it(trained_run: Path, new_classes: ImageDataset) -> None:
     before = (trained_run / "checkpoint.pt").read_bytes()
     images = new_classes.images.copy()
-    first = evaluate(trained_run, new_classes, provider="cpu", **OPTIONS)  # type: ignore[arg-type]
+    first = evaluate(trained_run, new_classes, PROTOCOL, provider="cpu")
     torch.manual_seed(123)
-    assert evaluate(trained_run, new_classes, provider="cpu", **OPTIONS) == first  # type: ignore[arg-type]
+    assert evaluate(trained_run, new_classes, PROTOCOL, provider="cpu") == first
     assert (trained_run / "checkpoint.pt").read_bytes() == before
     assert np.array_equal(new_classes.images, images)

@@ -20,14 +20,18 @@ from torch import Tensor, nn
 
 import edge_adapt
 from edge_adapt.bundles.from_run import export_bundle
-from edge_adapt.export.bundle import add_accuracy
+from edge_adapt.bundles.provenance import Provenance
+from edge_adapt.export.bundle import record_accuracy
 from edge_adapt.export.gates.parity import Comparison
+from edge_adapt.export.gates.precision import Precision
 from edge_adapt.export.heads.gradient import GradientHeadParameters, gradient_head_graphs
 from edge_adapt.export.heads.head_graphs import HeadGraphs
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.bundle.bundle import Accuracy, Bundle
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.evaluation import Evaluation
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.self_check import self_check
 from edge_adapt.training.config import TrainingConfig
@@ -94,7 +98,9 @@ def test_the_bundle_classifies_as_pytorch_does(
 
 def test_the_gate_reports_what_it_compared(trained_run: Path, tmp_path: Path, exported_bundle: Path) -> None:
     comparisons: list[Comparison] = []
-    export_bundle(trained_run, tmp_path / "gratings.edge", license="Apache-2.0", report=comparisons.append)
+    export_bundle(
+        trained_run, tmp_path / "gratings.edge", provenance=Provenance(license="Apache-2.0"), report=comparisons.append
+    )
     assert len(comparisons) == 2 + 6 * 4 + 1 and all(comparison.passed for comparison in comparisons)
     assert (tmp_path / "gratings.edge").read_bytes() == exported_bundle.read_bytes()
 
@@ -118,9 +124,10 @@ def test_a_bundle_that_disagrees_with_pytorch_is_not_written(
 def test_measured_accuracies_are_added_and_nothing_else_changes(exported_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.edge"
     path.write_bytes(exported_bundle.read_bytes())
-    accuracy = (Accuracy("gratings", 5, 1, 15, 600, 0.91, 0.004),)
-    add_accuracy(path, accuracy)
-    assert Bundle.open(path).manifest.accuracy == accuracy
+    over = EvaluationProtocol(n_way=5, n_shot=1, n_query=15, episodes=600)
+    for accuracy in (0.5, 0.91):  # the second takes the first's place
+        record_accuracy(path, "gratings", [Evaluation(accuracy, 0.004, over)])
+    assert Bundle.open(path).manifest.accuracy == (Accuracy("gratings", 5, 1, 15, 600, 0.91, 0.004),)
     with zipfile.ZipFile(path) as changed, zipfile.ZipFile(exported_bundle) as before:
         assert changed.namelist() == before.namelist()
         for name in changed.namelist()[1:]:
@@ -172,9 +179,9 @@ def test_a_module_of_ones_own_goes_the_whole_way(
     checkpoint = train(colour[0], run, config, backbone=Own(), device="cpu", micro_batch=1)
     assert checkpoint.config.backbone == "custom"
     export_bundle(run, path, backbone=Own())
-    options = {"n_way": 5, "n_shot": 5, "n_query": 8, "episodes": 60}
-    in_torch = edge_adapt.evaluate(run, colour[1], backbone=Own(), provider="cpu", **options)  # type: ignore[arg-type]
-    in_bundle = edge_adapt.evaluate(path, colour[1], provider="cpu", **options)  # type: ignore[arg-type]
+    protocol = EvaluationProtocol(n_shot=5, n_query=8, episodes=60)
+    in_torch = edge_adapt.evaluate(run, colour[1], protocol, backbone=Own(), provider="cpu")
+    in_bundle = edge_adapt.evaluate(path, colour[1], protocol, provider="cpu")
     assert in_bundle.accuracy == pytest.approx(in_torch.accuracy, abs=0.002)
     assert in_bundle.accuracy > 0.5  # of five ways; the same module untrained is at 0.3
     model = edge_adapt.load_model(path, "cpu")
@@ -218,7 +225,7 @@ def test_what_a_bundle_is_made_from_is_not_replaced_by_it(trained_run: Path, tmp
     before = tree(tmp_path)
     for name in ("run/1-episodes/checkpoint.pt", "run/1-episodes/curve.png", "link.edge", "calibration.zip"):
         with pytest.raises(EdgeAdaptError, match="would be lost; write to another file"):
-            export_bundle(run, tmp_path / name, precision="int8", calibrate=calibration)
+            export_bundle(run, tmp_path / name, precision=Precision("int8", calibrate=calibration))
     assert tree(tmp_path) == before
 
 

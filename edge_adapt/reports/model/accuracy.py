@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_adapt.evaluation import takes_steps
+from edge_adapt.runtime.bundle.card import ModelCard
 from edge_adapt.runtime.classifier.limits import MAX_WAYS
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.data.episodes import Episode, draw_episodes
+from edge_adapt.runtime.data.episodes import Episode, EvaluationProtocol, Sampling, draw_episodes
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.evaluation import Evaluation, Features, evaluate_episodes
 
@@ -32,72 +33,59 @@ class Subject:
 
     Attributes:
         model: what adapts and predicts.
+        card: what it says of itself.
         data: the images and their classes.
         features: of every image.
-        default_steps: of the inner loop, where nothing else is said.
-        episodes: to draw for a figure; `episodes_of` says how many it is for many classes.
-        seed: of the drawing.
-        max_ways, max_support: classes and support images that the model takes at most; None: any number.
-        support_files, query_files: see `draw_episodes`.
+        sampling: of the episodes for a figure; `protocol` says how many there are of many classes.
     """
 
     model: EpisodeModel
+    card: ModelCard
     data: ImageDataset
     features: Features
-    default_steps: int
-    episodes: int
-    seed: int
-    max_ways: int | None = None
-    max_support: int | None = None
-    support_files: str | None = None
-    query_files: str | None = None
+    sampling: Sampling
 
     @property
     def most_ways(self) -> int:
         """Classes in an episode at most."""
-        return min(len(self.data.class_names), self.max_ways or MAX_WAYS, MAX_WAYS)
+        return min(len(self.data.class_names), self.card.max_ways or MAX_WAYS, MAX_WAYS)
 
-    def episodes_of(self, n_way: int) -> int:
-        """Episodes of `n_way` classes to draw: beyond five ways fewer, so that each figure rests on as many queries."""
-        return min(self.episodes, max(self.episodes * 5 // n_way, LEAST_EPISODES))
+    def protocol(
+        self, n_way: int, n_shot: int, *, episodes: int | None = None, steps: int | None = None
+    ) -> EvaluationProtocol:
+        """Over which episodes a figure is measured: beyond five ways fewer, so that each rests on as many queries."""
+        most = self.sampling.episodes
+        return EvaluationProtocol(
+            n_way=n_way,
+            n_shot=n_shot,
+            n_query=N_QUERY,
+            steps=self.card.default_steps if steps is None else steps,
+            **vars(self.sampling) | {"episodes": episodes or min(most, max(most * 5 // n_way, LEAST_EPISODES))},
+        )
 
     def why_not(self, n_way: int, n_shot: int) -> str:
         """Why there are no such episodes, as the end of a sentence; empty where there are."""
+        most_support = self.card.max_support
         if n_way > self.most_ways:
             return f"the model takes at most {self.most_ways} classes"
-        if self.max_support is not None and n_way * n_shot > self.max_support:
-            return f"the model takes at most {self.max_support} support images"
+        if most_support is not None and n_way * n_shot > most_support:
+            return f"the model takes at most {most_support} support images"
         try:
-            self._draw(n_way, n_shot, 1)
+            draw_episodes(self.data, self.protocol(n_way, n_shot))
         except DataError as error:  # its remedy, behind the semicolon, is for the command `evaluate`
             return str(error).removeprefix(f"{self.data.source}: ").partition(";")[0]
         return ""
 
-    def _draw(self, n_way: int, n_shot: int, episodes: int) -> Iterator[Episode]:
-        patterns = self.support_files, self.query_files
-        return draw_episodes(self.data, n_way, n_shot, N_QUERY, episodes, self.seed, *patterns)
-
     def accuracy(self, n_way: int, n_shot: int, steps: int | None = None) -> Evaluation:
-        """What `edge-adapt evaluate` gives for the same arguments."""
-        return evaluate_episodes(
-            self.model,
-            self.data,
-            n_way=n_way,
-            n_shot=n_shot,
-            n_query=N_QUERY,
-            episodes=self.episodes_of(n_way),
-            steps=self.default_steps if steps is None else steps,
-            seed=self.seed,
-            features=self.features,
-            support_files=self.support_files,
-            query_files=self.query_files,
-        )
+        """What `edge-adapt evaluate` gives for the same protocol."""
+        protocol = self.protocol(n_way, n_shot, steps=steps)
+        return evaluate_episodes(self.model, self.data, protocol, features=self.features)
 
-    def answers(self, n_way: int, n_shot: int, episodes: int) -> Iterator[Answers]:
-        """So many episodes, the first of which `accuracy` averages over, with the answers to each."""
-        for episode in self._draw(n_way, n_shot, episodes):
+    def answers(self, n_way: int, n_shot: int, episodes: int | None = None) -> Iterator[Answers]:
+        """The episodes that `accuracy` averages over, or so many of their kind, with the answers to each."""
+        for episode in draw_episodes(self.data, self.protocol(n_way, n_shot, episodes=episodes)):
             support = self.features.shots[episode.support]
-            state, _ = self.model.adapt(support, episode.support_labels, n_way, self.default_steps)
+            state, _ = self.model.adapt(support, episode.support_labels, n_way, self.card.default_steps)
             logits = self.model.predict(self.features.queries[episode.query], state).astype(np.float64)
             exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
             yield Answers(episode, exponentials / exponentials.sum(axis=1, keepdims=True))
@@ -155,9 +143,10 @@ Step = Callable[[float], object]
 """Is called with the work that has just been done, in the unit of `work`."""
 
 
-def work(episodes: int, n_way: int, n_shot: int) -> float:
+def work(protocol: EvaluationProtocol) -> float:
     """How long episodes take, in a unit of its own."""
-    return float(episodes * n_way * n_way * (n_shot + N_QUERY))
+    images = protocol.n_way * (protocol.n_shot + protocol.n_query)
+    return protocol.episodes * protocol.n_way * images * (1 + (protocol.steps or 0) / 10)
 
 
 def ways_and_shots(subject: Subject) -> tuple[list[int], list[int], list[str]]:
@@ -192,7 +181,7 @@ def accuracy_table(subject: Subject, ways: Sequence[int], shots: Sequence[int], 
                 omitted.append(f"No {way}-way {shot}-shot: {reason}.")
             else:
                 cells[way, shot] = subject.accuracy(way, shot)
-            done(work(subject.episodes_of(way), way, shot))
+            done(work(subject.protocol(way, shot)))
     return AccuracyTable(tuple(ways), tuple(shots), cells, tuple(omitted))
 
 
@@ -212,7 +201,7 @@ class StepsCurve:
 def step_counts(subject: Subject) -> list[int]:
     """Every number of STEPS and the model's own; none for a method without steps."""
     some = subject.features.queries[subject.data.starts[:2]]
-    return sorted({*STEPS, subject.default_steps}) if takes_steps(subject.model, some) else []
+    return sorted({*STEPS, subject.card.default_steps}) if takes_steps(subject.model, some) else []
 
 
 def steps_curve(subject: Subject, n_way: int, shots: Sequence[int], done: Step) -> StepsCurve:
@@ -221,14 +210,8 @@ def steps_curve(subject: Subject, n_way: int, shots: Sequence[int], done: Step) 
     for shot in shots:
         for count in steps:
             cells[shot, count] = subject.accuracy(n_way, shot, count)
-            done(work(subject.episodes_of(n_way), n_way, shot) * (1 + count / 10))
+            done(work(subject.protocol(n_way, shot, steps=count)))
     return StepsCurve(n_way, tuple(shots), tuple(steps), cells)
-
-
-def steps_work(subject: Subject, n_way: int, shots: Sequence[int]) -> float:
-    """The work of `steps_curve`."""
-    steps = sum(1 + count / 10 for count in step_counts(subject))
-    return sum(work(subject.episodes_of(n_way), n_way, shot) * steps for shot in shots)
 
 
 def _numbers(values: Sequence[int]) -> str:

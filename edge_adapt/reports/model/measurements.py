@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
-from edge_adapt.reports.model.about import About, Opened
+from edge_adapt.evaluation import OpenedModel
 from edge_adapt.reports.model.accuracy import (
     AccuracyTable,
     Step,
     StepsCurve,
     Subject,
     accuracy_table,
+    step_counts,
     steps_curve,
-    steps_work,
     ways_and_shots,
     work,
 )
@@ -24,11 +24,11 @@ from edge_adapt.reports.model.mistakes import (
     confusions,
     examples,
     reliability,
-    search_episodes,
-    search_ways,
+    search_protocol,
 )
 from edge_adapt.reports.model.timing import Timing, machine, time_model
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import Sampling
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.progress import Progress
 
@@ -38,22 +38,21 @@ class Report:
     """Everything that the page shows.
 
     Attributes:
-        about: the model.
+        model: what was measured.
         data: what it was measured on.
         command: what to type to measure it again.
         date: of the measurement, UTC.
-        episodes, seed: the arguments; figures of more than five ways are from fewer episodes, and say so.
+        sampling: how episodes were drawn; figures of more than five ways are from fewer, and say so.
         table, steps, reliabilities, confusions, examples, timings: what was measured; the examples have `example_shot` shots.
-        runs_on, machine: what ran it.
+        machine: what ran it.
         omitted: what was left out, each with the reason, as sentences.
     """
 
-    about: About
+    model: OpenedModel
     data: ImageDataset
     command: str
     date: str
-    episodes: int
-    seed: int
+    sampling: Sampling
     table: AccuracyTable
     steps: StepsCurve
     reliabilities: tuple[Reliability, ...]
@@ -61,40 +60,38 @@ class Report:
     examples: tuple[Example, ...]
     example_shot: int
     timings: tuple[Timing, ...]
-    runs_on: str
     machine: str
     omitted: tuple[str, ...]
 
 
-def measure(opened: Opened, subject: Subject, command: str, progress: bool = False) -> Report:
+def measure(opened: OpenedModel, subject: Subject, command: str, progress: bool = False) -> Report:
     """Everything that the page shows."""
     ways, shots, omitted = ways_and_shots(subject)
     if not shots:
         raise DataError(f"{subject.data.source}: there are no episodes, for {subject.why_not(2, 1)}; add images.")
     n_way = max(way for way in ways if way <= 5 and not subject.why_not(way, 1))
     few = [shot for shot in shots if shot in (1, 5) and not subject.why_not(n_way, shot)]
-    total = sum(work(subject.episodes_of(way), way, shot) for way in ways for shot in shots)
-    total += steps_work(subject, n_way, few) + sum(work(subject.episodes_of(n_way), n_way, shot) for shot in few)
-    total += work(search_episodes(subject), search_ways(subject, few[-1]), few[-1])
-    with Progress("evaluating", total, show=progress) as bar:
+    planned = [subject.protocol(way, shot) for way in ways for shot in shots]
+    planned += [subject.protocol(n_way, shot, steps=count) for shot in few for count in step_counts(subject)]
+    planned += [*(subject.protocol(n_way, shot) for shot in few), search_protocol(subject, few[-1])]
+    with Progress("evaluating", sum(map(work, planned)), show=progress) as bar:
         done: Step = bar.advance
         table = accuracy_table(subject, ways, shots, done)
         steps = steps_curve(subject, n_way, few, done)
         reliabilities = []
         for shot in few:
-            answers = list(subject.answers(n_way, shot, subject.episodes_of(n_way)))
-            done(work(len(answers), n_way, shot))
+            answers = list(subject.answers(n_way, shot))
+            done(work(subject.protocol(n_way, shot)))
             reliabilities.append(reliability(answers, n_way, shot))
         shown = examples(answers)
         confused = confusions(subject, few[-1], done)
     timings = time_model(subject, n_way, few[-1])
     return Report(
-        about=opened.about,
+        model=opened,
         data=subject.data,
         command=command,
         date=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}",
-        episodes=subject.episodes,
-        seed=subject.seed,
+        sampling=subject.sampling,
         table=table,
         steps=steps,
         reliabilities=tuple(reliabilities),
@@ -102,7 +99,6 @@ def measure(opened: Opened, subject: Subject, command: str, progress: bool = Fal
         examples=shown,
         example_shot=few[-1],
         timings=timings,
-        runs_on=opened.runs_on(),
         machine=machine(),
         omitted=(*omitted, *table.omitted),
     )

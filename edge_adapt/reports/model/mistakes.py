@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_adapt.reports.model.accuracy import Answers, Step, Subject, work
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.folder_evaluation import wilson_interval
 
 BINS = 10
@@ -152,11 +153,12 @@ def confusions(subject: Subject, n_shot: int, done: Step) -> Confusions:
     search counts a confusion against the queries where it could have happened, and the matrix comes from other episodes, in which
     all of its classes are present.
     """
-    n_way, episodes = search_ways(subject, n_shot), search_episodes(subject)
+    protocol = search_protocol(subject, n_shot)
+    n_way, episodes = protocol.n_way, protocol.episodes
     answers = []
     for answer in subject.answers(n_way, n_shot, episodes):
         answers.append(answer)
-        done(work(1, n_way, n_shot))
+        done(work(protocol) / episodes)
     data = subject.data
     most = min(MOST_HARD, n_way)
     everything = np.arange(len(data.class_names))
@@ -166,15 +168,11 @@ def confusions(subject: Subject, n_shot: int, done: Step) -> Confusions:
     return Confusions(n_way, n_shot, episodes, hardest, shares_among(subject, hardest, n_shot, episodes))
 
 
-def search_ways(subject: Subject, n_shot: int) -> int:
-    """Classes in an episode of the search for confusions."""
-    most = SEARCH_WAYS if subject.max_support is None else subject.max_support // n_shot
-    return min(subject.most_ways, SEARCH_WAYS, most)
-
-
-def search_episodes(subject: Subject) -> int:
-    """Episodes of the search for confusions: they have many classes."""
-    return max(1, subject.episodes // 3)
+def search_protocol(subject: Subject, n_shot: int) -> EvaluationProtocol:
+    """The episodes of the search for confusions: few, for they have many classes."""
+    most = subject.card.max_support
+    n_way = min(subject.most_ways, SEARCH_WAYS, SEARCH_WAYS if most is None else most // n_shot)
+    return subject.protocol(n_way, n_shot, episodes=max(1, subject.sampling.episodes // 3))
 
 
 def _hardest(pairs: Sequence[Pair], most: int) -> NDArray[np.int64]:
@@ -199,7 +197,8 @@ def shares_among(subject: Subject, classes: NDArray[np.int64], n_shot: int, epis
         tuple(data.files[image] for image in images) if data.files else (),
     )
     # Other episodes than those of the search, which found these classes the worst.
-    among = replace(subject, data=part, features=subject.features.of(images), seed=subject.seed + 1)
+    sampling = replace(subject.sampling, seed=subject.sampling.seed + 1)
+    among = replace(subject, data=part, features=subject.features.of(images), sampling=sampling)
     counts = np.zeros((len(classes), len(classes)))
     for answer in among.answers(len(classes), n_shot, episodes):
         labels = answer.classes(part)

@@ -1,35 +1,137 @@
-"""One kind of plot as SVG: lines with points and intervals over an x axis, and perhaps a strip of columns below.
+"""The plots of the page: matplotlib's SVG, whose colours and font the page's style sheet decides.
 
-Colours and fonts come from the page's style sheet, by the classes s0, s1 and so on: a plot follows it into the dark and onto
-paper.
+So a plot follows the page into the dark and onto paper, and is read in the reader's own font.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-WIDTH, HEIGHT, STRIP = 440, 290, 58
-"""Of the drawing, of its axes' part, and of the strip of columns; in units that are CSS pixels at full size."""
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 74, 18, 42
-_LABEL_GAP = 15
-_STYLES = 6
+from edge_adapt.reports.labels import apart
+from edge_adapt.runtime.folder_evaluation import wilson_interval
+from edge_adapt.runtime.words import plural
 
-_MARKERS = (
-    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",  # circle
-    "M-3.6 -3.6h7.2v7.2h-7.2z",  # square
-    "M0 -4.8L4.6 3.4H-4.6z",  # triangle
-    "M0 -5L5 0L0 5L-5 0z",  # diamond
-    "M0 4.8L4.6 -3.4H-4.6z",  # triangle, its point down
-    "M-4.2 -1.4h2.8v-2.8h2.8v2.8h2.8v2.8h-2.8v2.8h-2.8v-2.8h-2.8z",  # cross
-)
+if TYPE_CHECKING:
+    from edge_adapt.reports.model.mistakes import Reliability
+    from edge_adapt.runtime.evaluation import Evaluation
+
+WIDTH, HEIGHT = 440, 290
+"""Of a drawing, in units that are CSS pixels at full size."""
+
+COLOURS = {
+    name: f"#0000{index:02x}" for index, name in enumerate(("ink", "soft", "rule", *(f"s{i}" for i in range(6))), 1)
+}
+"""What stands for the style sheet's colours in a drawing, until their names take its place."""
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # words stay words
+    "font.sans-serif": ["DejaVu Sans"],  # which measures them, for matplotlib brings it
+    "font.size": 13,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.ymargin": 0,
+    "grid.color": COLOURS["rule"],
+    "text.color": COLOURS["ink"],
+    "ytick.left": False,
+    **dict.fromkeys(("axes.spines.left", "axes.spines.top", "axes.spines.right"), False),
+    **dict.fromkeys(
+        ("axes.titlecolor", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), COLOURS["soft"]
+    ),
+}
+BESIDE: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False}
+MARKERS = "os^DvP"
 
 
-@dataclass(frozen=True)
-class Point:
-    """A point, its interval, and what to say of it."""
+class Caption(NamedTuple):
+    """What a screen reader says in a plot's place."""
+
+    title: str
+    description: str
+
+
+def accuracy_plot(
+    caption: Caption,
+    label: str,
+    unit: str,
+    counts: Sequence[int],
+    curves: Mapping[str, Mapping[int, Evaluation]],
+    default: int | None = None,
+) -> str:
+    """Accuracy with its intervals over numbers that stand side by side, for they grow by factors; an `<svg>` element.
+
+    Args:
+        caption: in words.
+        label: of the x axis.
+        unit: what is counted there, such as "shot".
+        counts: the numbers.
+        curves: by their names, what was measured at some or all of them.
+        default: one of the numbers to mark.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        drawn = {name: cells for name, cells in curves.items() if cells}
+        ends = []
+        for index, (name, cells) in enumerate(drawn.items()):
+            points = [
+                Point.of(counts.index(count), cell, f"{name}, {plural(count, unit)}") for count, cell in cells.items()
+            ]
+            _draw_curve(axes, points, index)
+            ends.append(points[-1])
+        low, high = axes.get_ylim()
+        low, high = 5 * math.floor(low / 5), 5 * math.ceil(high / 5)
+        low = min(low, high - 5)
+        axes.set(xlabel=label, xlim=(-0.25, len(counts) - 0.75), ylabel="accuracy, %", ylim=(low, high))
+        axes.set_xticks(range(len(counts)), [str(count) for count in counts])
+        axes.locator_params("y", nbins=6, steps=[1, 2, 5, 10], integer=True)
+        if default is not None:
+            place = counts.index(default)
+            axes.axvline(place, color=COLOURS["soft"], linestyle=(0, (2, 4)), linewidth=1, zorder=1)
+            axes.annotate("default", (place, high), (0, 5), **BESIDE, ha="center", color=COLOURS["soft"], fontsize=12)
+        for index, (name, end, y) in enumerate(
+            zip(drawn, ends, apart([end.y for end in ends], 0.065 * (high - low), high), strict=True)
+        ):
+            colour = COLOURS[f"s{index % 6}"]
+            axes.annotate(name, (end.x, y), (10, 0), **BESIDE, va="center_baseline", color=colour, weight="bold")
+
+    return _svg(caption, draw, HEIGHT)
+
+
+def reliability_plot(caption: Caption, found: Reliability) -> str:
+    """The share of right answers over the confidence of each bin, and how many queries there are in it; an `<svg>` element."""
+
+    def draw(figure: Figure) -> None:
+        axes, strip = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+        axes.plot([0, 100], [0, 100], color=COLOURS["soft"], linestyle=(0, (6, 5)), linewidth=1, zorder=1)
+        axes.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy, %")
+        strip.set(xlabel="confidence, %", yticks=[], title="queries in each bin")
+        points = []
+        for entry in (entry for entry in found.bins if entry.count):
+            low, high = wilson_interval(round(entry.accuracy * entry.count), entry.count)
+            text = f"confidence {entry.confidence:.1%}: {entry.accuracy:.1%} of {entry.count:,} right"
+            points.append(Point(100 * entry.confidence, 100 * entry.accuracy, 100 * low, 100 * high, text))
+            (bar,) = strip.bar(50 * (entry.low + entry.high), entry.count, 9, color=COLOURS["soft"], alpha=0.45)
+            bar.set_gid(f"say:{plural(entry.count, 'query', 'queries')}")
+        _draw_curve(axes, points, 0)
+
+    return _svg(caption, draw, HEIGHT + 58)
+
+
+class Point(NamedTuple):
+    """A point in percent, its interval, and what to say of it."""
 
     x: float
     y: float
@@ -37,157 +139,39 @@ class Point:
     high: float
     text: str
 
-
-@dataclass(frozen=True)
-class Line:
-    """Points from left to right and the word at the end of them."""
-
-    label: str
-    points: Sequence[Point]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the strip, from `left` to `right` on the x axis; heights are relative to the highest."""
-
-    left: float
-    right: float
-    height: float
-    text: str
+    @classmethod
+    def of(cls, x: float, cell: Evaluation, what: str) -> Point:
+        """What was measured of something, at `x`."""
+        low, high = max(0.0, cell.accuracy - cell.ci95), min(1.0, cell.accuracy + cell.ci95)
+        over = plural(cell.protocol.episodes, "episode")
+        text = f"{what}: {cell.accuracy:.1%} \N{PLUS-MINUS SIGN} {cell.ci95:.1%} over {over}"
+        return cls(x, 100 * cell.accuracy, 100 * low, 100 * high, text)
 
 
-@dataclass(frozen=True)
-class Axis:
-    """From `low` to `high`, with a word at some of the values."""
-
-    label: str
-    low: float
-    high: float
-    ticks: Sequence[tuple[float, str]]
-
-
-def plot(
-    title: str,
-    description: str,
-    x: Axis,
-    y: Axis,
-    lines: Sequence[Line],
-    *,
-    diagonal: bool = False,
-    mark: float | None = None,
-    mark_label: str = "",
-    columns: Sequence[Column] = (),
-    columns_label: str = "",
-) -> str:
-    """An `<svg>` element.
-
-    Args:
-        title, description: what a screen reader says in its place.
-        x, y: the axes.
-        lines: in the order of their colours.
-        diagonal: draw y = x.
-        mark, mark_label: a value on the x axis to draw a line at, and its word.
-        columns, columns_label: of the strip below.
-    """
-    frame = _Frame(x, y)
-    height = HEIGHT + (STRIP if columns else 0)
-    parts = [*_axes(frame, STRIP if columns else 0)]
-    if columns:
-        parts += _columns(frame, columns, columns_label)
-    if diagonal:
-        low, high = max(x.low, y.low), min(x.high, y.high)
-        parts.append(_segment(frame.x(low), frame.y(low), frame.x(high), frame.y(high), "ideal"))
-    if mark is not None:
-        parts.append(_segment(frame.x(mark), frame.top, frame.x(mark), frame.bottom, "mark"))
-        parts.append(_text(frame.x(mark), frame.top - 6, mark_label, "faint middle"))
-    for index, line in enumerate(lines):
-        parts += _line(frame, line, index % _STYLES)
-    ends = [frame.y(line.points[-1].y) for line in lines]
-    for index, (line, height_of_label) in enumerate(zip(lines, _apart(ends, frame.top + 4, frame.bottom), strict=True)):
-        place = frame.x(line.points[-1].x) + 10
-        parts.append(_text(place, height_of_label + 4, line.label, f"end t{index % _STYLES}"))
-    name = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{name}{"".join(parts)}</svg>'
+def _draw_curve(axes: Axes, points: Sequence[Point], index: int) -> None:
+    """A line with a marker for each point, which says its own text, over its interval."""
+    kind: dict[str, Any] = {"color": COLOURS[f"s{index % 6}"], "clip_on": False}
+    axes.plot([point.x for point in points], [point.y for point in points], linewidth=2, **kind)
+    for point in points:
+        axes.plot([point.x] * 2, [point.low, point.high], linewidth=1.5, alpha=0.6, **kind)
+        axes.plot([point.x], [point.y], MARKERS[index % 6], markersize=7, gid=f"say:{point.text}", **kind)
 
 
-class _Frame:
-    """From values to places in the drawing."""
-
-    def __init__(self, x: Axis, y: Axis) -> None:
-        self.x_axis, self.y_axis = x, y
-        self.left, self.right, self.top, self.bottom = _LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
-
-    def x(self, value: float) -> float:
-        share = (value - self.x_axis.low) / (self.x_axis.high - self.x_axis.low)
-        return self.left + share * (self.right - self.left)
-
-    def y(self, value: float) -> float:
-        share = (value - self.y_axis.low) / (self.y_axis.high - self.y_axis.low)
-        return self.bottom - share * (self.bottom - self.top)
-
-
-def _axes(frame: _Frame, strip: float) -> list[str]:
-    parts = []
-    for value, word in frame.y_axis.ticks:
-        place = frame.y(value)
-        parts.append(_segment(frame.left, place, frame.right, place, "grid"))
-        parts.append(_text(frame.left - 8, place + 4, word, "tick right"))
-    below = frame.bottom + strip
-    for value, word in frame.x_axis.ticks:
-        parts.append(_segment(frame.x(value), below, frame.x(value), below + 4, "axis"))
-        parts.append(_text(frame.x(value), below + 18, word, "tick middle"))
-    parts.append(_segment(frame.left, frame.bottom, frame.right, frame.bottom, "axis"))
-    if strip:
-        parts.append(_segment(frame.left, below, frame.right, below, "axis"))
-    parts.append(_text((frame.left + frame.right) / 2, below + 36, frame.x_axis.label, "label middle"))
-    middle = (frame.top + frame.bottom) / 2
-    turned = f' transform="rotate(-90 11 {middle:.1f})"'
-    parts.append(_text(11, middle, frame.y_axis.label, "label middle", turned))
-    return parts
-
-
-def _columns(frame: _Frame, columns: Sequence[Column], label: str) -> list[str]:
-    bottom, room = frame.bottom + STRIP, STRIP - 22
-    highest = max(column.height for column in columns) or 1.0
-    parts = [_text(frame.left + 4, frame.bottom + 15, label, "faint")]
-    for column in columns:
-        left, width = frame.x(column.left) + 1, frame.x(column.right) - frame.x(column.left) - 2
-        height = max(room * column.height / highest, 1.5 if column.height else 0.0)  # few are not none
-        shape = (
-            f'<rect class="column" x="{left:.1f}" y="{bottom - height:.1f}" width="{width:.1f}" height="{height:.1f}">'
+def _svg(caption: Caption, draw: Callable[[Figure], None], height: int) -> str:
+    file = io.StringIO()
+    # The salt tells the parts of one plot from those of another; without a date the same plot is the same text.
+    with rc_context({**STYLE, "svg.hashsalt": caption.title}):
+        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure)
+        figure.savefig(
+            file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
         )
-        parts.append(f"{shape}<title>{escape(column.text)}</title></rect>")
-    return parts
-
-
-def _line(frame: _Frame, line: Line, style: int) -> list[str]:
-    places = [(frame.x(point.x), frame.y(point.y)) for point in line.points]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    parts = [f'<polyline class="line s{style}" points="{path}"/>']
-    for point, (x, y) in zip(line.points, places, strict=True):
-        low, high = (min(max(end, frame.y_axis.low), frame.y_axis.high) for end in (point.low, point.high))
-        parts.append(_segment(x, frame.y(low), x, frame.y(high), f"interval s{style}"))
-        marker = f'<path class="point t{style}" transform="translate({x:.1f} {y:.1f})" d="{_MARKERS[style]}">'
-        parts.append(f"{marker}<title>{escape(point.text)}</title></path>")
-    return parts
-
-
-def _apart(places: Sequence[float], top: float, bottom: float) -> list[float]:
-    """The same places, moved so that labels there do not lie on one another."""
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    moved = list(places)
-    for before, index in zip([None, *order], order, strict=False):
-        moved[index] = max(moved[index], top if before is None else moved[before] + _LABEL_GAP)
-    limit = bottom
-    for index in reversed(order):
-        moved[index] = min(moved[index], limit)
-        limit = moved[index] - _LABEL_GAP
-    return moved
-
-
-def _segment(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: float, y: float, words: str, kind: str, more: str = "") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{more}>{escape(words)}</text>'
+    words = f"<title>{escape(caption.title)}</title><desc>{escape(caption.description)}</desc>"
+    text = file.getvalue()
+    text = text[text.index("</defs>") + len("</defs>") :]  # a style for the whole page, which has its own
+    text = re.sub(r'<g id="say:([^"]*)">', r"<g><title>\1</title>", text)
+    text = re.sub(r'<g id="[^"]*">', "<g>", text).replace("xlink:href", "href")
+    for name, colour in COLOURS.items():
+        text = text.replace(colour, f"var(--{name})")
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{words}{" ".join(text.split())}'

@@ -49,7 +49,7 @@ def time_model(subject: Subject, n_way: int, n_shot: int) -> tuple[Timing, ...]:
     (answers,) = subject.answers(n_way, n_shot, 1)
     support, labels = subject.features.shots[answers.episode.support], answers.episode.support_labels
     query = subject.features.queries[answers.episode.query][:1]
-    steps = subject.default_steps
+    steps = subject.card.default_steps
     state, _ = model.adapt(support, labels, n_way, steps)
     with_steps = f", {steps} steps" if steps else ""
     return (

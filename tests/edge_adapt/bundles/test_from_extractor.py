@@ -15,14 +15,19 @@ pytest.importorskip("onnxruntime")
 
 import edge_adapt as package
 from edge_adapt.bundles import from_extractor as wrapping
+from edge_adapt.bundles.from_extractor import ExtractorSettings
+from edge_adapt.bundles.provenance import Provenance
 from edge_adapt.export.embed.from_extractor import NORMALIZATIONS
 from edge_adapt.export.gates.parity import Comparison
 from edge_adapt.methods.head_only import meta_train_head
+from edge_adapt.runtime.data.source import DataSource
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.model import load_model
 from tests.command_line import complaint, edge_adapt, succeeded, tree
 from tests.extractors import SIZE, extractor, in_half_precision, in_half_precision_inside
 from tests.gratings import gratings, write_images
+
+ONE_THREAD = ExtractorSettings(threads=1)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +85,7 @@ def test_an_extractor_in_float16_goes_the_whole_way(
 ) -> None:
     source = change(extractor(tmp_path / "half.onnx", tail="mean"))
     comparisons: list[Comparison] = []
-    package.wrap(source, images, tmp_path / "m.edge", threads=1, report=comparisons.append)
+    package.wrap(source, images, tmp_path / "m.edge", settings=ONE_THREAD, report=comparisons.append)
     reported = "\n".join(map(str, comparisons))
     assert "features of 48 images beside those of half.onnx: relative difference" in reported
     assert "self-check     passed" in succeeded(edge_adapt("info", tmp_path / "m.edge"))
@@ -94,13 +99,15 @@ def test_what_does_best_on_the_images_is_taken_and_reported(tmp_path: Path) -> N
     images = write_images(tmp_path / "photos", data)
     source = extractor(tmp_path / "mobile.onnx", tail="map")
     comparisons: list[Comparison] = []
-    package.wrap(source, images, tmp_path / "m.edge", threads=1, report=comparisons.append)
+    package.wrap(source, images, tmp_path / "m.edge", settings=ONE_THREAD, report=comparisons.append)
     pixels, features = map(str, comparisons[:2])
     for said, names in ((pixels, ("imagenet", "unit", "symmetric", "none")), (features, ("centred", "as they are"))):
         taken, _, shares = said.partition(" taken ")[2].partition(": ")
         found = {name: float(share.rstrip("%")) for name, share in (item.rsplit(" ", 1) for item in shares.split(", "))}
         assert set(found) == set(names) and found[taken] == max(found.values()), said
-    package.wrap(source, images, tmp_path / "n.edge", threads=1, part=0.5, normalization=NORMALIZATIONS["unit"])
+    package.wrap(
+        source, images, tmp_path / "n.edge", settings=ExtractorSettings(NORMALIZATIONS["unit"], part=0.5, threads=1)
+    )
     assert load_model(tmp_path / "n.edge").manifest.preprocessing.part == 0.5
 
 
@@ -110,7 +117,7 @@ def test_a_class_of_one_image_is_no_obstacle(tmp_path: Path, images: Path) -> No
     (photos / "a single one").mkdir()
     shutil.copy(images / "grating 00" / "000.png", photos / "a single one")
     source = extractor(tmp_path / "mobile.onnx")
-    package.wrap(source, photos, tmp_path / "m.edge", threads=1)
+    package.wrap(source, photos, tmp_path / "m.edge", settings=ONE_THREAD)
     assert load_model(tmp_path / "m.edge").manifest.trained_on.endswith("7 classes, 49 images")
 
 
@@ -144,13 +151,15 @@ def test_features_are_computed_once_whatever_is_learned_from_them(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = extractor(tmp_path / "mobile.onnx")
-    package.wrap(source, images, tmp_path / "a.edge", name="same", threads=1, cache=tmp_path / "features")
+    learned_from = DataSource(images, cache=tmp_path / "features")
+    named: dict[str, Any] = {"provenance": Provenance("same"), "settings": ONE_THREAD}
+    package.wrap(source, learned_from, tmp_path / "a.edge", **named)
 
     def never(*_: object) -> None:
         raise AssertionError("embedded again")
 
     monkeypatch.setattr("edge_adapt.methods.feature_cache.embed_dataset", never)
-    package.wrap(source, images, tmp_path / "b.edge", name="same", threads=1, cache=tmp_path / "features")
+    package.wrap(source, learned_from, tmp_path / "b.edge", **named)
     assert (tmp_path / "a.edge").read_bytes() == (tmp_path / "b.edge").read_bytes()
 
 
@@ -158,7 +167,7 @@ def test_too_little_to_learn_from(tmp_path: Path) -> None:
     source = extractor(tmp_path / "mobile.onnx")
     few = write_images(tmp_path / "few", gratings(3, 8, size=20))
     with pytest.raises(DataError, match=r"few: 3 of the 3 classes have 6 images or more, .*; add images\.$"):
-        package.wrap(source, few, tmp_path / "m.edge", threads=1)
+        package.wrap(source, few, tmp_path / "m.edge", settings=ONE_THREAD)
     small = write_images(tmp_path / "small", gratings(8, 2, size=20))
     said = complaint(edge_adapt("wrap", source, "--images", small, "-o", tmp_path / "m.edge"))
     assert "0 of the 8 classes have 6 images or more" in said
@@ -204,8 +213,8 @@ def test_a_file_that_is_no_onnx(tmp_path: Path, images: Path) -> None:
 def test_mean_and_std_are_passed_on(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    def stop(*_: object, normalization: Any, **__: object) -> None:
-        seen.append(normalization)
+    def stop(*_: object, settings: ExtractorSettings, **__: object) -> None:
+        seen.append(settings.normalization)
         raise DataError("stopped.")
 
     monkeypatch.setattr(wrapping, "wrap", stop)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import edge_adapt
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from tests.command_line import complaint, forge, json_lines, succeeded, write_photos
@@ -120,7 +121,7 @@ def test_file_names_choose_support_and_queries(photos: Path) -> None:
     assert (value["support_files"], value["query_files"]) == ("train_*", "test_*")
     data = edge_adapt.load_dataset(photos, edge_adapt.load_model(TINY).manifest.preprocessing)
     result = edge_adapt.evaluate(
-        TINY, data, n_way=3, n_query=2, episodes=5, support_files="train_*", query_files="test_*"
+        TINY, data, EvaluationProtocol(n_way=3, n_query=2, episodes=5, support_files="train_*", query_files="test_*")
     )
     assert result.accuracy == value["accuracy"]
     assert "--shot" in complaint(command("evaluate", TINY, photos, *EPISODES, *options, "--shot", "4"))
@@ -140,7 +141,7 @@ def test_the_limits_of_a_bundle_hold(photos: Path, tmp_path: Path, limit: str, o
     )
     data = edge_adapt.load_dataset(photos, edge_adapt.load_model(TINY).manifest.preprocessing)
     with pytest.raises(EdgeAdaptError, match="takes at most"):
-        edge_adapt.evaluate(model, data, n_way=3, n_shot=2)
+        edge_adapt.evaluate(model, data, EvaluationProtocol(n_way=3, n_shot=2))
     succeeded(command("evaluate", model, photos, "--way=2", "--shot=2", "--query=2", "--episodes=2"))
 
 

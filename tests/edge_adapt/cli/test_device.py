@@ -15,6 +15,7 @@ from PIL import Image
 import edge_adapt
 from edge_adapt.runtime import model as model_module
 from edge_adapt.runtime.bundle.bundle import Bundle
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from tests.command_line import COLOURS, complaint, json_lines, succeeded, tree, write_photos
 from tests.command_line import edge_adapt as command
 from tests.conftest import TINY
@@ -173,7 +174,7 @@ def test_evaluate_over_episodes_agrees_with_the_api(query: Path) -> None:
     (value,) = json_lines(succeeded(command("evaluate", TINY, query, *arguments, "--json")))
     model = edge_adapt.load_model(TINY)
     data = edge_adapt.load_dataset(query, model.manifest.preprocessing)
-    result = edge_adapt.evaluate(TINY, data, n_way=3, n_query=2, episodes=20, seed=4)
+    result = edge_adapt.evaluate(TINY, data, EvaluationProtocol(n_way=3, n_query=2, episodes=20, seed=4))
     assert value == {
         "accuracy": result.accuracy, "ci95": result.ci95, "episodes": 20, "n_way": 3, "n_shot": 1, "n_query": 2,
         "steps": 3, "seed": 4, "support_files": None, "query_files": None, "model": str(TINY),

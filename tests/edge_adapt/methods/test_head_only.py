@@ -31,6 +31,7 @@ from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
 from edge_adapt.training import curve
@@ -71,7 +72,7 @@ def frozen(data: ImageDataset) -> FrozenFeatures:
 
 def accuracy(model: EpisodeModel, data: ImageDataset, n_shot: int, steps: int) -> float:
     result: Evaluation = evaluate_episodes(
-        model, data, n_way=5, n_shot=n_shot, n_query=10, episodes=150, steps=steps, seed=0
+        model, data, EvaluationProtocol(n_way=5, n_shot=n_shot, n_query=10, episodes=150, steps=steps, seed=0)
     )
     return result.accuracy
 

@@ -25,6 +25,7 @@ from edge_adapt.networks.head import Head
 from edge_adapt.networks.learner import Centring, Embedding, MetaLearner
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.training import curve
@@ -308,12 +309,7 @@ def test_meta_training_makes_new_classes_tell_apart(
         evaluate_episodes(
             LearnerModel(learner, torch.device("cpu")),
             new_classes,
-            n_way=5,
-            n_shot=1,
-            n_query=10,
-            episodes=60,
-            steps=0,
-            seed=7,
+            EvaluationProtocol(n_way=5, n_shot=1, n_query=10, episodes=60, steps=0, seed=7),
         ).accuracy
         for learner in (untrained, trained)
     )

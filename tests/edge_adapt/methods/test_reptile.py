@@ -20,6 +20,7 @@ from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.networks.inner_loop import InnerLoop
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.training.build import build_learner
@@ -127,9 +128,6 @@ def test_it_learns_to_adapt_to_new_classes(
         )
         train(training_data, tmp_path / str(iterations), config, device="cpu", micro_batch=2, bf16=False)
         learner, _ = load_learner(tmp_path / str(iterations))
-        result = evaluate_episodes(
-            LearnerModel(learner, CPU, all_layers=True), new_classes,
-            n_way=5, n_shot=2, n_query=10, episodes=20, steps=3, seed=0,
-        )  # fmt: skip
+        result = evaluate_episodes(LearnerModel(learner, CPU, all_layers=True), new_classes, EvaluationProtocol(n_way=5, n_shot=2, n_query=10, episodes=20, steps=3, seed=0))  # fmt: skip
         accuracies.append(result.accuracy)
     assert accuracies[1] > max(accuracies[0] + 0.05, 0.3)

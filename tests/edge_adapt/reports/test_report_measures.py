@@ -16,11 +16,13 @@ from edge_adapt.reports.model import accuracy as measure
 from edge_adapt.reports.model import mistakes
 from edge_adapt.reports.model.accuracy import Answers, Subject
 from edge_adapt.reports.model.timing import time_calls
+from edge_adapt.runtime.bundle.card import ModelCard
 from edge_adapt.runtime.contract import HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.data.episodes import Episode
+from edge_adapt.runtime.data.episodes import Episode, EvaluationProtocol, Sampling
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.runtime.folder_evaluation import wilson_interval
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 
 
 class Nearest:
@@ -61,10 +63,10 @@ def noisy(classes: int, per_class: int, spread: float = 6) -> ImageDataset:
     )
 
 
-def subject_of(data: ImageDataset, **changes: Any) -> Subject:
-    model = Nearest()
-    values = {"default_steps": 3, "episodes": 30, "seed": 5, **changes}
-    return Subject(values.pop("model", model), data, embed_dataset(model, data), **values)
+def subject_of(data: ImageDataset, model: Nearest | None = None, episodes: int = 30, **limits: Any) -> Subject:
+    model = model or Nearest()
+    card = ModelCard(name="nearest", method="nearest", preprocessing=Preprocessing(1, 1, 1), default_steps=3, **limits)
+    return Subject(model, card, data, embed_dataset(model, data), Sampling(episodes=episodes, seed=5))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
@@ -165,7 +167,9 @@ def test_a_figure_is_what_evaluate_measures() -> None:
     subject = subject_of(noisy(8, 20))
     for way, shot, episodes in ((2, 1, 30), (5, 5, 30), (8, 2, 20)):
         expected = evaluate_episodes(
-            subject.model, subject.data, n_way=way, n_shot=shot, n_query=15, episodes=episodes, steps=3, seed=5
+            subject.model,
+            subject.data,
+            EvaluationProtocol(n_way=way, n_shot=shot, n_query=15, episodes=episodes, steps=3, seed=5),
         )
         assert subject.accuracy(way, shot) == expected
         answers = list(subject.answers(way, shot, episodes))
@@ -174,8 +178,8 @@ def test_a_figure_is_what_evaluate_measures() -> None:
 
 def test_episodes_of_many_classes_are_fewer_but_never_few() -> None:
     subject = subject_of(noisy(2, 3), episodes=600)
-    assert [subject.episodes_of(way) for way in (2, 5, 10, 50, 200)] == [600, 600, 300, 60, 20]
-    assert subject_of(noisy(2, 3), episodes=7).episodes_of(50) == 7
+    assert [subject.protocol(way, 1).episodes for way in (2, 5, 10, 50, 200)] == [600, 600, 300, 60, 20]
+    assert subject_of(noisy(2, 3), episodes=7).protocol(50, 1).episodes == 7
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_episodes_of_many_classes_are_fewer_but_never_few() -> None:
     ],
 )  # fmt: skip
 def test_what_the_data_do_not_allow_is_left_out_with_the_reason(
-    classes: int, per_class: int, changes: dict[str, int], ways: list[int], shots: list[int], words: list[str]
+    classes: int, per_class: int, changes: dict[str, Any], ways: list[int], shots: list[int], words: list[str]
 ) -> None:
     data = data_of([[c] * per_class for c in range(classes)])
     found_ways, found_shots, omitted = measure.ways_and_shots(subject_of(data, **changes))
@@ -207,7 +211,7 @@ def test_cells_beyond_the_models_support_are_named() -> None:
     table = measure.accuracy_table(subject, [2, 8], [1, 5], lambda amount: None)
     assert set(table.cells) == {(2, 1), (2, 5), (8, 1)}
     assert table.omitted == ("No 8-way 5-shot: the model takes at most 20 support images.",)
-    assert mistakes.search_ways(subject, 5) == 4
+    assert mistakes.search_protocol(subject, 5).n_way == 4
 
 
 def test_steps_are_those_that_are_asked_for_and_the_models_own() -> None:

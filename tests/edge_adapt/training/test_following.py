@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from edge_adapt.methods.objective import query_loss
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.training import trainer, validation
 from edge_adapt.training.budget import is_due
@@ -100,7 +101,9 @@ def test_what_exports_has_the_accuracy_that_is_said_of_it(
     end = validated(tiny_config(iterations=5))
     learner, _ = load_learner(tmp_path / "run", Small())
     measured = evaluate_episodes(
-        LearnerModel(learner, CPU), new_classes, n_way=5, n_shot=1, n_query=15, episodes=50, steps=3, seed=0
+        LearnerModel(learner, CPU),
+        new_classes,
+        EvaluationProtocol(n_way=5, n_shot=1, n_query=15, episodes=50, steps=3, seed=0),
     )
     assert end.exported.validation == measured.accuracy
     assert end.exported.validation == max(record.validation for record in end.records if record.validation is not None)
@@ -125,7 +128,9 @@ def test_methods_that_end_at_their_best_export_the_end(
     learner, _ = load_learner(tmp_path / "run", Small())
     assert_same_weights(learner.state_dict(), end.learner)
     measured = evaluate_episodes(
-        LearnerModel(learner, CPU), new_classes, n_way=5, n_shot=1, n_query=15, episodes=50, steps=3, seed=0
+        LearnerModel(learner, CPU),
+        new_classes,
+        EvaluationProtocol(n_way=5, n_shot=1, n_query=15, episodes=50, steps=3, seed=0),
     )
     assert end.exported.iteration == 4
     assert end.exported.validation == measured.accuracy  # with the centring that classify sets at its end

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from edge_adapt.methods.objective import query_loss
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.training import curve, trainer
 from edge_adapt.training import run as run_module
@@ -48,12 +49,7 @@ def test_the_loss_falls_and_new_classes_are_told_apart(trained_run: Path, new_cl
         evaluate_episodes(
             LearnerModel(learner, torch.device("cpu")),
             new_classes,
-            n_way=5,
-            n_shot=1,
-            n_query=10,
-            episodes=60,
-            steps=3,
-            seed=7,
+            EvaluationProtocol(n_way=5, n_shot=1, n_query=10, episodes=60, steps=3, seed=7),
         ).accuracy
         for learner in (untrained, trained)
     ]

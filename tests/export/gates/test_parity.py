@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_adapt.export.gates import parity
-from edge_adapt.export.gates.parity import Comparison, Origin, check_parity, relative_difference
+from edge_adapt.export.gates.parity import Comparison, Reference, check_parity, relative_difference
 from edge_adapt.runtime.contract import HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
@@ -62,12 +62,12 @@ def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "EPISODES", 40)
 
 
-def gate(ours: Any, theirs: Any, data: ImageDataset, has_steps: bool = True, **options: Any) -> list[Comparison]:
+def gate(ours: Any, theirs: Any, data: ImageDataset, steps: int = 2, **origin: Any) -> list[Comparison]:
     """What the gate reports, whether it passes or not."""
     comparisons: list[Comparison] = []
     failed = False
     try:
-        check_parity(ours, theirs, data, 2, has_steps, comparisons.append, **options)
+        check_parity(ours, Reference(theirs, data, **origin), steps, comparisons.append)
     except EdgeAdaptError as error:
         failed = True
         first = next(comparison for comparison in comparisons if not comparison.passed)
@@ -88,7 +88,7 @@ def test_equal_models_pass_and_everything_is_reported(scale: float | None, data:
 
 
 def test_a_method_without_steps_is_compared_at_none(data: ImageDataset) -> None:
-    comparisons = gate(Model(), Model(), data, has_steps=False)
+    comparisons = gate(Model(), Model(), data, steps=0)
     assert len(comparisons) == 2 + 3 + 1 and all(comparison.passed for comparison in comparisons)
 
 
@@ -156,29 +156,29 @@ def test_accuracy_is_compared_over_the_same_episodes(data: ImageDataset, monkeyp
 
 
 def test_features_in_float16_may_be_rounded_and_nothing_else_may(data: ImageDataset) -> None:
-    origin = Origin("mine.onnx", half=True)
+    origin: dict[str, Any] = {"embeds_with": "mine.onnx", "half": True}
 
     def rounded(features: NDArray[np.float32], _: Any) -> NDArray[np.float32]:
         nearly: NDArray[np.float32] = features.astype(np.float16).astype(np.float32) * np.float32(1.005)
         return nearly
 
     assert not all(comparison.passed for comparison in gate(Wrapped(embed=rounded), Model(), data))
-    assert all(comparison.passed for comparison in gate(Wrapped(embed=rounded), Model(), data, origin=origin))
-    wrong = gate(Wrapped(embed=lambda features, _: features * np.float32(1.05)), Model(), data, origin=origin)
+    assert all(comparison.passed for comparison in gate(Wrapped(embed=rounded), Model(), data, **origin))
+    wrong = gate(Wrapped(embed=lambda features, _: features * np.float32(1.05)), Model(), data, **origin)
     assert [comparison.passed for comparison in wrong[:3]] == [False, False, True]
-    wrong = gate(Wrapped(predict=lambda logits, *_: logits * np.float32(1.001)), Model(), data, origin=origin)
+    wrong = gate(Wrapped(predict=lambda logits, *_: logits * np.float32(1.001)), Model(), data, **origin)
     assert [comparison.passed for comparison in wrong[:3]] == [True, True, False]
 
 
 def test_what_the_bundle_disagrees_with_is_named(data: ImageDataset) -> None:
-    origin = Origin("mine.onnx")
-    comparisons = gate(Model(), Model(), data, origin=origin)
+    origin: dict[str, Any] = {"embeds_with": "mine.onnx"}
+    comparisons = gate(Model(), Model(), data, **origin)
     assert "features of 48 images beside those of mine.onnx" in str(comparisons[0])
     assert comparisons[-1].result.endswith("% with mine.onnx")
     for part, other in (("embed", "mine.onnx"), ("predict", "PyTorch")):
         ours = Wrapped(**{part: lambda array, *_: array * np.float32(1.001)})
         with pytest.raises(EdgeAdaptError, match=rf"^the bundle disagrees with {other} and is not written: .*\.$"):
-            check_parity(ours, Model(), data, 2, True, lambda _: None, origin=origin)  # type: ignore[arg-type]
+            check_parity(ours, Reference(Model(), data, **origin), 2, lambda _: None)  # type: ignore[arg-type]
 
 
 class Rounded(Model):

@@ -22,7 +22,7 @@ from edge_adapt.bundles import from_run as exporting
 from edge_adapt.bundles.from_run import export_bundle
 from edge_adapt.export.gates import parity, precision
 from edge_adapt.export.gates.parity import Comparison
-from edge_adapt.export.gates.precision import Reduction, cosine
+from edge_adapt.export.gates.precision import Precision, cosine
 from edge_adapt.runtime.bundle.bundle import Bundle, write_bundle
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
@@ -61,10 +61,13 @@ def bundles(
     with pytest.MonkeyPatch.context() as patch:
         quicken(patch, exported_bundle)
         made["fp16"] = folder / "fp16.edge", []
-        export_bundle(trained_run, made["fp16"][0], precision="fp16", report=made["fp16"][1].append)
+        export_bundle(trained_run, made["fp16"][0], precision=Precision("fp16"), report=made["fp16"][1].append)
         made["int8"] = folder / "int8.edge", []
         export_bundle(
-            trained_run, made["int8"][0], precision="int8", calibrate=new_classes, report=made["int8"][1].append
+            trained_run,
+            made["int8"][0],
+            precision=Precision("int8", calibrate=new_classes),
+            report=made["int8"][1].append,
         )
     return made
 
@@ -136,9 +139,9 @@ def test_a_loss_of_accuracy_is_refused_unless_it_is_allowed(
     with pytest.raises(
         EdgeAdaptError, match=r"^the bundle in fp16 is too far .* 5-way 1-shot: .* points; .*--allow-drop\.$"
     ):
-        export_bundle(trained_run, path, precision="fp16")
+        export_bundle(trained_run, path, precision=Precision("fp16"))
     assert path.read_bytes() == b"the old file"
-    export_bundle(trained_run, path, precision="fp16", allow_drop=3)
+    export_bundle(trained_run, path, precision=Precision("fp16", allow_drop=3))
     assert Bundle.open(path).manifest.precision == "fp16"
 
 
@@ -154,7 +157,7 @@ def test_other_features_are_refused_whatever_is_allowed(
 
     monkeypatch.setattr(precision, "store_as_float16", with_other_weights)
     with pytest.raises(EdgeAdaptError, match=r"features of \d+ images.*cosine"):
-        export_bundle(trained_run, tmp_path / "model.edge", precision="fp16", allow_drop=100)
+        export_bundle(trained_run, tmp_path / "model.edge", precision=Precision("fp16", allow_drop=100))
     assert not list(tmp_path.iterdir())
 
 
@@ -164,16 +167,16 @@ def test_images_to_calibrate_with_that_cannot_serve(
     few = write_images(tmp_path / "few", gratings(3, 5))
     path = tmp_path / "model.edge"
     with pytest.raises(EdgeAdaptError, match=r"16 images or more .* and there are 15"):
-        export_bundle(trained_run, path, precision="int8", calibrate=few)
+        export_bundle(trained_run, path, precision=Precision("int8", calibrate=few))
     next(few.rglob("*.png")).write_bytes(b"no image")
     with pytest.raises(EdgeAdaptError, match=r"\.png"):
-        export_bundle(trained_run, path, precision="int8", calibrate=few)
+        export_bundle(trained_run, path, precision=Precision("int8", calibrate=few))
     with pytest.raises(EdgeAdaptError, match="nowhere"):
-        export_bundle(trained_run, path, precision="int8", calibrate=tmp_path / "nowhere")
+        export_bundle(trained_run, path, precision=Precision("int8", calibrate=tmp_path / "nowhere"))
     with pytest.raises(EdgeAdaptError, match=r"float32 \[128, 28, 28, 1\] where uint8 \[images, 28, 28, 1\] are"):
-        export_bundle(trained_run, path, precision="int8", calibrate=new_classes.images.astype(np.float32))
+        export_bundle(trained_run, path, precision=Precision("int8", calibrate=new_classes.images.astype(np.float32)))
     with pytest.raises(EdgeAdaptError, match="are for int8, and the precision is fp32"):
-        export_bundle(trained_run, path, calibrate=new_classes)
+        export_bundle(trained_run, path, precision=Precision(calibrate=new_classes))
     assert not path.exists()
 
 
@@ -188,19 +191,22 @@ def test_images_to_calibrate_with_need_no_classes(trained_run: Path, new_classes
     sources: tuple[ImageDataset | Path, ...] = (of_classes, loose, tmp_path / "loose.zip")
     found = set()
     for source in sources:
-        export_bundle(trained_run, tmp_path / "model.edge", precision="int8", calibrate=source)
+        export_bundle(trained_run, tmp_path / "model.edge", precision=Precision("int8", calibrate=source))
         found.add((tmp_path / "model.edge").read_bytes())
     assert len(found) == 1
 
 
-def test_a_reduction_that_makes_no_sense() -> None:
-    for arguments, fault in (
-        ({"precision": "fp8"}, "no precision 'fp8'"),
-        ({"precision": "fp16", "allowed_drop": float("nan")}, "nan points"),
-        ({"precision": "int8"}, "int8 needs them"),
-    ):
+def test_a_precision_that_makes_no_sense() -> None:
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"name": "fp8"}, "no precision 'fp8'"),
+        ({"name": "fp16", "allow_drop": float("nan")}, "nan points"),
+        ({"name": "fp16", "calibrate": "photos"}, "are for int8, and the precision is fp16"),
+    )
+    for arguments, fault in cases:
         with pytest.raises(EdgeAdaptError, match=fault):
-            Reduction(**arguments)
+            Precision(**arguments)
+    with pytest.raises(EdgeAdaptError, match="16 images or more .* and there are 0"):
+        Precision("int8").reduced(b"")
 
 
 def test_the_cosine_is_of_each_row() -> None:

@@ -22,6 +22,7 @@ from edge_adapt.export.heads.memory import HEAD_STATE
 from edge_adapt.methods.memory import MemoryHead
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.runtime.model import load_classifier, load_model
 from edge_adapt.runtime.sessions import Session, scalar
@@ -126,10 +127,7 @@ def test_it_learns_to_tell_new_classes_apart(run: Path, new_classes: ImageDatase
     trained, checkpoint = load_learner(run)
     untrained = build_learner(checkpoint.config, trained.embedding.mean, trained.embedding.std).eval()
     accuracies = [
-        evaluate_episodes(
-            LearnerModel(learner, torch.device("cpu")), new_classes,
-            n_way=5, n_shot=1, n_query=10, episodes=60, steps=0, seed=7,
-        ).accuracy
+        evaluate_episodes(LearnerModel(learner, torch.device("cpu")), new_classes, EvaluationProtocol(n_way=5, n_shot=1, n_query=10, episodes=60, steps=0, seed=7)).accuracy
         for learner in (untrained, trained)
     ]  # fmt: skip
     assert accuracies[1] > accuracies[0] + 0.2

@@ -15,7 +15,7 @@ from PIL import Image
 from edge_adapt.runtime.data import dataset as dataset_module
 from edge_adapt.runtime.data import reading
 from edge_adapt.runtime.data.dataset import load_dataset
-from edge_adapt.runtime.data.episodes import draw_episodes
+from edge_adapt.runtime.data.episodes import EvaluationProtocol, draw_episodes
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.images.folders import open_folder
 from edge_adapt.runtime.images.images import load_image
@@ -109,7 +109,9 @@ def test_a_class_of_which_too_little_is_left_is_named(tmp_path: Path) -> None:
     root = write(tmp_path / "data", tree | {"b/0.png": b"", "b/1.png": b"", "b/2.png": b""})
     data = load_dataset(root, GRAY, skip_bad=True)
     assert data.counts.tolist() == [3, 0]
-    assert "class 'b' has 0 images where an episode takes 2" in refusal(lambda: draw_episodes(data, 2, 1, 1, 1, 0))
+    assert "class 'b' has 0 images where an episode takes 2" in refusal(
+        lambda: draw_episodes(data, EvaluationProtocol(n_way=2))
+    )
 
 
 def test_a_data_set_of_bad_images_alone_is_refused(tmp_path: Path) -> None:

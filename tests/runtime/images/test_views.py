@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
 from edge_adapt.runtime.images.images import named
 from edge_adapt.runtime.images.views import PHOTO_VIEWS, View, look, shot_features
@@ -91,7 +91,7 @@ def test_an_evaluation_sees_shots_and_queries_as_a_device_does(tmp_path: Path) -
     features = embed_dataset(graphs, data, VIEWS)
     np.testing.assert_allclose(features.queries, make_tiny.embed(images), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(features.shots, shot_features(make_tiny.embed, images, VIEWS), rtol=1e-5, atol=1e-6)
-    kinds: dict[str, Any] = {"n_way": 4, "n_shot": 1, "n_query": 5, "episodes": 40, "steps": 2, "seed": 0}
-    ours = evaluate_episodes(graphs, data, **kinds, views=VIEWS)
-    assert ours == evaluate_episodes(graphs, data, **kinds, features=features)
-    assert ours != evaluate_episodes(graphs, data, **kinds)
+    protocol = EvaluationProtocol(n_way=4, n_query=5, episodes=40, steps=2)
+    ours = evaluate_episodes(graphs, data, protocol, views=VIEWS)
+    assert ours == evaluate_episodes(graphs, data, protocol, features=features)
+    assert ours != evaluate_episodes(graphs, data, protocol)
