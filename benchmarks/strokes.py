@@ -180,9 +180,16 @@ class Candidate:
         measured = {}
         for name, model in self.models.items():
             measured[name] = [
-                evaluate_episodes(model, data, EvaluationProtocol(n_way=n_way, n_shot=n_shot, n_query=QUERIES, episodes=episodes, steps=self.steps, seed=SEED), features=features)
+                evaluate_episodes(
+                    model,
+                    data,
+                    EvaluationProtocol(
+                        n_way=n_way, n_shot=n_shot, n_query=QUERIES, episodes=episodes, steps=self.steps, seed=SEED
+                    ),
+                    features=features,
+                )
                 for n_way, n_shot in columns
-            ]  # fmt: skip
+            ]
         return measured
 
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_adapt.samples.draw_characters import (
+from edge_adapt.samples.character_studio.draw_characters import (
     CHARACTERS,
     QUERY_DRAWERS,
     SIDE,
-    SIGNS,
     SUPPORT_DRAWERS,
     draw,
 )
+from edge_adapt.samples.character_studio.signs import SIGNS
 
 PARTS = {"support": SUPPORT_DRAWERS, "query": QUERY_DRAWERS}
 

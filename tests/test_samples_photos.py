@@ -18,7 +18,7 @@ from edge_adapt.runtime.images.folders import open_folder
 from edge_adapt.runtime.model_choice import is_line_drawing, suggest_model
 from edge_adapt.samples.photo_studio import surfaces, tracing
 from edge_adapt.samples.photo_studio.parts import PARTS
-from edge_adapt.samples.render_photos import (
+from edge_adapt.samples.photo_studio.render_photos import (
     HEIGHT,
     PHOTOS,
     QUALITIES,

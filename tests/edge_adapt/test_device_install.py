@@ -142,4 +142,5 @@ def test_the_wheel_has_every_package() -> None:
         for init in (root / folder).rglob("__init__.py")
         if "samples" not in init.parts and not {"runtime", "export"} & set(init.relative_to(root).parts[1:2])
     }
-    assert found == {name for name in re.findall(r'"([^"]+)"', listed) if ".samples" not in name}
+    packages = set(re.findall(r'"([^"]+)"', listed))
+    assert found == packages - {"edge_adapt.samples"}  # of the samples only the images that `demo` shows

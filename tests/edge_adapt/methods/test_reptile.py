@@ -128,6 +128,10 @@ def test_it_learns_to_adapt_to_new_classes(
         )
         train(training_data, tmp_path / str(iterations), config, device="cpu", micro_batch=2, bf16=False)
         learner, _ = load_learner(tmp_path / str(iterations))
-        result = evaluate_episodes(LearnerModel(learner, CPU, all_layers=True), new_classes, EvaluationProtocol(n_way=5, n_shot=2, n_query=10, episodes=20, steps=3, seed=0))  # fmt: skip
+        result = evaluate_episodes(
+            LearnerModel(learner, CPU, all_layers=True),
+            new_classes,
+            EvaluationProtocol(n_way=5, n_shot=2, n_query=10, episodes=20, steps=3, seed=0),
+        )
         accuracies.append(result.accuracy)
     assert accuracies[1] > max(accuracies[0] + 0.05, 0.3)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
 pytest.importorskip("torch")
 
 from edge_adapt.reports import runs as comparison
-from edge_adapt.reports.runs import COLOURS, MOST_DIRECT_LABELS, Axis, ComparedRun, picture, read_runs, table
+from edge_adapt.reports.runs import COLOURS, Axis, ComparedRun, picture, read_runs, table
 from edge_adapt.training import curve
 from edge_adapt.training.checkpoint import Checkpoint, Record, Snapshot
 from edge_adapt.training.compute import Execution
@@ -167,14 +164,3 @@ def test_accuracies_of_other_episodes_are_told_apart(tiny_config: Configure, mon
     picture([one, replace(one, name="a/b/two")])
     picture([one, two])
     assert drawn == ["one", "b/two", "one (4 classes, 4-way 1-shot)", "b/two (9 classes, 5-way 5-shot)"]
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=MOST_DIRECT_LABELS))
-def test_names_beside_curves_keep_their_order_and_do_not_cover_each_other(ends: list[float]) -> None:
-    gap = 0.05
-    places = comparison._apart(ends, gap, 1)
-    order = sorted(range(len(ends)), key=ends.__getitem__)
-    assert all(places[above] - places[below] >= gap - 1e-9 for below, above in pairwise(order))
-    assert max(places) <= 1
-    crowded = any(ends[above] - ends[below] < gap for below, above in pairwise(order))
-    assert crowded or places == ends

@@ -69,7 +69,11 @@ def test_classification_learns_features_for_new_classes(
         config = tiny_config(method="pretrain", batch_size=32, learning_rate=0.1, iterations=iterations, centred=True)
         checkpoint = train(training_data, run, config, device="cpu", micro_batch=32, bf16=False)
         learner, _ = load_learner(run)
-        result = evaluate_episodes(LearnerModel(learner, torch.device("cpu")), new_classes, EvaluationProtocol(n_way=5, n_shot=1, n_query=10, episodes=50, steps=0, seed=0))  # fmt: skip
+        result = evaluate_episodes(
+            LearnerModel(learner, torch.device("cpu")),
+            new_classes,
+            EvaluationProtocol(n_way=5, n_shot=1, n_query=10, episodes=50, steps=0, seed=0),
+        )
         accuracies.append(result.accuracy)
     assert checkpoint.records[-1].accuracy > 0.8  # of 16 training classes
     assert accuracies[1] > accuracies[0] + 0.1

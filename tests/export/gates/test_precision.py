@@ -205,7 +205,7 @@ def test_a_precision_that_makes_no_sense() -> None:
     for arguments, fault in cases:
         with pytest.raises(EdgeAdaptError, match=fault):
             Precision(**arguments)
-    with pytest.raises(EdgeAdaptError, match="16 images or more .* and there are 0"):
+    with pytest.raises(EdgeAdaptError, match=r"16 images or more .* and there are 0"):
         Precision("int8").reduced(b"")
 
 

@@ -126,10 +126,11 @@ def run(
 def test_it_learns_to_tell_new_classes_apart(run: Path, new_classes: ImageDataset) -> None:
     trained, checkpoint = load_learner(run)
     untrained = build_learner(checkpoint.config, trained.embedding.mean, trained.embedding.std).eval()
+    protocol = EvaluationProtocol(n_query=10, episodes=60, steps=0, seed=7)
     accuracies = [
-        evaluate_episodes(LearnerModel(learner, torch.device("cpu")), new_classes, EvaluationProtocol(n_way=5, n_shot=1, n_query=10, episodes=60, steps=0, seed=7)).accuracy
+        evaluate_episodes(LearnerModel(learner, torch.device("cpu")), new_classes, protocol).accuracy
         for learner in (untrained, trained)
-    ]  # fmt: skip
+    ]
     assert accuracies[1] > accuracies[0] + 0.2
     assert trained.head.alpha != 0
 

@@ -1,8 +1,8 @@
 """Render the sample photos: eight small parts, each photographed fifteen times.
 
-    python samples/render_photos.py          # rewrites samples/photos/, in about six minutes on two cores
+    python samples/photo_studio/render_photos.py          # rewrites samples/photos/, in about six minutes on two cores
 
-A part is a solid described by its distance function (photo_studio/parts.py). For each photo it falls onto a surface and comes to
+A part is a solid described by its distance function (parts.py). For each photo it falls onto a surface and comes to
 rest, a room is furnished and lit, and a phone is held over it. The five support photos and the ten query photos are taken on
 different surfaces, in different rooms and with different phones.
 
@@ -37,7 +37,7 @@ WIDTH, HEIGHT = 640, 480
 SAMPLES = 4  # rays a pixel near the part
 QUALITIES = (84, 80, 76, 72, 68, 64, 60, 56, 52)
 MOST_BYTES = 24_500  # of a photo, if the lowest quality allows: a hundred of them are to fit into a small wheel
-PHOTOS = Path(__file__).resolve().parent / "photos"
+PHOTOS = Path(__file__).resolve().parents[1] / "photos"
 
 ROLES = {"support": SUPPORT, "query": QUERY}
 
