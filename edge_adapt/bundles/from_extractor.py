@@ -113,6 +113,8 @@ def wrap(
     """
     source, normalization, threads = DataSource.of(images), settings.normalization, settings.threads
     require_output(path, extractor, *source.files)
+    if threads is not None:
+        torch.set_num_threads(threads)
     read = read_extractor(extractor, settings.output, settings.image_size)
     read = replace(read, preprocessing=replace(read.preprocessing, part=settings.part))
     if normalization is not None and read.input_type not in FLOATS:

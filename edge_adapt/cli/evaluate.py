@@ -43,9 +43,7 @@ MOST_CONFUSIONS = 10
     metavar="Q",
     help="Query images of a class, at most.",
 )
-@click.option(
-    "--episodes", type=click.IntRange(min=1), default=1000, show_default=True, metavar="E", help="Episodes to draw."
-)
+@options.episodes(1000, "Episodes to draw.")
 @options.picks_files
 @options.steps(None, "as in training", "Gradient steps.")
 @click.option("--all-layers", is_flag=True, help="Adapt all layers, as MAML does in training; only of a training run.")

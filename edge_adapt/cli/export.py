@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import click
 
-from edge_adapt.cli import words
+from edge_adapt.cli import options, words
 from edge_adapt.extras import require_training
 
 
@@ -19,8 +18,7 @@ from edge_adapt.extras import require_training
 )
 @click.argument("run", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MODEL.edge", help="The bundle to write.")
-@click.option("--name", default="", metavar="NAME", show_default="as the file", help="What the model is called.")
-@click.option("--license", default="", metavar="SPDX", help="Of the weights, such as Apache-2.0.")
+@options.says_whose
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
@@ -77,6 +75,4 @@ def export(
         precision=Precision(precision, calibrate, ALLOWED_DROP if allow_drop is None else allow_drop),
         report=lambda comparison: click.echo(f"  {comparison}"),
     )
-    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
-    click.echo(f"Next: edge-adapt evaluate {output} DATA")
-    click.echo(f"      edge-adapt adapt PHOTOS -o MINE.edge --model {output}")
+    words.say_saved(output)

@@ -112,3 +112,18 @@ def seed(help: str) -> Callable[[Command], Command]:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def says_whose(command: Command) -> Command:
+    """Give a command that writes a bundle the options `--name` and `--license`."""
+    name = click.option(
+        "--name", default="", metavar="NAME", show_default="as the file", help="What the model is called."
+    )
+    license = click.option("--license", default="", metavar="SPDX", help="Of the weights, such as Apache-2.0.")
+    return name(license(command))
+
+
+def episodes(default: int, help: str) -> Callable[[Command], Command]:
+    """`--episodes`."""
+    least = click.IntRange(min=1)
+    return click.option("--episodes", type=least, default=default, show_default=True, metavar="E", help=help)

@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 @options.rotations
 @options.reads_a_data_set
 @options.picks_files
-@click.option(
-    "--episodes",
-    type=click.IntRange(min=1),
-    default=600,
-    show_default=True,
-    metavar="E",
-    help="Episodes to draw for a figure; for more than five ways, fewer in proportion.",
-)
+@options.episodes(600, "Episodes to draw for a figure; for more than five ways, fewer in proportion.")
 @options.seed("The same seed draws the same episodes.")
 @options.runs_a_bundle
 def report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,7 @@ __all__ = [
     "loss_line",
     "plural",
     "print_json",
+    "say_saved",
     "size",
 ]
 
@@ -79,3 +81,10 @@ def exported_step(checkpoint: Checkpoint) -> str:
 def accuracy(entry: dict[str, Any]) -> str:
     episodes = f"{entry['n_way']}-way {entry['n_shot']}-shot"
     return f"{entry['accuracy']:.2%} +- {entry['ci95']:.2%} {episodes} on {entry['data']}"
+
+
+def say_saved(bundle: str) -> None:
+    """Say that a bundle is there, and what to do with it."""
+    click.echo(f"Saved {bundle} ({size(Path(bundle).stat().st_size)}).")
+    click.echo(f"Next: edge-adapt evaluate {bundle} DATA")
+    click.echo(f"      edge-adapt adapt PHOTOS -o MINE.edge --model {bundle}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -55,8 +54,7 @@ if TYPE_CHECKING:
 @options.steps(20, True, "Gradient steps of the inner loop.")
 @options.threads
 @options.seed("Of the episodes.")
-@click.option("--name", default="", metavar="NAME", show_default="as the file", help="What the model is called.")
-@click.option("--license", default="", metavar="SPDX", help="Of the weights, such as Apache-2.0.")
+@options.says_whose
 def wrap(
     extractor: str,
     images: str,
@@ -86,15 +84,11 @@ def wrap(
     EMBED.onnx before it is written.
     """
     require_training("wrap")
-    import torch
-
     from edge_adapt.bundles.from_extractor import ExtractorSettings, HeadSettings
     from edge_adapt.bundles.from_extractor import wrap as wrap_extractor
     from edge_adapt.bundles.provenance import Provenance
     from edge_adapt.runtime.data.source import DataSource
 
-    if threads:
-        torch.set_num_threads(threads)
     wrap_extractor(
         extractor,
         DataSource(images, classes, cache=cache, skip_bad=skip_bad),
@@ -105,9 +99,7 @@ def wrap(
         report=lambda comparison: click.echo(f"  {comparison}"),
         progress=True,
     )
-    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
-    click.echo(f"Next: edge-adapt evaluate {output} DATA")
-    click.echo(f"      edge-adapt adapt PHOTOS -o MINE.edge --model {output}")
+    words.say_saved(output)
 
 
 def _normalization(normalize: str | None, mean: str | None, std: str | None) -> PixelNormalization | None:
