@@ -82,10 +82,8 @@ def render(scene: Scene, width: int, height: int, samples: int, random: RandomSt
     pixels, near = np.arange(height * width), np.zeros(height * width, bool)
     spread = cone(samples)
     for sample in range(samples * _EXTRA):
-        jitter = random.uniform(0, 1, (2, height * width)).astype(np.float32)
-        jitter = (
-            jitter + np.array((sample % 2, sample // 2 % 2))[:, None]
-        ) / 2  # strata keep the few samples of a pixel apart
+        strata = np.array((sample % 2, sample // 2 % 2))[:, None]  # keep the few samples of a pixel apart
+        jitter = (random.uniform(0, 1, (2, height * width)).astype(np.float32) + strata) / 2
         gloss = random.standard_normal((height * width, 3)).astype(np.float32)
         for start in range(0, len(pixels), CHUNK):
             part = pixels[start : start + CHUNK]

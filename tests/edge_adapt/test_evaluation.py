@@ -15,7 +15,7 @@ import torch
 
 import edge_adapt
 from edge_adapt.bundles.from_run import export_bundle
-from edge_adapt.evaluation import evaluate
+from edge_adapt.evaluation import evaluate, open_model
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
@@ -46,6 +46,13 @@ def test_a_run_and_its_bundle_are_as_good(trained_run: Path, exported_bundle: Pa
     assert in_bundle.accuracy == pytest.approx(in_torch.accuracy, abs=0.002)
     assert in_bundle.protocol == in_torch.protocol == replace(PROTOCOL, steps=3)
     assert evaluate(exported_bundle, new_classes, UNADAPTED, provider="cpu").protocol == UNADAPTED
+
+
+def test_a_run_and_its_bundle_say_the_same_of_themselves(trained_run: Path, exported_bundle: Path) -> None:
+    of_run, of_bundle = (open_model(model, provider="cpu").card for model in (trained_run, exported_bundle))
+    said_at_export = {"name", "license"}
+    for field in vars(of_run).keys() - said_at_export:
+        assert getattr(of_run, field) == getattr(of_bundle, field), field
 
 
 @pytest.mark.parametrize(
