@@ -1,18 +1,20 @@
-"""Progress of long work on standard error: a bar with rate and time left on a terminal, plain lines now and then elsewhere."""
+"""Progress of long work on standard error: tqdm's bar on a terminal, a line with its figures now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
+from typing import Any
 
-_BAR = 24
+_MOMENT_SECONDS = 0.5
+"""Work that takes no longer shows nothing: a bar would flash by, and an `adapt` would take a tenth longer to import tqdm."""
+
 _REDRAW_SECONDS = 0.1
 _LINE_SECONDS = 30.0
 
 
 class Progress:
-    """Shows how far a piece of work has come.
+    """Shows how far a piece of work has come, once it has taken a moment.
 
     Args:
         label: what is being done, in the present participle.
@@ -23,77 +25,70 @@ class Progress:
     """
 
     def __init__(self, label: str, total: float, unit: str = "", show: bool = True, done: float = 0) -> None:
-        show = show and sys.stderr is not None  # None where a program has no console or was started with it closed
-        self._label, self._total, self._unit, self._show = label, total, unit, show
-        self._done = self._start = done
-        self._began = self._drawn = time.monotonic()
-        self._line = ""
-        self._terminal = show and sys.stderr.isatty()
+        self._label, self._total, self._unit, self._done = label, total, unit, done
+        self._show = (
+            show and sys.stderr is not None
+        )  # None where a program has no console or was started with it closed
+        self._began, self._early = time.monotonic(), 0.0
+        self._bar: Any = None
 
     def __enter__(self) -> Progress:
-        if self._show and not self._terminal:
-            self._print_line()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self._show:
-            return
-        if self._terminal:
-            self._draw()
-            print(file=sys.stderr)
-        elif kind is None:
-            self._print_line()
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
     def advance(self, amount: float = 1, note: str = "") -> None:
         """Count `amount` more as done; `note` follows the figures."""
-        self._done += amount
-        now = time.monotonic()
-        if not self._show or now - self._drawn < (_REDRAW_SECONDS if self._terminal else _LINE_SECONDS):
-            return
-        self._drawn = now
-        if self._terminal:
-            self._draw(note)
-        else:
-            self._print_line(note)
+        if self._bar is None:
+            self._early += amount
+            seconds = time.monotonic() - self._began
+            if not self._show or seconds < _MOMENT_SECONDS:
+                return
+            self._bar = self._begin()
+            self._bar.start_t -= seconds
+            amount = self._early
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(amount)
 
     def say(self, line: str) -> None:
         """Print a line of its own, whether the bar is shown or not."""
-        say("\r\x1b[K" * self._terminal + line)
+        if self._bar is not None:
+            self._bar.clear()
+        say(line)
 
-    def _figures(self, note: str) -> str:
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        rate = (self._done - self._start) / seconds
-        parts = [f"{100 * min(1.0, self._done / self._total) if self._total else 100:3.0f}%"]
-        if self._unit and rate:
-            parts.append(f"{rate:.3g} {self._unit}/s" if rate < 1000 else f"{rate:,.0f} {self._unit}/s")
-        if rate and self._done < self._total:
-            parts.append(f"{_clock((self._total - self._done) / rate)} left")
-        elif self._done >= self._total:
-            parts.append(f"in {_clock(seconds)}")
-        return "  ".join([*parts, note] if note else parts)
+    def _begin(self) -> Any:
+        from tqdm import tqdm
 
-    def _draw(self, note: str = "") -> None:
-        filled = int(_BAR * min(1.0, self._done / self._total)) if self._total else _BAR
-        bar = "#" * filled + "-" * (_BAR - filled)
-        # Erasing to the end of the line removes what a longer line left behind.
-        print(f"\r{self._label} [{bar}] {self._figures(note)}\x1b[K", end="", file=sys.stderr, flush=True)
+        terminal = sys.stderr.isatty()
+        rate = ", {rate_fmt}" if self._unit else ""
+        return tqdm(
+            desc=self._label,
+            total=self._total,
+            initial=self._done,
+            unit=self._unit,
+            file=sys.stderr if terminal else _Lines(),
+            dynamic_ncols=terminal,
+            bar_format=("{l_bar}{bar}|" if terminal else "{desc}: {percentage:3.0f}%")
+            + f" [{{elapsed}}<{{remaining}}{rate}{{postfix}}]",
+            mininterval=_REDRAW_SECONDS if terminal else _LINE_SECONDS,
+            miniters=0,  # work is counted in amounts of any size
+        )
 
-    def _print_line(self, note: str = "") -> None:
-        line = f"{self._label}: {self._figures(note)}"
-        if line != self._line:
-            self._line = line
-            print(line, file=sys.stderr, flush=True)
+
+class _Lines:
+    """What a bar is written to where there is no terminal: each of its states becomes a line."""
+
+    def write(self, text: str) -> None:
+        """Print a state; not what returns to the beginning of the line or erases the state before."""
+        say(text.strip(), bool(text.strip()))
+
+    def flush(self) -> None:
+        """Nothing is left to write."""
 
 
 def say(line: str, show: bool = True) -> None:
     """Print a line on standard error, where there is one."""
     if show and sys.stderr is not None:
         print(line, file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

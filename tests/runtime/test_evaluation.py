@@ -163,7 +163,10 @@ def test_a_data_set_that_is_too_small_is_named_before_any_work(data: ImageDatase
     assert not oracle.embedded
 
 
-def test_progress_goes_to_standard_error(data: ImageDataset, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_goes_to_standard_error(
+    data: ImageDataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_adapt.runtime.progress._MOMENT_SECONDS", 0.0)
     evaluate_episodes(Oracle(), data, PROTOCOL, progress=True)
     shown = capsys.readouterr()
     assert not shown.out and "embedding: 100%" in shown.err and "evaluating: 100%" in shown.err

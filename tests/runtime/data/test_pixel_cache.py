@@ -63,7 +63,7 @@ def test_a_cache_gives_what_reading_gives_and_is_built_once(
     plain = load_dataset(photos, GRAY)
     data, said = built(photos, cache, capsys)
     same(data, plain)
-    assert f"{photos}: caching the pixels, 0.0 MB, in {only(cache)}\n" in said and "reading" in said
+    assert f"{photos}: caching the pixels, 0.0 MB, in {only(cache)}\n" in said
     written = only(cache).stat()
     data, said = built(photos, cache, capsys)
     same(data, plain)
