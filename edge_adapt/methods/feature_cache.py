@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.data.pixel_cache import make_cache
 from edge_adapt.runtime.evaluation import embed_dataset
 from edge_adapt.runtime.files import write_atomically
-from edge_adapt.runtime.images.decoding import reason
 
 _HASHED_TOGETHER = 1024
 
@@ -43,7 +42,7 @@ def cached_features(
     if found is not None:
         return np.array(found)
     features = embed_dataset(model, data, progress=progress).queries
-    make_cache(directory, data.source)
+    make_cache(directory, f"the features of {data.source}")
     write_atomically(path, lambda stream: np.save(stream, features))
     return features
 
@@ -52,27 +51,9 @@ def features_in(path: Path, dtype: type[Number], count: int) -> NDArray[Number] 
     """Features [count, D] mapped from a file of a cache; None where it is not there, or not such a file."""
     try:
         features = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None  # or damaged: a file takes its name when it is whole, so this is rare
+    except Exception:  # of many kinds where it is damaged; a file takes its name when it is whole, so this is rare
+        return None
     return features if features.dtype == dtype and features.ndim == 2 and len(features) == count else None
-
-
-def make_cache(directory: Path, source: str) -> None:
-    """Make the folder of a cache where there is none.
-
-    Args:
-        directory: the folder.
-        source: what features are of, for the message.
-
-    Raises:
-        EdgeAdaptError: it cannot be made.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EdgeAdaptError(
-            f"{directory} cannot be made to hold the features of {source} ({reason(error)}); choose another place with --cache."
-        ) from error
 
 
 def digest_of(module: nn.Module) -> str:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_adapt.methods.augmentation import random_maps, seen_through
-from edge_adapt.methods.feature_cache import digest_of_images, features_in, make_cache
+from edge_adapt.methods.feature_cache import digest_of_images, features_in
 from edge_adapt.methods.feature_teacher import FeatureTeacher
 from edge_adapt.runtime.contract import BATCH
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.data.pixel_cache import make_cache
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.runtime.progress import Progress
@@ -76,7 +77,7 @@ def features_of_crops(
     paths = [directory / f"teacher-{key}.npy" for key in keys]
     missing = [number for number, path in enumerate(paths) if features_in(path, np.float16, len(data.images)) is None]
     if missing:
-        make_cache(directory, data.source)
+        make_cache(directory, f"the features of {data.source}")
         _require_room(directory, 2 * len(missing) * len(data.images) * teacher.feature_size, teacher.name)
         with Progress("the teacher's features", len(missing) * len(data.images), "crops", show=progress) as bar:
             for number in missing:

@@ -1,8 +1,8 @@
-"""The pixels of a data set in one file, from which they are mapped: a data set may be larger than memory.
+"""The pixels of a data set in a file, from which they are mapped: a data set may be larger than memory.
 
-A cache is the pixels, uint8 [I, H, W, C] from the first byte on, then a description in JSON, then a trailer of 20 bytes: the
-description's length and CRC-32 (little-endian, 8 and 4 bytes) and the word EDGEPIX1. The trailer comes last, and the file gets
-its name when it is whole and on the disk, so what a killed build leaves behind is not taken for a cache.
+A cache is a NumPy file of the pixels, uint8 [I, H, W, C], and beside it a JSON file of which images could not be read, with a
+CRC-32. Both are named after what they were made from, and get their names when they are whole and on the disk, the JSON last.
+Neither what a killed build leaves behind nor what another process builds at the same time is taken for a cache that it is not.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import json
 import math
 import os
 import re
-import struct
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
@@ -33,10 +33,6 @@ from edge_adapt.runtime.progress import Progress, say
 FORMAT_VERSION = 1
 """Counts up when the same files would give other pixels or another layout."""
 
-_TRAILER = struct.Struct("<QI8s")
-_MAGIC = b"EDGEPIX1"
-_TURNED_TOGETHER = 256
-
 
 def default_cache() -> Path:
     """The folder for caches where the user names none: `edge-adapt` in $XDG_CACHE_HOME, or in ~/.cache.
@@ -51,6 +47,20 @@ def default_cache() -> Path:
         except RuntimeError as error:
             raise EdgeAdaptError("there is no home folder to keep a cache in; name a folder with --cache.") from error
     return base / "edge-adapt"
+
+
+def make_cache(directory: Path, what: str) -> None:
+    """Make the folder of a cache where there is none; `what` is to lie there, for the message.
+
+    Raises:
+        EdgeAdaptError: it cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeAdaptError(
+            f"{directory} cannot be made to hold {what} ({reason(error)}); choose another place with --cache."
+        ) from error
 
 
 def cached_pixels(
@@ -79,54 +89,51 @@ def cached_pixels(
         EdgeAdaptError: the cache cannot be written.
     """
     files = [file for members in folder.classes.values() for file in members]
-    path = _path(folder.path, wanted, preprocessing, rotations, directory or default_cache())
-    fingerprint = _fingerprint(files)
+    directory, stem = directory or default_cache(), _stem(folder.path, wanted, preprocessing, rotations)
+    path, turns = directory / f"{stem}-{_fingerprint(files)}.npy", 4 if rotations else 1
     shape = (preprocessing.height, preprocessing.width, preprocessing.channels)
-    if path.exists():
-        try:
-            found = _open(path, fingerprint, shape)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            say(f"the cache {path} is damaged ({reason(error)}); building it anew", progress)
-        else:
-            if found is not None:
-                say(f"{folder.path}: taking the pixels from the cache {path}", progress)
-                return found
-            say(f"the cache {path} was made before {folder.path} changed; building it anew", progress)
-    else:
-        size = len(files) * math.prod(shape) * (4 if rotations else 1)
-        say(f"{folder.path}: caching the pixels, {size / 1e6:,.1f} MB, in {path}", progress)
+    older = set(directory.glob(f"{stem}-*")) - {path, path.with_suffix(".json")}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EdgeAdaptError(
-            f"{path.parent} cannot be made to hold a cache of {folder.path} ({reason(error)}); choose another place."
-        ) from error
+        found = _open(path, len(files), turns, shape)
+    except FileNotFoundError:
+        changed = f"the cache in {directory} was made before {folder.path} changed; " if older else ""
+        size = len(files) * turns * math.prod(shape) / 1e6
+        say(f"{changed or f'{folder.path}: '}caching the pixels, {size:,.1f} MB, in {path}", progress)
+    except Exception as error:  # damage raises many kinds
+        say(f"the cache {path} is damaged ({reason(error)}); building it anew", progress)
+    else:
+        say(f"{folder.path}: taking the pixels from the cache {path}", progress)
+        return found
+    make_cache(directory, f"a cache of {folder.path}")
+    faults: dict[int, str] = {}
 
     def build(stream: BinaryIO) -> None:
-        faults: dict[int, str] = {}
         count = 0
+        _write_header(stream, (len(files) * turns, *shape))
         for block in read_blocks(files, str(folder.path), preprocessing, progress):
             stream.write(block.pixels.data)
             count += len(block.pixels)
-            faults |= block.faults
+            faults.update(block.faults)
         if rotations and count:
             _append_rotations(stream, (count, *shape), progress)
-            count *= 4
-        text = json.dumps({"fingerprint": fingerprint, "images": count, "faults": list(faults.items())}).encode()
-        stream.write(text + _TRAILER.pack(len(text), zlib.crc32(text), _MAGIC))
+        stream.seek(0)
+        _write_header(stream, (count * turns, *shape))
 
     write_atomically(path, build)
-    built = _open(path, fingerprint, shape)
-    assert built is not None
-    return built
+    listed = list(faults.items())
+    described = json.dumps({"faults": listed, "crc32": _checksum(listed)}).encode()
+    write_atomically(path.with_suffix(".json"), lambda stream: stream.write(described))
+    for outdated in older:
+        with suppress(OSError):  # gone already, or on Windows still in use
+            outdated.unlink()
+    return _open(path, len(files), turns, shape)
 
 
-def _path(source: Path, wanted: Sequence[str], preprocessing: Preprocessing, rotations: bool, directory: Path) -> Path:
-    """Where the cache lies; the same for a source that has changed since, so that it replaces its old cache."""
+def _stem(source: Path, wanted: Sequence[str], preprocessing: Preprocessing, rotations: bool) -> str:
+    """How the names of a source's caches begin; the same where it has changed since, so that the new cache replaces the old."""
     key = [FORMAT_VERSION, os.path.realpath(source), sorted(set(wanted)), asdict(preprocessing), rotations]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(os.path.realpath(source)).stem)[:40]
-    return directory / f"{stem}-{digest}.pixels"
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', Path(os.path.realpath(source)).stem)[:40]}-{digest}"
 
 
 def _fingerprint(files: Sequence[ImageFile]) -> str:
@@ -141,49 +148,42 @@ def _fingerprint(files: Sequence[ImageFile]) -> str:
             except OSError:  # gone since it was listed; reading it says so
                 stamps[file.stored_in] = (0, 0)
         digest.update(json.dumps([file.name, *stamps[file.stored_in]]).encode())
-    return digest.hexdigest()
+    return digest.hexdigest()[:16]
 
 
-def _open(path: Path, fingerprint: str, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
-    """The pixels and faults of a cache; None if it was built from other files.
+def _open(path: Path, files: int, turns: int, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """The pixels and faults of a cache of so many files.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError: it is damaged.
+        FileNotFoundError: there is none.
+        Exception: it is damaged.
     """
-    with path.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - _TRAILER.size))
-        trailer = stream.read()
-        if len(trailer) != _TRAILER.size or trailer[-len(_MAGIC) :] != _MAGIC:
-            raise ValueError("its end is missing")
-        length, checksum, _ = _TRAILER.unpack(trailer)
-        pixels = size - _TRAILER.size - length
-        if pixels < 0:
-            raise ValueError("it is too short")
-        stream.seek(pixels)
-        text = stream.read(length)
-    if zlib.crc32(text) != checksum:
+    described = json.loads(path.with_suffix(".json").read_bytes())
+    if _checksum(described["faults"]) != described["crc32"]:
         raise ValueError("its description does not match its checksum")
-    described = json.loads(text)
-    if described["fingerprint"] != fingerprint:
-        return None
-    images = (described["images"], *shape)
-    if pixels != math.prod(images):
-        raise ValueError("it has another size than it says")
-    faults = {int(position): str(sentence) for position, sentence in described["faults"]}
-    if not pixels:
-        return np.empty(images, np.uint8), faults
+    faults = dict(described["faults"])
     # Copy on write, and not read-only: PyTorch takes no array for a tensor that it could not write to.
-    return np.memmap(path, np.uint8, "c", 0, images), faults
+    pixels = np.load(path, mmap_mode="c", allow_pickle=False)
+    if pixels.dtype != np.uint8 or pixels.shape != ((files - len(faults)) * turns, *shape):
+        raise ValueError("it has another size than it should")
+    return pixels, faults
+
+
+def _checksum(faults: list[tuple[int, str]]) -> int:
+    return zlib.crc32(json.dumps(faults).encode())
+
+
+def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    """That of a NumPy file, which is padded so that another number of images can take the place of the first."""
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _append_rotations(stream: BinaryIO, shape: tuple[int, int, int, int], progress: bool) -> None:
-    """Write what the stream holds three times more, turned by 90, 180 and 270 degrees."""
+    """Write the images that end the stream three times more, turned by 90, 180 and 270 degrees."""
     stream.flush()
-    upright = np.memmap(stream.name, np.uint8, "r", 0, shape)
-    with Progress("turning", 3 * shape[0], "images", show=progress) as bar:
+    upright = np.memmap(stream.name, np.uint8, "r", stream.tell() - math.prod(shape), shape)
+    with Progress("turning", 3 * len(upright), "images", show=progress) as bar:
         for turns in (1, 2, 3):
-            for start in range(0, shape[0], _TURNED_TOGETHER):
-                turned = np.rot90(upright[start : start + _TURNED_TOGETHER], turns, axes=(1, 2))
-                stream.write(turned.tobytes())
-                bar.advance(len(turned))
+            for image in upright:
+                stream.write(np.rot90(image, turns).tobytes())
+                bar.advance()

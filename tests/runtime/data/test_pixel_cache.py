@@ -38,7 +38,9 @@ def cache(tmp_path: Path) -> Path:
 
 
 def only(folder: Path) -> Path:
-    (path,) = folder.iterdir()
+    """The pixels of the only cache, whose description lies beside them."""
+    path, described = sorted(folder.iterdir(), reverse=True)
+    assert (path.suffix, described) == (".npy", path.with_suffix(".json"))
     return path
 
 
@@ -63,6 +65,7 @@ def test_a_cache_gives_what_reading_gives_and_is_built_once(
     plain = load_dataset(photos, GRAY)
     data, said = built(photos, cache, capsys)
     same(data, plain)
+    np.testing.assert_array_equal(np.load(only(cache)), plain.images)
     assert f"{photos}: caching the pixels, 0.0 MB, in {only(cache)}\n" in said
     written = only(cache).stat()
     data, said = built(photos, cache, capsys)
@@ -97,8 +100,7 @@ def test_size_colours_rotations_classes_and_sources_have_caches_of_their_own(
         for listing in ("some.txt", "same.txt"):
             data = load_dataset(photos, GRAY, [tmp_path / listing], cache=cache)
             assert data.class_names == ("a", "b")
-    assert len(list(cache.iterdir())) == 6
-    assert all(path.name.startswith("photos-") and path.suffix == ".pixels" for path in cache.iterdir())
+    assert len(list(cache.glob("photos-*.npy"))) == len(list(cache.glob("photos-*.json"))) == 6
 
 
 def test_large_data_sets_are_cached_and_small_ones_are_not(
@@ -165,7 +167,7 @@ def test_a_cache_whose_source_changed_is_built_anew(
     change(photos)
     data, said = built(photos, cache, capsys)
     same(data, load_dataset(photos, GRAY))
-    assert said.startswith(f"the cache {only(cache)} was made before {photos} changed; building it anew\n")
+    assert said.startswith(f"the cache in {cache} was made before {photos} changed; caching the pixels")
     assert "taking the pixels" in built(photos, cache, capsys)[1]
 
 
@@ -186,40 +188,45 @@ def test_a_zip_that_is_written_again_has_changed(
     pack()
     os.utime(path, (1, 1))  # on a coarse clock both would have been written at once
     data, said = built(path, cache, capsys)
-    assert "changed; building it anew" in said
+    assert "changed; caching" in said
     np.testing.assert_array_equal(data.images, load_dataset(photos, GRAY).images)
 
 
-@pytest.mark.parametrize("keep", [0, 1, 19, 20, 2000, -1, -20, -21])
+@pytest.mark.parametrize("keep", [0, 1, 127, 128, 2000, -1])
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
 def test_a_cache_cut_short_is_named_and_built_anew(
-    keep: int, photos: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    suffix: str, keep: int, photos: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     built(photos, cache, capsys)
-    only(cache).write_bytes(only(cache).read_bytes()[:keep])
+    path = only(cache).with_suffix(suffix)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: min(keep, len(whole) - 1)])
     data, said = built(photos, cache, capsys)
     same(data, load_dataset(photos, GRAY))
     assert said.startswith(f"the cache {only(cache)} is damaged (") and "building it anew\n" in said
 
 
 @settings(max_examples=40, deadline=None)
-@given(position=st.integers(1), flip=st.integers(1, 255))
-def test_a_damaged_description_is_found(position: int, flip: int, module_cache: tuple[Path, Path, bytes]) -> None:
+@given(position=st.integers(0), flip=st.integers(1, 255))
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_damage_beside_the_pixels_is_found(
+    suffix: str, position: int, flip: int, module_cache: tuple[Path, Path, dict[str, bytes]]
+) -> None:
     photos, cache, whole = module_cache
-    damaged = bytearray(whole)
-    described = len(whole) - 3 * 36
-    damaged[-1 - position % described] ^= flip
-    only(cache).write_bytes(damaged)
-    same(load_dataset(photos, GRAY, cache=cache), load_dataset(photos, GRAY))
-    assert only(cache).read_bytes() == whole
+    damaged = bytearray(whole[suffix])
+    described = len(damaged) - 2 * 36 if suffix == ".npy" else len(damaged)
+    damaged[position % described] ^= flip
+    only(cache).with_suffix(suffix).write_bytes(damaged)
+    same(load_dataset(photos, GRAY, cache=cache, skip_bad=True), load_dataset(photos, GRAY, skip_bad=True))
 
 
 @pytest.fixture(scope="module")
-def module_cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, bytes]:
-    """A folder of three images, its cache and what is in it."""
+def module_cache(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, bytes]]:
+    """A folder of three images, one of them damaged, its cache and what is in it."""
     folder = tmp_path_factory.mktemp("module")
-    photos = write(folder / "photos", {f"{label}/1.png": noise(0) for label in "abc"})
-    load_dataset(photos, GRAY, cache=folder / "cache")
-    return photos, folder / "cache", only(folder / "cache").read_bytes()
+    photos = write(folder / "photos", {"a/1.png": noise(0), "b/1.png": b"", "c/1.png": noise(0)})
+    load_dataset(photos, GRAY, cache=folder / "cache", skip_bad=True)
+    return photos, folder / "cache", {path.suffix: path.read_bytes() for path in (folder / "cache").iterdir()}
 
 
 # Half a cache is none
@@ -234,6 +241,35 @@ def test_an_interrupted_build_leaves_nothing(photos: Path, cache: Path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         load_dataset(photos, GRAY, cache=cache)
     assert not list(cache.iterdir())
+
+
+def test_pixels_without_a_description_are_no_cache(
+    photos: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built(photos, cache, capsys)
+    described = only(cache).with_suffix(".json")
+    described.unlink()
+    data, said = built(photos, cache, capsys)
+    same(data, load_dataset(photos, GRAY))
+    assert "caching the pixels" in said and described.exists()
+
+
+def test_two_builds_of_a_source_that_changes_between_them_do_not_mix(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, fast = read_blocks, []
+
+    def overtaken(*arguments: Any) -> Iterator[Block]:
+        blocks = list(slow(*arguments))
+        monkeypatch.setattr(dataset_cache, "read_blocks", slow)
+        write(photos, {"a/0.png": b""})
+        fast.append(load_dataset(photos, GRAY, cache=cache, skip_bad=True))
+        yield from blocks
+
+    monkeypatch.setattr(dataset_cache, "read_blocks", overtaken)
+    assert len(load_dataset(photos, GRAY, cache=cache).images) == 120
+    same(fast[0], load_dataset(photos, GRAY, skip_bad=True))
+    same(load_dataset(photos, GRAY, cache=cache, skip_bad=True), load_dataset(photos, GRAY, skip_bad=True))
 
 
 def test_a_killed_build_leaves_nothing_that_is_taken_for_a_cache(
@@ -287,7 +323,7 @@ def test_a_cache_remembers_what_could_not_be_read(
     same(turned, load_dataset(photos, GRAY, skip_bad=True, rotations=True))
     write(photos, {"b/7.png": noise(7), "c/0.png": noise(0)})
     data, said = built(photos, cache, capsys)
-    assert "changed; building it anew" in said and len(data.images) == 120
+    assert "changed; caching" in said and len(data.images) == 120
 
 
 def test_a_cache_of_bad_images_alone(tmp_path: Path, cache: Path) -> None:
