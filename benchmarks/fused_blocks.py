@@ -21,7 +21,6 @@ import torch
 
 from benchmarks.measuring import machine, ratio, table, time_in_turn
 from edge_adapt.networks.backbones import Conv4
-from edge_adapt.training.compute import Execution
 from edge_adapt.training.memory import keep_freed_memory
 
 BATCHES = ((1, 28, 80), (1, 28, 320), (3, 64, 200), (3, 84, 64))
@@ -32,12 +31,12 @@ ROUNDS = 15
 def training(channels: int, size: int, count: int, fused: bool) -> Callable[[], None]:
     """A forward and a backward pass."""
     torch.manual_seed(0)
-    backbone, images = Conv4(channels), torch.randn(count, channels, size, size)
+    backbone, images = Conv4(channels, fused=fused), torch.randn(count, channels, size, size)
     backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def passes() -> None:
         backbone.zero_grad()
-        with Execution(1, bf16=True, fused=fused).applied(torch.device("cpu")):
+        with torch.autocast("cpu", torch.bfloat16):
             features = backbone(images)
         features.float().square().mean().backward()
 

@@ -51,7 +51,7 @@ def choose(
     candidates = [Execution(size, precision) for size in micro_batches for precision in precisions]
     if len(candidates) == 1:
         return candidates[0]
-    seconds = seconds_per_step(learner, candidates, device, objective, processes)
+    seconds = seconds_per_step(learner, candidates, objective, processes)
     if not seconds:
         return smaller(candidates[0], units) or candidates[0]
     return min(seconds, key=seconds.__getitem__)
@@ -64,7 +64,7 @@ def micro_batches_to_try(objective: Objective, processes: int) -> list[int]:
 
 
 def seconds_per_step(
-    learner: MetaLearner, tunings: Iterable[Execution], device: torch.device, objective: Objective, processes: int
+    learner: MetaLearner, tunings: Iterable[Execution], objective: Objective, processes: int
 ) -> dict[Execution, float]:
     """Of an outer step with each of those that may be the fastest: the best of several rounds.
 
@@ -73,7 +73,7 @@ def seconds_per_step(
     trial, seconds = copy.deepcopy(learner), dict.fromkeys(tunings, float("inf"))
     for trial_round in range(_ROUNDS + 1):
         for execution in list(seconds):
-            spent = _seconds_per_unit(trial, execution, device, objective)
+            spent = _seconds_per_unit(trial, execution, objective)
             if spent is None:
                 del seconds[execution]
             elif trial_round:  # the first builds kernels
@@ -107,13 +107,11 @@ def busiest(units: int, micro_batch: int, processes: int) -> int:
     return math.ceil(units // micro_batch / processes) * micro_batch
 
 
-def _seconds_per_unit(
-    learner: MetaLearner, execution: Execution, device: torch.device, objective: Objective
-) -> float | None:
+def _seconds_per_unit(learner: MetaLearner, execution: Execution, objective: Objective) -> float | None:
     """None where memory does not suffice, or fused blocks do not compile."""
     began = time.perf_counter()
     try:
-        with execution.applied(device):
+        with execution.applied(learner):
             objective.accumulate(learner, execution.micro_batch, share=1.0)
     except Exception as error:  # compilers that are missing, lack headers or fail raise many kinds
         if isinstance(error, EdgeAdaptError) or not (execution.fused or is_out_of_memory(error)):

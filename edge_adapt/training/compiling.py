@@ -60,17 +60,15 @@ def fused_where_faster(
     processes = distributed.processes()
     sizes = [micro_batch] if micro_batch else micro_batches_to_try(objective, processes)
     fused = [replace(execution, micro_batch=size, fused=True) for size in sizes]
-    seconds = seconds_per_step(learner, [execution, *fused], device, objective, processes)
+    seconds = seconds_per_step(learner, [execution, *fused], objective, processes)
     fastest = distributed.of_first(lambda: min(seconds, key=seconds.__getitem__, default=execution))
     return fastest if _in_all(any(candidate.fused for candidate in seconds)) else execution
 
 
-def still_fused(execution: Execution, learner: MetaLearner, device: torch.device, objective: Objective) -> Execution:
+def still_fused(execution: Execution, learner: MetaLearner, objective: Objective) -> Execution:
     """For a run that goes on with fused blocks: its compute, without them where they do not compile."""
     _announce()
-    if _in_all(
-        _may_compile() and bool(seconds_per_step(learner, [execution], device, objective, distributed.processes()))
-    ):
+    if _in_all(_may_compile() and bool(seconds_per_step(learner, [execution], objective, distributed.processes()))):
         return execution
     say("they do not compile here; going on without, more slowly", distributed.is_first())
     return replace(execution, fused=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from edge_adapt.networks.backbones.fused_pooling import fusing
+from edge_adapt.networks.backbones import fuse
+from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -64,8 +63,7 @@ class Execution:
     bf16: bool
     fused: bool = False
 
-    @contextlib.contextmanager
-    def applied(self, device: torch.device) -> Iterator[None]:
-        """How the backbone is computed, as a context."""
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16), fusing(self.fused):
-            yield
+    def applied(self, learner: MetaLearner) -> torch.autocast:
+        """Fuse the blocks of its backbone or not, and give its precision as a context."""
+        fuse(learner, self.fused)
+        return torch.autocast(learner.embedding.mean.device.type, torch.bfloat16, enabled=self.bf16)

@@ -84,7 +84,7 @@ class OuterStep:
 
     def _add_gradients(self, execution: Execution, spent: float, share: float) -> Tensor:
         """Those of a newly drawn micro-batch, times its share in the step; its loss and accuracy likewise [2]."""
-        with execution.applied(self._generator.device):
+        with execution.applied(self._learner):
             return torch.stack(self._objective.accumulate(self._learner, execution.micro_batch, share, spent)) * share
 
     def _draw_anew(self, iteration: int, micro_batch: int) -> None:

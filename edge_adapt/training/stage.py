@@ -70,7 +70,7 @@ def train_stage(
     drawing = drawing_from(ImageSampler(data, place), config, start, reading)
     state = prepare(learner, drawing, config, folder, previous, start.weights, compute)
     if previous and state.execution.fused and not is_finished(previous):
-        state.execution = still_fused(state.execution, learner, place, state.objective)
+        state.execution = still_fused(state.execution, learner, state.objective)
     noted = {name: now or (previous.provenance.get(name, "") if previous else "") for name, now in provenance.items()}
     trainer = Trainer(folder, config, state, measured, Noted(data.description, noted), previous)
     if distributed.is_first():

@@ -85,7 +85,7 @@ class Validation:
         """The features of all images, computed anew where the embedding has changed."""
         weights = digest_of(learner.embedding)
         if weights != self._weights:
-            with execution.applied(self._device):
+            with execution.applied(learner):
                 self._weights, self._features = weights, embed_dataset(model, self._data)
         return self._features
 

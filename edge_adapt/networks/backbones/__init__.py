@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from torch import nn
 
-from edge_adapt.networks.backbones.conv4 import Conv4
+from edge_adapt.networks.backbones.conv4 import Conv4, fuse
 from edge_adapt.networks.backbones.edge import Edge
 from edge_adapt.networks.backbones.layers import Normalization
 from edge_adapt.networks.backbones.lite import Lite
 from edge_adapt.networks.backbones.resnet12 import ResNet12
 
-__all__ = ["BACKBONES", "PUBLISHED", "Conv4", "Edge", "Lite", "Normalization", "ResNet12"]
+__all__ = ["BACKBONES", "PUBLISHED", "Conv4", "Edge", "Lite", "Normalization", "ResNet12", "fuse"]
 
 BACKBONES: dict[str, Callable[[int, Normalization], nn.Module]] = {
     "conv4": Conv4,

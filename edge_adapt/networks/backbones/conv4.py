@@ -31,11 +31,15 @@ class Conv4(nn.Module):
         normalization: `batch` for methods whose inner loop leaves the backbone alone: running statistics at evaluation, folded
             into the convolutions at export. `group` under an all-layer inner loop, where running statistics fall to chance
             (Bronskill et al., "TaskNorm", ICML 2020, https://arxiv.org/abs/2003.03284).
+        width: channels of a map.
+        fused: compute a block as one where it trains on a CPU; see `edge_adapt.networks.backbones.fused_pooling`.
     """
 
-    def __init__(self, channels: int, normalization: Normalization = "batch", width: int = 64) -> None:
+    def __init__(
+        self, channels: int, normalization: Normalization = "batch", width: int = 64, fused: bool = False
+    ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.fused = width, fused
         self.regions = (2, 1) if channels == 3 else (2, 2)
         self.parts = (Part(math.prod(self.regions) * width, 1.0), Part(width, 0.4), Part(width, 0.4), Part(width, 0.3))
         self.convolutions = nn.ModuleList(
@@ -47,7 +51,7 @@ class Conv4(nn.Module):
         """[B, C, H, W] to [B, 64] or, of 32x32 and more, [B, 320] with three channels and [B, 448] with one."""
         maps = [images]
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
-            maps.append(normalized_maxima(normalization, convolution(maps[-1])))
+            maps.append(normalized_maxima(normalization, convolution(maps[-1]), self.fused))
         low, middle, last = maps[2:]
         if max(last.shape[2:]) == 1:
             return last.flatten(1)
@@ -63,6 +67,13 @@ class Conv4(nn.Module):
         """
         last = features[:, : self.parts[0].size]
         return last.reshape(len(last), self.width, -1).mean(2)
+
+
+def fuse(module: nn.Module, fused: bool) -> None:
+    """Have the blocks of every `Conv4` inside a module computed as one, or not."""
+    for inner in module.modules():
+        if isinstance(inner, Conv4):
+            inner.fused = fused
 
 
 def _means(hidden: Tensor, regions: tuple[int, int]) -> Tensor:

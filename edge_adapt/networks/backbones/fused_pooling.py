@@ -10,10 +10,8 @@ the statistics is, in each channel, linear in the map; so it is added where the 
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,28 +19,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-_fusing = ContextVar("fusing", default=False)
 
-
-@contextlib.contextmanager
-def fusing(enabled: bool) -> Iterator[None]:
-    """Where blocks that train on a CPU are computed as one."""
-    token = _fusing.set(enabled)
-    try:
-        yield
-    finally:
-        _fusing.reset(token)
-
-
-def normalized_maxima(normalization: nn.Module, maps: Tensor) -> Tensor:
+def normalized_maxima(normalization: nn.Module, maps: Tensor, fused: bool) -> Tensor:
     """Normalization, the maxima of 2x2 positions, and ReLU: [B, C, H, W] to [B, C, H // 2, W // 2].
 
-    ReLU comes last, which gives the same numbers for a quarter of its work. Within `fusing`, what BatchNorm computes of a
-    piece in training on a CPU is fused where H and W are even; the numbers are the same but for rounding, and for the gradient
+    ReLU comes last, which gives the same numbers for a quarter of its work. Where `fused`, what BatchNorm computes of a
+    piece in training on a CPU is one where H and W are even; the numbers are the same but for rounding, and for the gradient
     of a weight of exactly zero, to which all positions are alike.
     """
     if (
-        _fusing.get()
+        fused
         and type(normalization) is nn.BatchNorm2d
         and normalization.training
         and normalization.affine

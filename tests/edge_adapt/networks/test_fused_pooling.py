@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_adapt.networks.backbones import Conv4
+from edge_adapt.networks.backbones import Conv4, fuse
 from edge_adapt.networks.backbones import fused_pooling as fused
-from edge_adapt.networks.backbones.fused_pooling import fusing, normalized_maxima
-from edge_adapt.training.compute import Execution
+from edge_adapt.networks.backbones.fused_pooling import normalized_maxima
 
 
 @pytest.fixture
@@ -36,8 +35,7 @@ def layers(normalization: nn.Module, maps: Tensor) -> Tensor:
 
 
 def as_one(normalization: nn.Module, maps: Tensor) -> Tensor:
-    with fusing(True):
-        return normalized_maxima(normalization, maps)
+    return normalized_maxima(normalization, maps, fused=True)
 
 
 def block(channels: int, generator: torch.Generator) -> nn.BatchNorm2d:
@@ -135,11 +133,9 @@ def test_what_is_not_fused_is_what_the_layers_give(
 def test_blocks_are_not_fused_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(fused, "_NormalizedMaxima")
     normalization, maps = nn.BatchNorm2d(8), torch.randn(2, 8, 4, 4)
-    with fusing(True), fusing(False):
-        inside = normalized_maxima(normalization, maps)
-    assert torch.equal(inside, normalized_maxima(normalization, maps))
-    with pytest.raises(NameError), fusing(True):
-        normalized_maxima(normalization, maps)
+    assert torch.equal(normalized_maxima(normalization, maps, fused=False), layers(normalization, maps))
+    with pytest.raises(NameError):
+        as_one(normalization, maps)
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -174,10 +170,9 @@ def test_a_backbone_compiled_learns_what_one_of_layers_does(monkeypatch: pytest.
 
     def learned(enabled: bool) -> list[Tensor]:
         torch.manual_seed(0)
-        backbone = Conv4(1)
+        backbone = Conv4(1, fused=enabled)
         backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with Execution(1, bf16=False, fused=enabled).applied(torch.device("cpu")):
-            features = backbone(images)
+        features = backbone(images)
         features.float().square().mean().backward()
         return [
             features.float(),
@@ -191,3 +186,10 @@ def test_a_backbone_compiled_learns_what_one_of_layers_does(monkeypatch: pytest.
     assert all(torch.equal(one, other) for one, other in zip(ours, again, strict=True))
     for one, other in zip(ours, plain, strict=True):
         assert (one - other).norm() <= 1e-4 * other.norm()
+
+
+def test_every_conv4_of_a_module_is_fused_or_not() -> None:
+    several = nn.Sequential(Conv4(1), nn.Sequential(Conv4(3, fused=True)))
+    for wanted in (True, False):
+        fuse(several, wanted)
+        assert [module.fused for module in several.modules() if isinstance(module, Conv4)] == [wanted, wanted]

@@ -193,7 +193,7 @@ def test_tuning_leaves_no_trace_on_the_learner() -> None:
 def test_autocast_is_on_for_bf16_alone() -> None:
     matrix = torch.ones(2, 2)
     for bf16, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        with Execution(1, bf16).applied(CPU):
+        with Execution(1, bf16).applied(learner_with_batch_norm()):
             assert (matrix @ matrix).dtype == expected
     assert (matrix @ matrix).dtype == torch.float32
 

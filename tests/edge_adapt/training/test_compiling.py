@@ -110,7 +110,7 @@ def test_a_user_of_pytorch_turns_it_off(
     monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")
     tried = timed({False: 1.0, True: 0.5})
     assert not compiling.fused_where_faster(Execution(2, True), learner_of(Conv4(1)), CPU, Noise(2), LONG).fused
-    assert not compiling.still_fused(Execution(2, True, True), learner_of(Conv4(1)), CPU, Noise(2)).fused
+    assert not compiling.still_fused(Execution(2, True, True), learner_of(Conv4(1)), Noise(2)).fused
     assert not tried
 
 
