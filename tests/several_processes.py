@@ -64,14 +64,14 @@ class Double(nn.Module):
 
 
 def train_in_float64(folder: Path, method: str) -> Checkpoint:
-    """50 outer steps of three micro-batches, which two processes cannot share equally."""
+    """20 outer steps of three micro-batches, which two processes cannot share equally."""
     torch.manual_seed(distributed.rank())  # the module of the first process is the one that counts
-    config = TrainingConfig.of(method=method, iterations=50, batch_size=24, **SMALL)
+    config = TrainingConfig.of(method=method, iterations=20, batch_size=24, **SMALL)
     options = OPTIONS | ({} if method == "anil" else {"micro_batch": 8})
     if method == "distil":
         options |= {"teacher": FeatureTeacher.of_module(asked, 12, grayscale=True, name="rows"), "cache": folder.parent}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edge_adapt.training.validation.MOST_EPISODES", 50)
+        patch.setattr("edge_adapt.training.validation.MOST_EPISODES", 10)
         torch.set_default_dtype(torch.float64)
         try:
             return train(DATA, folder, config, backbone=Double(), validation=NEW_CLASSES, **options)

@@ -6,13 +6,11 @@ rank 0, decides and writes. Gradients travel over NCCL between GPUs; all else, a
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
-import itertools
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -33,14 +31,6 @@ _PATIENCE = timedelta(days=1)
 """How long processes wait for each other: for as long as the first one reads the data or measures. A process that has ended is
 noticed by its connection, at once."""
 
-_POLL_SECONDS = 1e-4
-
-_times_joined = itertools.count()
-"""Each time has keys of its own in the store, where those of the time before would mislead."""
-
-_stores: list[Any] = []
-"""The `torch.distributed.Store` while joined. Torchrun holds what is in it, so that it outlives each of the processes."""
-
 
 def rank() -> int:
     """The number of this process, from 0 on."""
@@ -59,39 +49,49 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Take part in the training that torchrun started this process for. Within another `joined`, it changes nothing.
+    """Take part in the training that torchrun started this process for, from now on until the process ends.
 
     When torchrun finds that one process has ended, it sends the others SIGTERM, which raises an error here.
 
     Raises:
         EdgeAdaptError: the processes do not find each other, or another one ended.
     """
-    if _is_joined() or not _is_launched():
+    if _is_launched() and not _is_joined():
+        _join()
+    try:
         yield
-        return
+    except BaseException:
+        atexit.unregister(dist.destroy_process_group)  # NCCL would wait for what a process that is gone was to send
+        raise
+
+
+def _is_launched() -> bool:
+    """Whether torchrun started this process, and others with it."""
+    return dist.is_available() and dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def _join() -> None:
     from torch.distributed.distributed_c10d import PrefixStore  # not every build of PyTorch has it
     from torch.distributed.rendezvous import rendezvous
 
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         held, number, size = next(iter(rendezvous("env://", timeout=_PATIENCE)))
         # Torchrun keeps one store over its restarts, with what the processes before have left in it.
-        own = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", held)
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-        store = PrefixStore(f"group {next(_times_joined)}", own)
-        dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=_PATIENCE)
+        own = PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", held)
+        dist.init_process_group(backend, store=own, rank=number, world_size=size, timeout=_PATIENCE)
     except RuntimeError as error:
-        reason = first_line(error)
         raise EdgeAdaptError(
-            f"the processes of this training do not find each other ({reason}); start them again with torchrun."
+            f"the processes of this training do not find each other ({first_line(error)}); start them again with torchrun."
         ) from error
-    _stores.append(own)
-    try:
-        with _raising_on_sigterm():
-            yield
-    finally:
-        _stores.pop()
-    # Not after an error: NCCL would wait for what the process that is gone was to send.
-    dist.destroy_process_group()
+    atexit.register(dist.destroy_process_group)
+    with contextlib.suppress(ValueError):  # outside of the main thread, which alone may handle signals
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the error is on its way
+    raise EdgeAdaptError(ENDED)
 
 
 @contextlib.contextmanager
@@ -100,9 +100,12 @@ def in_one_voice() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        if _stores:
-            with contextlib.suppress(RuntimeError):  # torchrun itself is gone
-                if _stores[-1].add("ended", 1) > 1:
+        if processes() > 1:
+            from torch.distributed.distributed_c10d import _get_default_store
+
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            with contextlib.suppress(RuntimeError):  # torchrun, which holds the store, is gone
+                if _get_default_store().add("ended", 1) > 1:
                     raise SystemExit(1) from error
         raise
 
@@ -127,13 +130,14 @@ def place(device: torch.device) -> torch.device:
 @contextlib.contextmanager
 def first_alone() -> Iterator[None]:
     """Let the first process of each machine through and the others after it, to find what it has left in a cache."""
+    turn = torch.zeros(1)
     if _local_rank():
-        _wait_for_all()
+        sum_over_processes([turn])
     try:
         yield
     finally:
         if not _local_rank():
-            _wait_for_all()
+            sum_over_processes([turn])
 
 
 def of_first(compute: Callable[[], T]) -> T:
@@ -157,9 +161,9 @@ def of_first(compute: Callable[[], T]) -> T:
 @torch.no_grad()
 def copy_from_first(tensors: Sequence[Tensor]) -> None:
     """Give tensors of all processes the values that they have in the first."""
-    if processes() > 1:
-        for tensor in tensors:
-            _finish(lambda tensor=tensor: dist.broadcast(tensor, src=0, async_op=True))  # type: ignore[misc]
+    with _noticing_the_end_of_others():
+        for tensor in tensors if processes() > 1 else ():
+            dist.broadcast(tensor, src=0)
 
 
 @torch.no_grad()
@@ -169,32 +173,14 @@ def sum_over_processes(tensors: Sequence[Tensor]) -> None:
         return
     dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
     flat = torch.cat([tensor.flatten().to(dtype) for tensor in tensors])
-    _finish(lambda: dist.all_reduce(flat, async_op=True))
+    with _noticing_the_end_of_others():
+        dist.all_reduce(flat)
     for tensor, summed in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(summed.view_as(tensor))
 
 
-def _finish(start: Callable[[], Any]) -> None:
-    """Wait for a collective operation in Python, where signals are heard."""
-    with _noticing_the_end_of_others():
-        work = start()
-        while not work.is_completed():
-            time.sleep(_POLL_SECONDS)
-        work.wait()
-
-
-def _wait_for_all() -> None:
-    if processes() > 1:
-        _finish(lambda: dist.all_reduce(torch.zeros(1), async_op=True))
-
-
 def _is_joined() -> bool:
     return dist.is_available() and dist.is_initialized()
-
-
-def _is_launched() -> bool:
-    """Whether torchrun started this process, and others with it."""
-    return dist.is_available() and dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def _local_rank() -> int:
@@ -210,22 +196,3 @@ def _noticing_the_end_of_others() -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         raise EdgeAdaptError(ENDED) from error
-
-
-@contextlib.contextmanager
-def _raising_on_sigterm() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
-        yield
-        return
-
-    def end(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the error is on its way
-        raise EdgeAdaptError(ENDED)
-
-    previous = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    except BaseException:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise
-    signal.signal(signal.SIGTERM, previous)

@@ -153,6 +153,7 @@ def test_a_killed_process_ends_the_run_with_one_sentence_and_one_process_goes_on
         torch.testing.assert_close(resumed.learner[name], expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_torchrun_may_start_the_processes_again(launch: Launch, tmp_path: Path) -> None:
     ended = torchrun("tests.restarted_process", launch.folder / "images", tmp_path / "run", restarts=1)
     assert ended.returncode == 0, ended.stderr
@@ -160,6 +161,7 @@ def test_torchrun_may_start_the_processes_again(launch: Launch, tmp_path: Path) 
     assert f"{tmp_path / 'run'}: 6 outer steps" in ended.stdout
 
 
+@pytest.mark.slow
 def test_what_both_processes_refuse_is_said_once(launch: Launch) -> None:
     ended = torchrun("edge_adapt", "train", launch.folder / "images", "-o", launch.folder / "anil", *COMMAND)
     assert ended.returncode != 0
@@ -182,9 +184,12 @@ def test_one_process_is_all_there_is_without_torchrun(monkeypatch: pytest.Monkey
     assert tensor.tolist() == [1, 1, 1]
 
 
-def launched(monkeypatch: pytest.MonkeyPatch, rendezvous: Callable[..., object]) -> None:
+def launched(monkeypatch: pytest.MonkeyPatch, meet: Callable[..., object]) -> None:
     """As if torchrun had started this process and another one, which meet in this way."""
-    monkeypatch.setattr(sys.modules["torch.distributed.rendezvous"], "rendezvous", rendezvous)
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys.modules["torch.distributed.rendezvous"], "rendezvous", lambda *_, **__: [(store, 0, 2)])
+    monkeypatch.setattr(torch.distributed, "init_process_group", meet)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     monkeypatch.setenv("WORLD_SIZE", "2")
 
@@ -209,9 +214,7 @@ def test_gpus_without_nccl_share_over_gloo(nccl: bool, backend: str, monkeypatch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: nccl)
-    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
-    launched(monkeypatch, lambda *_, **__: [(store, 0, 2)])
-    monkeypatch.setattr(torch.distributed, "init_process_group", begin)
+    launched(monkeypatch, begin)
     with pytest.raises(EdgeAdaptError, match="that is enough"), distributed.joined():
         pass
     assert asked == [backend]
