@@ -19,19 +19,20 @@ import torch
 from torch.nn import functional
 
 from benchmarks.measuring import machine
-from edge_adapt.methods.head_only import EPISODES, ITERATIONS, STEPS, FrozenFeatures, meta_train_head
-from edge_adapt.networks.gradient_head import GradientHead
+from edge_adapt.methods.episodes import EpisodeSampler
+from edge_adapt.methods.head_only import EPISODES, ITERATIONS, STEPS
+from edge_adapt.training.frozen_head import FrozenHead
 
 PER_CLASS = 200
 
 
-def features(images: int, feature_size: int) -> FrozenFeatures:
+def features(images: int, feature_size: int) -> EpisodeSampler:
     """Drawn features of length 1."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(images // PER_CLASS, 1, feature_size, generator=generator)
     noise = torch.randn(images // PER_CLASS, PER_CLASS, feature_size, generator=generator)
     drawn = functional.normalize((centres + 2 * noise).flatten(0, 1), dim=1)
-    return FrozenFeatures(drawn, torch.arange(len(centres) + 1) * PER_CLASS, "drawn features")
+    return EpisodeSampler(drawn, torch.arange(len(centres) + 1) * PER_CLASS, torch.device("cpu"))
 
 
 def main() -> None:
@@ -41,9 +42,9 @@ def main() -> None:
     parser.add_argument("--feature-size", type=int, default=512)
     arguments = parser.parse_args()
     drawn = features(arguments.images, arguments.feature_size)
-    head = GradientHead()
+    head = FrozenHead("prototype", drawn, "drawn features", STEPS)
     began, began_processor = time.perf_counter(), time.process_time()
-    meta_train_head(head, drawn)
+    head.meta_train()
     seconds, processor = time.perf_counter() - began, time.process_time() - began_processor
     print(machine("torch"))
     print(

@@ -26,8 +26,9 @@ from edge_adapt.export.embed.from_extractor import (
     finished,
 )
 from edge_adapt.export.gates.parity import Comparison, Reference
+from edge_adapt.methods.episodes import EpisodeSampler
 from edge_adapt.methods.feature_cache import cached_features
-from edge_adapt.methods.head_only import STEPS, FrozenFeatures, expected_accuracy, meta_train_head
+from edge_adapt.methods.head_only import STEPS
 from edge_adapt.networks.episode_model import HeadModel
 from edge_adapt.networks.gradient_head import GradientHead, Initialization
 from edge_adapt.runtime.bundle.card import ModelCard
@@ -37,6 +38,7 @@ from edge_adapt.runtime.data.source import DataSource
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import require_output
 from edge_adapt.runtime.sessions import Session
+from edge_adapt.training.frozen_head import FrozenHead
 from edge_adapt.training.run import sample_of
 
 METHOD = "frozen"
@@ -126,25 +128,17 @@ def wrap(
         normalization = _recognized(read, data, threads, report)
         original, wrapped = _run_and_wrapped(read, normalization, threads)
     embed = finished(wrapped, read.path)
-    learner = GradientHead(head.initialization)
     directory = default_cache() if source.cache is None else Path(source.cache)
-    running = HeadModel(learner, _embedding(embed, read.path, threads))
+    running = HeadModel(GradientHead(), _embedding(embed, read.path, threads))
     features = cached_features(running, sha256(embed).hexdigest(), data, directory, progress)
     means = {"centred": features.mean(axis=0), "as they are": np.zeros(features.shape[1], np.float32)}
-    chosen, ready = _best(
-        "features",
-        {name: _frozen(_normalized(features - mean), data) for name, mean in means.items()},
-        head.initialization,
-        report,
-    )
-    mean = means[chosen]
-    meta_train_head(
-        learner,
-        ready,
-        steps=head.steps,
-        seed=head.seed,
-        progress=progress,
-    )
+    candidates = {
+        name: _frozen_head(head.initialization, _normalized(features - mean), data, head.steps)
+        for name, mean in means.items()
+    }
+    chosen = _best("features", candidates, report)
+    mean, learner = means[chosen], candidates[chosen].head
+    candidates[chosen].meta_train(seed=head.seed, progress=progress)
     card = ModelCard(
         name=Path(extractor).stem,
         method=METHOD,
@@ -181,31 +175,28 @@ def _recognized(
     for name, normalization in NORMALIZATIONS.items():
         features = OriginalExtractor(read, normalization, threads)(sample.images)
         if np.isfinite(features).all():
-            candidates[name] = _frozen(_normalized(features), sample)
+            candidates[name] = _frozen_head("prototype", _normalized(features), sample, STEPS)
     if not candidates:
         raise EdgeAdaptError(
             f"{read.path} gives features that are not finite, however its pixels are normalized; export it again."
         )
-    name, _ = _best("pixels", candidates, "prototype", report)
-    return NORMALIZATIONS[name]
+    return NORMALIZATIONS[_best("pixels", candidates, report)]
 
 
-def _best(
-    what: str,
-    candidates: Mapping[str, FrozenFeatures],
-    initialization: Initialization,
-    report: Callable[[Comparison], None],
-) -> tuple[str, FrozenFeatures]:
-    """The first of the features with the highest accuracy over the same episodes, and its name; reports all."""
-    found = {name: expected_accuracy(GradientHead(initialization), features) for name, features in candidates.items()}
+def _best(what: str, candidates: Mapping[str, FrozenHead], report: Callable[[Comparison], None]) -> str:
+    """The first of those with the highest accuracy over the same episodes; reports all."""
+    found = {name: head.expected_accuracy() for name, head in candidates.items()}
     best = max(found, key=found.__getitem__)
     shares = ", ".join(f"{name} {100 * accuracy:.1f}%" for name, accuracy in found.items())
     report(Comparison(f"{what} taken {best}", shares, passed=True))
-    return best, candidates[best]
+    return best
 
 
-def _frozen(features: NDArray[np.float32], data: ImageDataset) -> FrozenFeatures:
-    return FrozenFeatures(torch.from_numpy(features), torch.from_numpy(data.starts), data.source)
+def _frozen_head(
+    initialization: Initialization, features: NDArray[np.float32], data: ImageDataset, steps: int
+) -> FrozenHead:
+    rows = EpisodeSampler(torch.from_numpy(features), torch.from_numpy(data.starts), torch.device("cpu"))
+    return FrozenHead(initialization, rows, data.source, steps)
 
 
 def _described(data: ImageDataset) -> str:

@@ -34,13 +34,16 @@ class EpisodeSampler:
         rows: of which those of a class lie side by side; on the device, or where there is no room for them, on the CPU.
         starts: int64 [classes + 1]; class c is rows[starts[c]:starts[c + 1]].
         device: where the drawing happens and what is drawn comes to lie.
+
+    Attributes:
+        counts: how many rows each class has, int64 [classes], on the device.
     """
 
     def __init__(self, rows: Tensor, starts: Tensor, device: torch.device) -> None:
         self.rows, self.starts = rows, starts[:-1].to(device)
-        self._counts = starts.diff().to(device)
-        numbers = torch.arange(int(self._counts.max()), device=device)
-        self._missing = numbers >= self._counts.unsqueeze(1)  # [classes, largest class]
+        self.counts = starts.diff().to(device)
+        numbers = torch.arange(int(self.counts.max()), device=device)
+        self._missing = numbers >= self.counts.unsqueeze(1)  # [classes, largest class]
 
     def draw_episodes(self, episodes: int, n_way: int, per_class: int, generator: torch.Generator) -> Tensor:
         """Draw episodes: of the classes that have the rows, without replacement, and rows of each without replacement.
@@ -50,7 +53,7 @@ class EpisodeSampler:
         """
         device = self.starts.device
         keys = torch.rand(episodes, len(self.starts), generator=generator, device=device)
-        classes = keys.masked_fill(self._counts < per_class, -1).topk(n_way, dim=1).indices  # [E, N]
+        classes = keys.masked_fill(self.counts < per_class, -1).topk(n_way, dim=1).indices  # [E, N]
         keys = torch.rand(episodes, n_way, self._missing.shape[1], generator=generator, device=device)
         members = keys.masked_fill(self._missing[classes], -1).topk(per_class, dim=2).indices  # [E, N, per_class]
         return self._take(self.starts[classes].unsqueeze(-1) + members)

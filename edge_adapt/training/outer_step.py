@@ -1,6 +1,8 @@
-"""One outer step: the mean over the micro-batches of its meta-batch, which several processes share."""
+"""One outer step: the mean over the micro-batches of its meta-batch, which several processes share, and what it moves."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -12,9 +14,12 @@ from edge_adapt.training import distributed
 from edge_adapt.training.compute import Execution
 from edge_adapt.training.memory import give_back_memory, is_out_of_memory
 
+WARM_UP = 100
+"""Outer steps over which the learning rate rises to its peak."""
+
 
 class OuterStep:
-    """Computes what an optimizer then steps along.
+    """Takes steps of an optimizer.
 
     A micro-batch draws from generators seeded with the seed of the run, the number of the step and its own, and starts from the
     running statistics (of BatchNorm: all buffers) as they were before the step; these move by the mean of what all add to them.
@@ -37,9 +42,24 @@ class OuterStep:
         seed: int,
     ) -> None:
         self._learner, self._objective = learner, objective
-        self._generator, self._seed = generator, seed
+        self._optimizer, self._generator, self._seed = optimizer, generator, seed
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self._statistics = [buffer for buffer in learner.buffers() if buffer.dtype != torch.bool]
+
+    def take(self, iteration: int, execution: Execution, spent: float, peak: float) -> StepMetrics | None:
+        """`compute`, and a step of the optimizer, at the learning rate of this part of the budget, where the loss is finite.
+
+        Args:
+            iteration, execution, spent: as for `compute`.
+            peak: the learning rate after `WARM_UP`, from which it falls to nothing as a cosine does.
+        """
+        metrics = self.compute(iteration, execution, spent)
+        if metrics is not None and metrics.loss.isfinite():
+            rate = peak * min(1.0, (iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * spent)) / 2
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate * group.get("share", 1.0)
+            self._optimizer.step()
+        return metrics
 
     def compute(self, iteration: int, execution: Execution, spent: float) -> StepMetrics | None:
         """Leave the gradients in the parameters, and the new running statistics in the model.

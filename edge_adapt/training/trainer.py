@@ -22,9 +22,6 @@ from edge_adapt.training.run import save_checkpoint
 from edge_adapt.training.start import TrainingState
 from edge_adapt.training.validation import VALIDATIONS, Validation, better, out_of_patience
 
-WARM_UP = 100
-"""Outer steps over which the learning rate rises to its peak."""
-
 RECORDS = 100
 """Lines of metrics.csv in a whole run; some of them have a validation accuracy, `edge_adapt.training.validation.VALIDATIONS`."""
 
@@ -128,18 +125,14 @@ class Trainer:
         return reached
 
     def _step(self, step: OuterStep, spent: float, bar: Progress) -> float:
-        """One outer step at the rate of this part of the budget: its loss."""
+        """One outer step: its loss."""
         config, state = self._config, self._state
         peak = config.learning_rate or 0.0
-        rate = peak * min(1.0, (self._iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * spent)) / 2
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate * group.get("share", 1.0)
-        while (metrics := step.compute(self._iteration, state.execution, spent)) is None:
+        while (metrics := step.take(self._iteration, state.execution, spent, peak)) is None:
             state.execution = _with_less_memory(state.execution, state.objective.units, config, bar)
         loss, accuracy = (float(mean) for mean in metrics)
         if not math.isfinite(loss):
             raise self._diverged(f"the loss is {loss}", self._iteration + 1)
-        state.optimizer.step()
         self._iteration += 1
         self._window.append((loss, accuracy))
         return loss

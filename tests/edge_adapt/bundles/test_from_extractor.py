@@ -19,10 +19,10 @@ from edge_adapt.bundles.from_extractor import ExtractorSettings
 from edge_adapt.bundles.provenance import Provenance
 from edge_adapt.export.embed.from_extractor import NORMALIZATIONS
 from edge_adapt.export.gates.parity import Comparison
-from edge_adapt.methods.head_only import meta_train_head
 from edge_adapt.runtime.data.source import DataSource
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.model import load_model
+from edge_adapt.training.frozen_head import FrozenHead
 from tests.command_line import complaint, edge_adapt, succeeded, tree
 from tests.extractors import SIZE, extractor, in_half_precision, in_half_precision_inside
 from tests.gratings import gratings, write_images
@@ -35,10 +35,12 @@ def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Few iterations, and a cache of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def few(*arguments: Any, **options: Any) -> None:
-        meta_train_head(*arguments, **{**options, "iterations": 3})
+    whole = FrozenHead.meta_train
 
-    monkeypatch.setattr(wrapping, "meta_train_head", few)
+    def few(self: FrozenHead, **options: Any) -> None:
+        whole(self, **{**options, "iterations": 3})
+
+    monkeypatch.setattr(FrozenHead, "meta_train", few)
 
 
 @pytest.fixture(scope="module")

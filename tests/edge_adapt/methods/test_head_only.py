@@ -14,21 +14,17 @@ import torch
 from torch import Tensor
 
 from edge_adapt.bundles.from_run import export_bundle
-from edge_adapt.methods.episodes import ImageSampler
+from edge_adapt.methods.episodes import EpisodeSampler
 from edge_adapt.methods.head_only import (
     LEAST_WAYS,
     N_QUERY,
     SHOTS,
     STEPS,
-    FrozenFeatures,
-    HeadAlone,
-    head_loss,
-    meta_train_head,
+    shapes,
 )
 from edge_adapt.methods.method import CENTRED_SCALE
 from edge_adapt.networks.episode_model import HeadModel
-from edge_adapt.networks.gradient_head import GradientHead
-from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.networks.gradient_head import GradientHead, Initialization
 from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
@@ -36,15 +32,15 @@ from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
 from edge_adapt.training import curve
 from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.frozen_head import FrozenHead
 from edge_adapt.training.run import load_learner
-from edge_adapt.training.start import drawing_from
 from tests.training_runs import train
 
 
-def numbered(counts: list[int]) -> FrozenFeatures:
+def numbered(counts: list[int]) -> EpisodeSampler:
     """Features that say which class and which image they are of."""
     rows = [[float(label), float(image)] for label, count in enumerate(counts) for image in range(count)]
-    return FrozenFeatures(torch.tensor(rows), torch.tensor([0, *np.cumsum(counts)]), "numbers")
+    return EpisodeSampler(torch.tensor(rows), torch.tensor([0, *np.cumsum(counts)]), torch.device("cpu"))
 
 
 def clusters(classes: int, per_class: int, seed: int, *, tilt: float = 0) -> ImageDataset:
@@ -66,8 +62,9 @@ def clusters(classes: int, per_class: int, seed: int, *, tilt: float = 0) -> Ima
     return ImageDataset("clusters", features.reshape(-1, 24).astype(np.float32), names, starts)
 
 
-def frozen(data: ImageDataset) -> FrozenFeatures:
-    return FrozenFeatures(torch.from_numpy(data.images), torch.from_numpy(data.starts), data.source)
+def frozen(data: ImageDataset, initialization: Initialization = "prototype", steps: int = STEPS) -> FrozenHead:
+    rows = EpisodeSampler(torch.from_numpy(data.images), torch.from_numpy(data.starts), torch.device("cpu"))
+    return FrozenHead(initialization, rows, data.source, steps)
 
 
 def accuracy(model: EpisodeModel, data: ImageDataset, n_shot: int, steps: int) -> float:
@@ -90,10 +87,11 @@ def test_episodes_are_of_different_classes_and_images() -> None:
 
 
 def test_classes_with_too_few_images_are_left_out_of_an_episode() -> None:
-    features = numbered([6, 40, 11, 40, 40, 3, 40, 40, 10])
-    assert {n_way for n_way, n_shot in features.shapes if n_shot == 20} == {2, 5}
-    assert {n_way for n_way, n_shot in features.shapes if n_shot == 1} == {2, 5, 8}
-    assert {n_shot for _, n_shot in features.shapes} == set(SHOTS)
+    counts = [6, 40, 11, 40, 40, 3, 40, 40, 10]
+    found, features = shapes(np.array(counts), "numbers"), numbered(counts)
+    assert {n_way for n_way, n_shot in found if n_shot == 20} == {2, 5}
+    assert {n_way for n_way, n_shot in found if n_shot == 1} == {2, 5, 8}
+    assert {n_shot for _, n_shot in found} == set(SHOTS)
     drawn = features.draw_episodes(100, 5, 20 + N_QUERY, torch.Generator().manual_seed(0))
     assert set(drawn[..., 0].flatten().tolist()) == {1, 3, 4, 6, 7}
 
@@ -101,19 +99,17 @@ def test_classes_with_too_few_images_are_left_out_of_an_episode() -> None:
 @pytest.mark.parametrize("counts", [[40] * (LEAST_WAYS - 1), [N_QUERY] * 30, [N_QUERY + 1] * 4 + [1] * 9])
 def test_too_few_classes_or_images(counts: list[int]) -> None:
     with pytest.raises(DataError, match=r"^numbers: \d of the \d+ classes have 6 images or more.*add images\.$"):
-        numbered(counts)
+        shapes(np.array(counts), "numbers")
 
 
 @pytest.fixture(scope="module")
 def heads() -> dict[str, GradientHead]:
     """Learned from the same classes, one from each initialization."""
-    features = frozen(clusters(20, 40, 0))
-    learned = {}
-    for initialization in ("prototype", "zero"):
-        head = GradientHead(initialization)
-        meta_train_head(head, features, iterations=60)
-        learned[initialization] = head
-    return learned
+    initializations: tuple[Initialization, ...] = ("prototype", "zero")
+    learned = {initialization: frozen(clusters(20, 40, 0), initialization) for initialization in initializations}
+    for head in learned.values():
+        head.meta_train(iterations=60)
+    return {initialization: head.head for initialization, head in learned.items()}
 
 
 @pytest.mark.parametrize("tilt", [0, 1.5])
@@ -133,32 +129,28 @@ def test_prototypes_are_the_better_start_where_steps_are_few(heads: dict[str, Gr
 
 
 def test_the_same_seed_learns_the_same_head() -> None:
-    features = frozen(clusters(6, 12, 0))
     learned: list[list[Tensor]] = []
     for seed in (0, 0, 1):
-        head = GradientHead()
-        meta_train_head(head, features, iterations=3, seed=seed)
-        learned.append([parameter.detach() for parameter in head.parameters()])
+        head = frozen(clusters(6, 12, 0))
+        head.meta_train(iterations=3, seed=seed)
+        learned.append([parameter.detach() for parameter in head.head.parameters()])
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(learned[0], learned[1], strict=True))
     assert not all(torch.equal(ours, theirs) for ours, theirs in zip(learned[0], learned[2], strict=True))
 
 
 @pytest.mark.parametrize(("initialization", "steps"), [("prototype", 2), ("zero", 2), ("prototype", 0)])
-def test_the_objective_has_the_value_and_the_gradient_of_the_loss(initialization: str, steps: int) -> None:
-    data, head = clusters(6, 12, 0), GradientHead(initialization)  # type: ignore[arg-type]
-    config = TrainingConfig.of(method="head-only", steps=steps, meta_batch=2)
-    drawing = drawing_from(ImageSampler(data, torch.device("cpu")), config)
-    objective = HeadAlone(drawing, steps)
-    objective._features = frozen(data)
-    learner = MetaLearner(Embedding(torch.nn.Identity(), torch.zeros(3), torch.ones(3)), head)
-    drawing.generator.manual_seed(0)
-    value, accuracy = objective.accumulate(learner, 2, 1.0)
-    found = [parameter.grad for parameter in head.parameters()]
-    head.zero_grad()
-    loss, expected = head_loss(head, frozen(data), 2, steps, torch.Generator().manual_seed(0))
-    loss.backward()  # type: ignore[no-untyped-call]
+def test_the_objective_leaves_the_gradient_of_its_loss(initialization: Initialization, steps: int) -> None:
+    ready = frozen(clusters(6, 12, 0), initialization, steps)
+    objective, learner = ready._objective, ready._learner
+    objective.generator.manual_seed(0)
+    value, accuracy = objective.accumulate(learner, 2, 0.5)
+    found = [parameter.grad for parameter in ready.head.parameters()]
+    ready.head.zero_grad()
+    objective.generator.manual_seed(0)
+    loss, expected = objective.loss(learner, 2)
+    (loss / 2).backward()  # type: ignore[no-untyped-call]
     assert (value.item(), accuracy.item()) == (loss.item(), expected.item())
-    for ours, parameter in zip(found, head.parameters(), strict=True):
+    for ours, parameter in zip(found, ready.head.parameters(), strict=True):
         assert (ours is None) == (parameter.grad is None)
         if ours is not None and parameter.grad is not None:
             torch.testing.assert_close(ours, parameter.grad)

@@ -55,7 +55,7 @@ def test_a_stage_that_follows_needs_the_validation_classes_of_those_before(
     training_data: ImageDataset, new_classes: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("edge_adapt.methods.head_only.FrozenFeatures", stop)
+        patch.setattr("edge_adapt.methods.head_only.EpisodeSampler", stop)
         go(training_data, tmp_path, validation=new_classes)
     assert load_checkpoint(tmp_path / "1-pretrain").iteration == 3
     said = refusal(lambda: go(training_data, tmp_path))

@@ -26,7 +26,7 @@ from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import evaluate_episodes
-from edge_adapt.training import curve, trainer
+from edge_adapt.training import curve, outer_step, trainer
 from edge_adapt.training import run as run_module
 from edge_adapt.training.build import build_learner
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
@@ -146,7 +146,7 @@ def test_an_outer_step_takes_the_mean_gradient_of_its_pieces_at_a_scheduled_rate
 
     monkeypatch.setattr("edge_adapt.methods.objective.query_loss", linear_loss)
     monkeypatch.setattr(torch.optim.Adam, "step", spy)
-    monkeypatch.setattr(trainer, "WARM_UP", 4)
+    monkeypatch.setattr(outer_step, "WARM_UP", 4)
     checkpoint = brief(tiny_config(iterations=8, meta_batch=6, learning_rate=0.5), micro_batch=2, backbone=Small())
     rates, gradients = zip(*taken, strict=True)
     assert gradients == pytest.approx([3 * index + 2 for index in range(8)])
