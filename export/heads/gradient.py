@@ -61,6 +61,16 @@ class GradientHeadParameters:
     pull: float
 
 
+_STEP_LENGTH = """
+            fourth = Max(sum_of_powers, least_trace)
+            root = Sqrt(fourth)
+            bound = Sqrt(root)
+            curvature = Mul(trace, bound)
+            length = Div(double_rate, curvature)
+            bias_square = Mul(bias_rate, curvature)
+"""
+"""Of both ways to take the steps."""
+
 _ADAPT = """
 <ir_version: 8, opset_import: ["" : 18]>
 adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
@@ -110,12 +120,7 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
             turned = Transpose(squared)
             fourth_powers = Mul(squared, turned)
             sum_of_powers = ReduceSum(fourth_powers)
-            fourth = Max(sum_of_powers, least_trace)
-            root = Sqrt(fourth)
-            bound = Sqrt(root)
-            curvature = Mul(trace, bound)
-            length = Div(double_rate, curvature)
-            bias_square = Mul(bias_rate, curvature)
+            {STEP_LENGTH}
             bias_share = Mul(row_share, bias_square)
             gram_and_bias = Add(gram, bias_share)
             raw_logits = MatMul(gram, a_0)
@@ -155,12 +160,7 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps)
             relative = Div(products, trace)
             squared = MatMul(relative, relative)
             sum_of_powers = ReduceSumSquare(squared)
-            fourth = Max(sum_of_powers, least_trace)
-            root = Sqrt(fourth)
-            bound = Sqrt(root)
-            curvature = Mul(trace, bound)
-            length = Div(double_rate, curvature)
-            bias_square = Mul(bias_rate, curvature)
+            {STEP_LENGTH}
             weight_0 = Gemm <transA = 1> (a_0, shared_features)
             raw_logits = Gemm <transB = 1> (centred, weight_0)
             own_logits = Mul(one_hot, raw_logits)
@@ -229,7 +229,7 @@ def gradient_head_graphs(parameters: GradientHeadParameters, feature_size: int) 
         parameters: the learned numbers, which become constants of `adapt`.
         feature_size: D.
     """
-    adapt = parser.parse_model(_ADAPT.format(D=feature_size))
+    adapt = parser.parse_model(_ADAPT.format(D=feature_size, STEP_LENGTH=_STEP_LENGTH))
     weighed = 1 + parameters.pull
     constants: dict[str, NDArray[Any]] = {
         "zero": np.array([0], np.int64),
