@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from edge_adapt.training.config import TrainingConfig
     from edge_adapt.training.recipes import ChosenRecipe
     from edge_adapt.training.start import Reading, Start
-    from edge_adapt.training.train import train
+    from edge_adapt.training.train import resume, train
 
 __all__ = [
     "BundleError",
@@ -101,6 +101,7 @@ __all__ = [
     "load_model",
     "models",
     "report",
+    "resume",
     "suggest_model",
     "train",
     "wrap",
@@ -150,6 +151,7 @@ _HOME = {
     "load_model": "runtime.model",
     "models": "runtime.model",
     "report": "reports.model.report",
+    "resume": "training.train",
     "suggest_model": "runtime.model_choice",
     "train": "training.train",
     "wrap": "bundles.from_extractor",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
-import torch
 
-from edge_adapt.cli import words
+from edge_adapt.cli import INTERRUPTED, words
 from edge_adapt.cli.teachers import GivenTeachers
+from edge_adapt.methods import SETTINGS
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.training import distributed
@@ -21,72 +22,97 @@ from edge_adapt.training.compute import Compute
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.ensemble import join
 from edge_adapt.training.plan import plan_training
+from edge_adapt.training.run import claimed
 from edge_adapt.training.start import Reading, Start
-from edge_adapt.training.train import train
+from edge_adapt.training.train import resume, train
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class GivenData:
     """What the options say of the data: where they lie, which classes to train and to validate on, and how they are read."""
 
-    path: str
+    data: str
     classes: tuple[str, ...]
     val_classes: tuple[str, ...]
     cache: str | None
     skip_bad: bool
 
 
-@dataclass(frozen=True)
-class GivenStart:
-    """What the options say of the start: runs to begin with the weights of, teachers, and whether to go on."""
+def train_in_process(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
+    """Train as the options say. Only the first process speaks.
 
-    runs: tuple[str, ...]
-    teachers: GivenTeachers
-    resume: bool
-
-
-def train_in_process(
-    data: GivenData,
-    run: str,
-    chosen: Mapping[str, Any],
-    recipe: str | None,
-    start: GivenStart,
-    compute: Compute,
-    threads: int | None,
-) -> None:
-    """Train as the options say. Only the first process speaks."""
-    if threads:
-        torch.set_num_threads(threads)
-    weights = join([load_checkpoint(each) for each in start.runs]) if start.runs else None
-    plan = distributed.of_first(lambda: plan_training(run, chosen, recipe, start.resume, weights))
-    is_recipe = not isinstance(plan.what, TrainingConfig)
-    for option, value in (("--micro-batch", compute.micro_batch), ("--start-from", start.runs)):
-        if is_recipe and value:
-            raise click.UsageError(f"{option} is about one stage, and a recipe has several; leave it out.")
-    teacher = start.teachers.read(plan.first.method, compute.device, threads)
-    with distributed.first_alone():
-        training, validation = _load(data, plan.first, distributed.is_first())
-    if plan.previous and plan.previous.trained_on != training.description:
-        raise DataError(f"{run} was trained on other data ({plan.previous.trained_on}); resume with the same.")
-    if distributed.is_first():
-        _print_data(training, validation)
-    begun = Start(weights, teacher or None, start.resume)
+    Args:
+        given: all options.
+        chosen: those that stood on the command line.
+    """
+    run = given["resume"] or given["run"]
     try:
+        with distributed.joined(), distributed.in_one_voice():
+            if given["resume"] or (_is_restarted() and _has_begun(run)):
+                _go_on(given, run)
+            else:
+                _begin(given, settings_in(chosen), run)
+    except KeyboardInterrupt:
+        if not _has_begun(run):
+            raise
+        click.echo(f"\n{run} keeps its last checkpoint; go on with: edge-adapt train --resume {run}", err=True)
+        raise SystemExit(INTERRUPTED) from None
+
+
+def settings_in(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that are settings of a configuration or its method."""
+    settings = SETTINGS | {field.name for field in fields(TrainingConfig)}
+    return {name: value for name, value in options.items() if name in settings}
+
+
+def _begin(given: Mapping[str, Any], settings: Mapping[str, Any], run: str) -> None:
+    data, compute = _group(GivenData, given), _group(Compute, given)
+    weights = join([load_checkpoint(each) for each in given["start_from"]]) if given["start_from"] else None
+    what = plan_training(settings, given["recipe"], weights)
+    config = what if isinstance(what, TrainingConfig) else what.first
+    with claimed(Path(run)):
+        teacher = _group(GivenTeachers, given).read(config.method, compute.device, compute.threads)
+        with distributed.first_alone():
+            training, validation = _load(data, config, distributed.is_first())
+        if distributed.is_first():
+            _print_data(training, validation)
         checkpoint = train(
             training,
             run,
-            plan.what,
+            what,
             validation=validation,
-            start=begun,
+            start=Start(weights, teacher or None),
             compute=compute,
             reading=Reading(data.cache, True),
         )
-    except KeyboardInterrupt:
-        if distributed.is_first() and any(Path(run).glob("**/checkpoint.pt")):
-            click.echo(f"\n{run} keeps its last checkpoint; the same command with --resume goes on.", err=True)
-        raise
     if distributed.is_first():
-        _print_outcome(run, checkpoint, plan.previous)
+        _print_outcome(run, checkpoint)
+
+
+def _go_on(given: Mapping[str, Any], run: str) -> None:
+    before = load_checkpoint(run) if any(Path(run).glob("**/checkpoint.pt")) else None
+    checkpoint = resume(run, data=given["data"], compute=_group(Compute, given), reading=Reading(given["cache"], True))
+    if not distributed.is_first():
+        return
+    _print_outcome(run, checkpoint)
+    if before and (before.config, before.iteration) == (checkpoint.config, checkpoint.iteration):
+        click.echo("It was finished already; --resume had nothing to train.")
+
+
+def _group(kind: type[T], given: Mapping[str, Any]) -> T:
+    """The options that are fields of a dataclass."""
+    return kind(**{field.name: given[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _is_restarted() -> bool:
+    """Whether torchrun starts these processes again, after one of them ended."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def _has_begun(run: str) -> bool:
+    return any(Path(run).glob("**/checkpoint.pt")) or (Path(run) / "recipe.json").exists()
 
 
 def _print_data(training: ImageDataset, validation: ImageDataset | None) -> None:
@@ -101,7 +127,7 @@ def _load(data: GivenData, config: TrainingConfig, progress: bool) -> tuple[Imag
 
     def load(listings: tuple[str, ...]) -> ImageDataset:
         return load_dataset(
-            data.path,
+            data.data,
             config.preprocessing,
             listings,
             config.rotations,
@@ -117,13 +143,13 @@ def _load(data: GivenData, config: TrainingConfig, progress: bool) -> tuple[Imag
     both = set(training.class_names) & set(validation.class_names)
     if both:
         raise DataError(
-            f"{data.path}: {words.plural(len(both), 'class is', 'classes are')} listed both to train and to validate on, such as "
+            f"{data.data}: {words.plural(len(both), 'class is', 'classes are')} listed both to train and to validate on, such as "
             f"{min(both)}; list different ones with --classes and --val-classes."
         )
     return training, validation
 
 
-def _print_outcome(run: str, checkpoint: Checkpoint, previous: Checkpoint | None) -> None:
+def _print_outcome(run: str, checkpoint: Checkpoint) -> None:
     last = checkpoint.records[-1]
     minutes, seconds = divmod(round(checkpoint.seconds), 60)
     click.echo(
@@ -132,8 +158,6 @@ def _print_outcome(run: str, checkpoint: Checkpoint, previous: Checkpoint | None
     )
     if stopped_early(checkpoint):
         click.echo(f"Stopped early: {checkpoint.config.patience} validations in a row brought no better state.")
-    if previous and (previous.config, previous.iteration) == (checkpoint.config, checkpoint.iteration):
-        click.echo("It was finished already; --resume had nothing to train.")
     if checkpoint.exported.validation is not None:
         click.echo(f"Exports: {words.exported_step(checkpoint)}")
     click.echo(f"Curve: {last_stage(run) / 'curve.png'}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ class FeatureTeacher:
         feature_size: D.
         digest: what tells it from others, hexadecimal.
         embed: uint8 [B, H, W, C] to features, float32 [B, D].
+        source: the arguments of `read` as plain data, its path absolute; empty for a module.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FeatureTeacher:
     feature_size: int
     digest: str
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -76,10 +78,16 @@ class FeatureTeacher:
                 f"{os.fspath(path)} is a folder, and features are learned from a bundle or an ONNX file; give one, or of a run "
                 "what `edge-adapt export` makes of it."
             )
+        source = {
+            "path": str(Path(path).absolute()),
+            "normalization": normalization and asdict(normalization),
+            "image_size": image_size,
+            "output": output,
+        }
         if Path(path).suffix == ".edge" or zipfile.is_zipfile(path):
-            return _of_bundle(path, provider, threads)
+            return replace(_of_bundle(path, provider, threads), source=source)
         try:
-            return _of_extractor(path, normalization, image_size, output, provider, threads)
+            return replace(_of_extractor(path, normalization, image_size, output, provider, threads), source=source)
         except EdgeAdaptError as error:  # which names the options of `wrap`
             raise EdgeAdaptError(re.sub("--(image-size|output-name)", r"--teacher-\1", str(error))) from error
 

@@ -6,17 +6,42 @@ import copy
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from edge_adapt.methods.objective import Objective
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.progress import Progress
 from edge_adapt.training.compute import Execution
+from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.memory import is_out_of_memory
 
 _ROUNDS = 4
+
+SHARE = 0.1
+"""Of a run's budget, how much may go into measuring what is fastest; and as much into validation, where that is in minutes."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long measuring may take, and whether it shows.
+
+    Attributes:
+        config: of the run that is measured for; None for no limit.
+        progress: show a bar.
+    """
+
+    config: TrainingConfig | None = None
+    progress: bool = False
+
+    def seconds(self, step: float) -> float:
+        """For a run whose outer steps take so many seconds each."""
+        if self.config is None:
+            return math.inf
+        minutes, iterations = self.config.minutes, self.config.iterations
+        return SHARE * (60 * minutes if minutes is not None else step * (iterations or 0))
 
 
 def choose(
@@ -26,6 +51,7 @@ def choose(
     micro_batch: int | None = None,
     bf16: bool | None = None,
     processes: int = 1,
+    limit: Limit = Limit(),  # frozen
 ) -> Execution:
     """What makes the fastest outer step.
 
@@ -40,6 +66,7 @@ def choose(
         micro_batch, bf16: what is decided already.
         processes: how many share the micro-batches of an outer step; each has one at least, where there are episodes (or images)
             enough.
+        limit: how long it may take. What was not tried by then is out.
     """
     units = objective.units
     if device.type == "cuda":
@@ -51,7 +78,7 @@ def choose(
     candidates = [Execution(size, precision) for size in micro_batches for precision in precisions]
     if len(candidates) == 1:
         return candidates[0]
-    seconds = seconds_per_step(learner, candidates, objective, processes)
+    seconds = seconds_per_step(learner, candidates, objective, processes, limit)
     if not seconds:
         return smaller(candidates[0], units) or candidates[0]
     return min(seconds, key=seconds.__getitem__)
@@ -64,25 +91,38 @@ def micro_batches_to_try(objective: Objective, processes: int) -> list[int]:
 
 
 def seconds_per_step(
-    learner: MetaLearner, tunings: Iterable[Execution], objective: Objective, processes: int
+    learner: MetaLearner,
+    tunings: Iterable[Execution],
+    objective: Objective,
+    processes: int,
+    limit: Limit = Limit(),  # frozen
 ) -> dict[Execution, float]:
-    """Of an outer step with each of those that may be the fastest: the best of several rounds.
+    """Of an outer step with each of those that may be the fastest: the best of several rounds, of which the first builds kernels.
 
-    Those that memory does not suffice for are left out, as are fused ones that do not compile, for whatever reason.
+    Those that memory does not suffice for are left out, as are fused ones that do not compile, for whatever reason. One is always
+    tried, and others as long as they are expected to end before the limit.
     """
-    trial, seconds = copy.deepcopy(learner), dict.fromkeys(tunings, float("inf"))
-    for trial_round in range(_ROUNDS + 1):
-        for execution in list(seconds):
-            spent = _seconds_per_unit(trial, execution, objective)
-            if spent is None:
-                del seconds[execution]
-            elif trial_round:  # the first builds kernels
-                seconds[execution] = min(
-                    seconds[execution], spent * busiest(objective.units, execution.micro_batch, processes)
-                )
-        if trial_round == 1 and seconds:
-            hopeless = 1.5 * min(seconds.values())
-            seconds = {execution: spent for execution, spent in seconds.items() if spent <= hopeless}
+    trial, seconds = copy.deepcopy(learner), dict.fromkeys(tunings, math.inf)
+    began, total = time.perf_counter(), len(seconds) * (_ROUNDS + 1)
+    with Progress("measuring what is fastest", total, show=limit.progress) as bar:
+        for trial_round in range(_ROUNDS + 1):
+            for execution in list(seconds):
+                fastest, share = min(seconds.values(), default=math.inf), execution.micro_batch / objective.units
+                expected = share * (seconds[execution] if trial_round else fastest)
+                if time.perf_counter() - began + expected > limit.seconds(fastest) and fastest < math.inf:
+                    bar.advance(total)
+                    return {execution: spent for execution, spent in seconds.items() if spent < math.inf}
+                spent = _seconds_per_unit(trial, execution, objective)
+                if spent is None:
+                    del seconds[execution]
+                else:
+                    units = busiest(objective.units, execution.micro_batch, processes)
+                    seconds[execution] = min(seconds[execution], spent * units)
+                bar.advance()
+            if trial_round == 1 and seconds:
+                hopeless = 1.5 * min(seconds.values())
+                bar.advance((_ROUNDS - 1) * sum(spent > hopeless for spent in seconds.values()))
+                seconds = {execution: spent for execution, spent in seconds.items() if spent <= hopeless}
     return seconds
 
 

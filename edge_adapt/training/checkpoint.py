@@ -61,7 +61,8 @@ class Checkpoint:
         best: the learner where the validation accuracy was best; None without validation, or for a method that does not keep it.
         validated_on: what the validation accuracies are of, in words.
         provenance: digests of what the run was given beside its settings, by the names of the arguments of `edge_adapt.train`,
-            `teacher`, `initial` and `validation`, and of the names of its `classes`; empty for none.
+            `data`, `teacher` and `validation`, and of the names of its `classes`; empty for none.
+        folder: where it lies, absolute; what is in the file does not say.
     """
 
     config: TrainingConfig
@@ -77,6 +78,7 @@ class Checkpoint:
     best: Snapshot | None = None
     validated_on: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
+    folder: str = ""
 
     @property
     def exported(self) -> Snapshot:
@@ -122,7 +124,7 @@ def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
         payload["execution"] = Execution(**payload["execution"])
         payload["records"] = [Record(*values) for values in payload["records"]]
         payload["best"] = Snapshot(**payload["best"]) if payload.get("best") else None
-        return Checkpoint(**payload)
+        return Checkpoint(**payload, folder=str(path.parent.absolute()))
     except (KeyError, TypeError, EdgeAdaptError) as error:
         raise EdgeAdaptError(
             f"{path}: the checkpoint is of another edge-adapt, or lacks a part ({str(error).rstrip('.')}); "

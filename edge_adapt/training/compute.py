@@ -41,11 +41,13 @@ class Compute:
             had, all on a GPU, and on a CPU measures what is fastest.
         bf16: run the backbone under bfloat16 autocast or not; None takes what a run that is resumed had, bfloat16 on a GPU that
             has it in hardware, and on a CPU measures what is faster.
+        threads: of the CPU; None leaves PyTorch's number as it is.
     """
 
     device: Device = "auto"
     micro_batch: int | None = None
     bf16: bool | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

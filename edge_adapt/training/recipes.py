@@ -36,11 +36,13 @@ class Recipe:
         summary: what it is and where it comes from.
         settings: fields of `TrainingConfig` that all stages share.
         stages: in order.
+        purpose: what it is for, and how long it takes.
     """
 
     summary: str
     settings: Mapping[str, Any]
     stages: tuple[Stage, ...] = field(default=())
+    purpose: str = ""
 
     def taught(self) -> Recipe:
         """The plan where a teacher is there already: without the stages that would make one, and with one that distils it."""
@@ -138,6 +140,7 @@ _SETTINGS = {"image_size": 84, "centred": True, "augment": True, "n_way": 5, "n_
 def _edge(iterations: int) -> Recipe:
     """`iterations` of classification, as many of distillation, then a tenth of that time in episodes and for the head."""
     return Recipe(
+        purpose="For photos and other images, ten thousand or more, from nothing: some three hours on one core.",
         summary=(
             "Classify the training classes with a cosine classifier, have a second network learn from the answers of the first "
             "(Tian et al., ECCV 2020, https://arxiv.org/abs/2003.11539), meta-train that episodically (Chen et al., "
@@ -157,6 +160,7 @@ def _edge(iterations: int) -> Recipe:
 def _conv4(iterations: int) -> Recipe:
     """Without episodes, which cost conv4 a point on mini-ImageNet's validation classes."""
     return Recipe(
+        purpose="The same with the network of the literature, to compare with it: some hour and a half on one core.",
         summary=(
             "Classify the training classes with a cosine classifier (Chen et al., A closer look, ICLR 2019, "
             "https://arxiv.org/abs/1904.04232), and then meta-train the head's scale and rates."
@@ -167,6 +171,7 @@ def _conv4(iterations: int) -> Recipe:
 
 
 _PHOTOS = Recipe(
+    purpose="For photos, of a few classes and up: the time of looking at each of them once or a few times, then minutes.",
     summary=(
         "EfficientNet-Lite0 with its published ImageNet weights (Tan and Le, https://arxiv.org/abs/1905.11946), which stay as "
         "they are, and a head that is meta-trained on its features: pre-train, meta-train, adapt (Hu et al., P>M>F, CVPR 2022, "
@@ -203,6 +208,11 @@ class ChosenRecipe:
     name: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     minutes: float | None = None
+
+    @property
+    def first(self) -> TrainingConfig:
+        """The configuration of the first stage; all stages read images as it does."""
+        return next(iter(find_recipe(self.name).configurations(self.overrides, self.minutes).values()))
 
 
 def find_recipe(name: str) -> Recipe:

@@ -5,16 +5,20 @@ RUN/checkpoint.pt    the last state and the best, optimizer state and progress, 
 RUN/sample.npz       a few hundred images, on which the exporter compares the bundle with PyTorch
 RUN/metrics.csv      one line a record: iteration, seconds, loss, accuracy, validation accuracy, and which is the best
 RUN/curve.png        a picture of metrics.csv
+RUN/origin.json      what the run was given, and where it lay; see `edge_adapt.training.origin`
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
 import os
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +29,51 @@ from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
-from edge_adapt.training import curve
+from edge_adapt.training import curve, distributed
 from edge_adapt.training.build import build_learner
 from edge_adapt.training.checkpoint import CHECKPOINT_VERSION, Checkpoint, Record, last_stage, load_checkpoint
 from edge_adapt.training.config import TrainingConfig
+
+
+@contextlib.contextmanager
+def claimed(run: Path) -> Iterator[None]:
+    """Make the folder of a new run, before any work; where nothing came of it, it is gone again.
+
+    Raises:
+        EdgeAdaptError: it holds a run already, or cannot be written to.
+    """
+    made = distributed.of_first(lambda: _claim(run))
+    try:
+        yield
+    except BaseException:
+        if made and distributed.is_first():
+            with contextlib.suppress(OSError):  # it is not empty
+                run.rmdir()
+        raise
+
+
+def _claim(run: Path) -> bool:
+    """Whether the folder is new."""
+    if (run / "checkpoint.pt").exists() or (run / "recipe.json").exists():
+        raise EdgeAdaptError(
+            f"{run} holds a run already; go on with it by `edge-adapt train --resume`, or write to another folder."
+        )
+    try:
+        made = not run.exists()
+        run.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=run):
+            return made
+    except OSError as error:
+        raise EdgeAdaptError(
+            f"{run} cannot be the folder of a run ({error.strerror or error}); choose another place."
+        ) from error
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     """Write checkpoint.pt, run.json, metrics.csv and curve.png, each atomically, the checkpoint first."""
     fields = {entry.name: getattr(checkpoint, entry.name) for entry in dataclasses.fields(checkpoint)}
     config, execution = checkpoint.config.to_dict(), dataclasses.asdict(checkpoint.execution)
+    del fields["folder"]
     parts = {
         "version": CHECKPOINT_VERSION,
         "config": config,
@@ -113,7 +152,6 @@ def sample_of(data: ImageDataset) -> ImageDataset:
 def save_sample(run: Path, data: ImageDataset) -> None:
     """Keep `sample_of` the data set, which raises DataError where no bundle could be made of the run."""
     sample = sample_of(data)
-    run.mkdir(parents=True, exist_ok=True)
     write_atomically(
         run / "sample.npz",
         lambda stream: np.savez_compressed(

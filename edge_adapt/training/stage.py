@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from edge_adapt.methods.episodes import ImageSampler
-from edge_adapt.methods.feature_cache import digest_of_state
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.training import distributed
 from edge_adapt.training.budget import is_finished
 from edge_adapt.training.checkpoint import Checkpoint
 from edge_adapt.training.compiling import keep_compiled, still_fused
-from edge_adapt.training.compute import Compute, choose_device
+from edge_adapt.training.compute import choose_device
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.memory import keep_freed_memory
+from edge_adapt.training.origin import Given, Origin
 from edge_adapt.training.resume import previous_stretch
 from edge_adapt.training.run import save_sample
-from edge_adapt.training.start import Reading, Start, centre, drawing_from, prepare, untrained
+from edge_adapt.training.start import centre, drawing_from, prepare, untrained
 from edge_adapt.training.teacher import digest_of_teacher, require_fitting_teacher
 from edge_adapt.training.trainer import Noted, Trainer
 from edge_adapt.training.validation import Validation, digest_of_classes, require_validation
 
 
-def train_stage(
-    data: ImageDataset,
-    run: str | os.PathLike[str],
-    config: TrainingConfig,
-    validation: ImageDataset | None,
-    start: Start,
-    compute: Compute,
-    reading: Reading,
-) -> Checkpoint:
-    """One run of one configuration; see `edge_adapt.train`, whose arguments these are."""
-    folder, place = Path(run), distributed.place(choose_device(compute.device))
+def train_stage(given: Given, folder: Path, config: TrainingConfig, resumed: bool) -> Checkpoint:
+    """One run of one configuration; see `edge_adapt.train`. One that is resumed goes on from its checkpoint, if there is one."""
+    data, validation, start, compute, reading = given
+    place = distributed.place(choose_device(compute.device))
     config = config.fitted_to(data)
     if start.backbone is not None:
         config = replace(config, backbone="custom")
@@ -47,11 +39,11 @@ def train_stage(
     measured = Validation(validation, config, place) if validation is not None else None
     provenance = {
         "teacher": digest_of_teacher(teacher),
-        "initial": digest_of_state(start.weights.exported.learner) if start.weights else "",
+        "data": digest_of_classes(data),
         "validation": digest_of_classes(validation),
         "classes": digest_of_classes(data, counts=False),
     }
-    previous = distributed.of_first(lambda: previous_stretch(folder, config, start.resume, provenance))
+    previous = distributed.of_first(lambda: previous_stretch(folder, data, provenance)) if resumed else None
     if (
         config.method.leaves_backbone
         and start.backbone is None
@@ -71,9 +63,10 @@ def train_stage(
     state = prepare(learner, drawing, config, folder, previous, start.weights, compute)
     if previous and state.execution.fused and not is_finished(previous):
         state.execution = still_fused(state.execution, learner, state.objective)
-    noted = {name: now or (previous.provenance.get(name, "") if previous else "") for name, now in provenance.items()}
-    trainer = Trainer(folder, config, state, measured, Noted(data.description, noted), previous)
+    trainer = Trainer(folder, config, state, measured, Noted(data.description, provenance), previous)
     if distributed.is_first():
+        folder.mkdir(exist_ok=True)  # of a recipe's stage
+        Origin.of(given).save(folder)
         save_sample(folder, validation or data)
     if not previous:
         if start.weights:

@@ -7,7 +7,6 @@ RUN/2-distil/
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -16,36 +15,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.runtime.progress import say
 from edge_adapt.training import distributed
 from edge_adapt.training.budget import is_finished
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
-from edge_adapt.training.compute import Compute
 from edge_adapt.training.config import differences
+from edge_adapt.training.origin import Given, Origin
 from edge_adapt.training.recipes import ChosenRecipe, find_recipe
-from edge_adapt.training.resume import require_same_teacher, require_same_validation
+from edge_adapt.training.resume import require_same_data, require_same_teacher
 from edge_adapt.training.stage import require_data, train_stage
-from edge_adapt.training.start import Reading, Start
 from edge_adapt.training.teacher import digest_of_teacher
 from edge_adapt.training.validation import digest_of_classes
 
 
-def train_stages(
-    data: ImageDataset,
-    run: str | os.PathLike[str],
-    chosen: ChosenRecipe,
-    validation: ImageDataset | None,
-    start: Start,
-    compute: Compute,
-    reading: Reading,
-) -> Checkpoint:
-    """All stages of a recipe; see `edge_adapt.train`, whose arguments these are. recipe.json has episodes as they are taken."""
+def train_stages(given: Given, folder: Path, chosen: ChosenRecipe, resumed: bool) -> Checkpoint:
+    """All stages of a recipe; see `edge_adapt.train`. recipe.json has episodes as they are taken."""
+    data, validation, start, compute, _ = given
     teacher, recipe = start.taught, find_recipe(chosen.name)
     plan = recipe.taught() if teacher else recipe
-    folder = Path(run)
     if start.weights or compute.micro_batch:
         raise EdgeAdaptError("weights to start from and a micro-batch are for one stage, and a recipe has several.")
     described = plan.describe(chosen.name, chosen.overrides, chosen.minutes, data)
@@ -54,7 +43,7 @@ def train_stages(
     configurations = plan.configurations(chosen.overrides, chosen.minutes, data)
     for config in configurations.values():
         require_data(config, data, validation)
-    distributed.of_first(lambda: _claim(folder, described, start.resume))
+    distributed.of_first(lambda: _require_same_plan(folder, described) if resumed else _note(folder, described, given))
     for name, config in plan.configurations(chosen.overrides, chosen.minutes).items():
         if configurations[name] != config:
             changed = differences(configurations[name], config)
@@ -63,7 +52,7 @@ def train_stages(
     for stage, (name, config) in zip(plan.stages, configurations.items(), strict=True):
         previous = distributed.of_first(functools.partial(_checkpoint_in, folder / name))
         if previous and is_finished(previous):
-            require_same_validation(folder / name, previous, digest_of_classes(validation))
+            require_same_data(folder / name, previous, data, digest_of_classes(validation))
             reached = previous
             continue
         own = (
@@ -71,7 +60,7 @@ def train_stages(
             if stage.distil
             else replace(start, weights=reached, teacher=None)
         )
-        reached = train_stage(data, folder / name, config, validation, own, compute, reading)
+        reached = train_stage(given._replace(start=own), folder / name, config, resumed=True)
     assert reached is not None  # a recipe has a stage
     return reached
 
@@ -96,22 +85,22 @@ def saved_recipe(run: str | os.PathLike[str]) -> ChosenRecipe | None:
         raise EdgeAdaptError(f"{path} is damaged ({error}); write to another folder.") from error
 
 
-def _claim(run: Path, described: Mapping[str, Any], resume: bool) -> None:
-    """Write recipe.json, or see that it is the same."""
-    if (run / "checkpoint.pt").exists():
-        raise EdgeAdaptError(f"{run} holds a run already, and not a recipe's; write to another folder.")
-    path = run / "recipe.json"
-    text = json.dumps(described, indent=2) + "\n"
-    if path.exists():
-        if not resume:
-            raise EdgeAdaptError(f"{run} holds a run already; go on with --resume or write to another folder.")
-        written = path.read_text(encoding="utf-8")
-        with contextlib.suppress(ValueError):  # a damaged file is one of other settings
-            require_same_teacher(run, json.loads(written).get("teacher", ""), described.get("teacher", ""))
-        if written != text:
-            raise EdgeAdaptError(
-                f"{run} was trained by another recipe or with other settings (see recipe.json); resume with the same, or write "
-                "to another folder."
-            )
-    run.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+def _note(run: Path, described: Mapping[str, Any], given: Given) -> None:
+    """Write what it is given and recipe.json."""
+    Origin.of(given).save(run)
+    write_atomically(run / "recipe.json", lambda stream: stream.write(_text(described)))
+
+
+def _require_same_plan(run: Path, described: Mapping[str, Any]) -> None:
+    """Raise where what recipe.json says is no longer what its recipe makes of the settings in it, the data and the teacher."""
+    written = (run / "recipe.json").read_bytes()
+    require_same_teacher(run, json.loads(written).get("teacher", ""), described.get("teacher", ""))
+    if written != _text(described):
+        raise EdgeAdaptError(
+            f"{run}: the recipe or the data have changed since it began (see recipe.json), or this is another edge-adapt; bring "
+            "back what it was, or write to another folder."
+        )
+
+
+def _text(described: Mapping[str, Any]) -> bytes:
+    return (json.dumps(described, indent=2) + "\n").encode()

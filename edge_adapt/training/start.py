@@ -34,19 +34,17 @@ CENTRING, HEAD = "embedding.centring.", "head."
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with, or goes on from.
+    """What a run begins with.
 
     Attributes:
-        weights: the end of another run of the same backbone, such as pre-training, to start from; not needed to resume.
+        weights: the end of another run of the same backbone, such as pre-training, to start from.
         teacher: the end of a run of `pretrain` on the same classes, whose answers a run of `pretrain` distils; or, for `distil`,
-            one or several networks whose features it learns. Needed again to resume.
-        resume: go on from the checkpoint in the run's folder, if there is one.
+            one or several networks whose features it learns.
         backbone: a module of one's own, float [B, C, H, W] -> float [B, D], in place of that of the configuration.
     """
 
     weights: Checkpoint | None = None
     teacher: Checkpoint | FeatureTeacher | Sequence[FeatureTeacher] | None = None
-    resume: bool = False
     backbone: nn.Module | None = None
 
     @property
@@ -156,12 +154,17 @@ def prepare(
     distributed.copy_from_first([*learner.state_dict().values(), *objective.state_dict().values()])
     with distributed.first_alone():
         objective.prepare(learner)
-    execution = _execution(learner, objective, config, compute, previous)
+    execution = _execution(learner, objective, config, compute, previous, drawing.progress)
     return TrainingState(learner, objective, optimizer, drawing.generator, execution)
 
 
 def _execution(
-    learner: MetaLearner, objective: Objective, config: TrainingConfig, compute: Compute, previous: Checkpoint | None
+    learner: MetaLearner,
+    objective: Objective,
+    config: TrainingConfig,
+    compute: Compute,
+    previous: Checkpoint | None,
+    progress: bool,
 ) -> Execution:
     """How the meta-batch is computed, as before or as is fastest."""
     place, processes = learner.embedding.mean.device, distributed.processes()
@@ -170,8 +173,9 @@ def _execution(
         bf16 = before.bf16 if compute.bf16 is None else compute.bf16
         kept = replace(before, micro_batch=compute.micro_batch or before.micro_batch, bf16=bf16)
         return autotune.shared(kept, objective.units, processes)
+    limit = autotune.Limit(config, progress)
     # All measure at once, as they will compute.
-    fastest = autotune.choose(learner, place, objective, compute.micro_batch, compute.bf16, processes)
+    fastest = autotune.choose(learner, place, objective, compute.micro_batch, compute.bf16, processes, limit)
     execution = distributed.of_first(lambda: fastest)
     return fused_where_faster(execution, learner, place, objective, config, compute.micro_batch)
 

@@ -20,6 +20,7 @@ from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.outer_step import OuterStep
 from edge_adapt.training.run import save_checkpoint
 from edge_adapt.training.start import TrainingState
+from edge_adapt.training.stopping import stop_requests
 from edge_adapt.training.validation import VALIDATIONS, Validation, better, out_of_patience
 
 RECORDS = 100
@@ -62,6 +63,10 @@ class Trainer:
         self._best = previous.best if previous else None
         self._iteration = previous.iteration if previous else 0
         self._seconds = previous.seconds if previous else 0.0
+        self._validations = VALIDATIONS
+        if measured and config.minutes is not None:
+            seconds = autotune.SHARE * 60 * config.minutes
+            self._validations = distributed.of_first(lambda: measured.fit_into(seconds, state.learner, state.execution))
         self._began = time.monotonic() - self._seconds
 
     def keep_start(self) -> None:
@@ -83,19 +88,21 @@ class Trainer:
         step = OuterStep(state.learner, state.objective, state.optimizer, state.generator, config.seed)
         total = float(config.iterations or (config.minutes or 0) * 60)
         unit = "steps" if config.iterations else ""
-        with Progress(
-            "meta-training", total, unit, show=progress and distributed.is_first(), done=total * spent
-        ) as bar:
+        shown = Progress("meta-training", total, unit, show=progress and distributed.is_first(), done=total * spent)
+        with stop_requests() as stop_asked, shown as bar:
             state.learner.train()
             while spent < 1 and not stopping:
                 loss = self._step(step, spent, bar)
                 before, spent = spent, self._spent()
-                bar.advance(total * (spent - before), f"loss {loss:.3f}")
-                measuring = self._measured is not None and is_due(VALIDATIONS, before, spent)
+                measuring = self._measured is not None and is_due(self._validations, before, spent)
+                bar.advance(total * (spent - before), "validating" if measuring else f"loss {loss:.3f}")
                 if measuring or is_due(RECORDS, before, spent):
                     self._record(self._measured if measuring else None)
                     stopping = out_of_patience(config.patience, self._records)
                 going_on = spent < 1 and not stopping  # or the caller writes the end, when all of it is done
+                if stop_asked():
+                    self.checkpoint()
+                    raise KeyboardInterrupt
                 if going_on and distributed.is_first() and time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.checkpoint()
                     saved = time.monotonic()
@@ -119,6 +126,7 @@ class Trainer:
             self._best,
             self._measured.description if self._measured else "",
             self._noted.provenance,
+            str(self._run.absolute()),
         )
         if distributed.is_first():
             save_checkpoint(self._run, reached)

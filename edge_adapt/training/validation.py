@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edge_adapt.methods.feature_cache import digest_of
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.runtime.contract import BATCH
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.evaluation import Features, embed_dataset, evaluate_episodes
+from edge_adapt.runtime.words import plural
 from edge_adapt.training.checkpoint import Record, Snapshot
 from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
 
 VALIDATIONS = 20
-"""In a whole run."""
+"""In a whole run; in one of minutes as many as fit into a tenth of it."""
 
 IMAGES = 100
 """Of each validation class at most, where episodes do not take more: measuring is to take little beside training."""
@@ -38,6 +42,9 @@ beside 3 to 6 s in which the images are embedded."""
 LEAST_EPISODES, MOST_EPISODES = 200, 2000
 
 
+_TRIAL_EPISODES = 5
+
+
 class Validation:
     """Validation classes, and the episodes of them: the same ones each time.
 
@@ -48,9 +55,6 @@ class Validation:
         data: the validation classes.
         config: ways, shots, steps and the seed of the episodes.
         device: where the learner lies.
-
-    Attributes:
-        description: what is measured, in words.
     """
 
     def __init__(self, data: ImageDataset, config: TrainingConfig, device: torch.device) -> None:
@@ -58,28 +62,62 @@ class Validation:
         self._data, self._config, self._device = thinned, config, device
         self._n_way = min(config.episodes.n_way, len(data.class_names))
         self._n_query = max(1, min(N_QUERY, int(self._data.counts.min()) - config.n_shot))
+        self._episodes = min(MOST_EPISODES, max(LEAST_EPISODES, QUERIES // (self._n_way * self._n_query)))
         self._weights, self._features = "", Features(*[np.empty((0, 0), np.float32)] * 2)
-        self.description = f"{len(data.class_names):,} classes, {self._n_way}-way {config.n_shot}-shot"
 
     def accuracy(self, learner: MetaLearner, execution: Execution) -> float:
         """The share of right answers, with running statistics."""
         learner.eval()
         model = LearnerModel(learner, self._device)
-        result = evaluate_episodes(
+        accuracy = self._over_episodes(model, self._episodes, self._embedded(learner, model, execution))
+        learner.train()
+        return accuracy
+
+    def fit_into(self, seconds: float, learner: MetaLearner, execution: Execution) -> int:
+        """How often to measure so that all of it takes so long, 1 to `VALIDATIONS`, by a trial on a few images and episodes.
+
+        Where not even one fits, it is of fewer classes and episodes from now on.
+        """
+        learner.eval()
+        model, count = LearnerModel(learner, self._device), len(self._data.images)
+        images = self._data.images[:BATCH]
+        with execution.applied(self._device):
+            for _ in range(2):  # the first builds kernels
+                began = time.perf_counter()
+                rows = model.embed(images)
+                embedding = (time.perf_counter() - began) * count / len(images)
+        features = Features(*[np.resize(rows, (count, rows.shape[1]))] * 2)
+        began = time.perf_counter()
+        self._over_episodes(model, _TRIAL_EPISODES, features)
+        fitting = seconds / (embedding + (time.perf_counter() - began) * self._episodes / _TRIAL_EPISODES)
+        learner.train()
+        if fitting < 1:
+            n_classes = len(self._data.class_names)
+            self._data = _of_classes(self._data, max(self._n_way, int(n_classes * fitting)))
+            self._episodes = max(LEAST_EPISODES, int(self._episodes * fitting))
+        return max(1, min(VALIDATIONS, int(fitting)))
+
+    @property
+    def description(self) -> str:
+        """What is measured, in words."""
+        return (
+            f"{plural(len(self._data.class_names), 'class', 'classes')}, {self._n_way}-way {self._config.n_shot}-shot"
+        )
+
+    def _over_episodes(self, model: LearnerModel, episodes: int, features: Features) -> float:
+        return evaluate_episodes(
             model,
             self._data,
             EvaluationProtocol(
                 n_way=self._n_way,
                 n_shot=self._config.n_shot,
                 n_query=self._n_query,
-                episodes=min(MOST_EPISODES, max(LEAST_EPISODES, QUERIES // (self._n_way * self._n_query))),
+                episodes=episodes,
                 steps=self._config.method.inner_steps,
                 seed=self._config.seed,
             ),
-            features=self._embedded(learner, model, execution),
-        )
-        learner.train()
-        return result.accuracy
+            features=features,
+        ).accuracy
 
     def _embedded(self, learner: MetaLearner, model: LearnerModel, execution: Execution) -> Features:
         """The features of all images, computed anew where the embedding has changed."""
@@ -127,5 +165,17 @@ def _thinned(data: ImageDataset, per_class: int) -> ImageDataset:
         start + np.linspace(0, count - 1, min(count, per_class)).astype(np.int64)
         for start, count in zip(data.starts[:-1], data.counts, strict=True)
     ]
+    return _of_images(data, data.class_names, chosen)
+
+
+def _of_classes(data: ImageDataset, n_classes: int) -> ImageDataset:
+    """So many classes, evenly spaced."""
+    classes = np.linspace(0, len(data.class_names) - 1, n_classes).astype(np.int64)
+    chosen = [np.arange(data.starts[c], data.starts[c + 1]) for c in classes]
+    return _of_images(data, tuple(data.class_names[c] for c in classes), chosen)
+
+
+def _of_images(data: ImageDataset, class_names: tuple[str, ...], chosen: Sequence[NDArray[np.int64]]) -> ImageDataset:
+    """These classes, of which these images."""
     starts = np.cumsum([0, *map(len, chosen)], dtype=np.int64)
-    return replace(data, images=data.images[np.concatenate(chosen)], starts=starts, files=())
+    return replace(data, images=data.images[np.concatenate(chosen)], class_names=class_names, starts=starts, files=())

@@ -37,6 +37,7 @@ class ImageDataset:
         skipped: for each file that could not be read and was left out, the sentence that says why.
         description: what it is in words, for what is trained on it: names of files and how much was in them, but not where they
             lay.
+        listings: the files with the classes that were read; empty for all.
     """
 
     source: str
@@ -46,6 +47,7 @@ class ImageDataset:
     files: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     description: str = ""
+    listings: tuple[str, ...] = ()
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -114,7 +116,8 @@ def load_dataset(
     if faults:
         report_faults(faults, str(path), total, skip_bad, progress)
     read = _labelled(folder, images, faults, rotations)
-    return replace(read, description=_described(read, classes, rotations))
+    listings = tuple(os.fspath(listing) for listing in classes)
+    return replace(read, description=_described(read, classes, rotations), listings=listings)
 
 
 def _read(
