@@ -30,7 +30,7 @@ def main() -> None:
 
     OuterStep.compute = ended  # type: ignore[method-assign]
     data, run = sys.argv[1:]
-    edge_adapt(["train", data, "-o", run, "--resume", *COMMAND])
+    edge_adapt(["train", data, "-o", run, *COMMAND])
 
 
 if __name__ == "__main__":

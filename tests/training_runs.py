@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from edge_adapt.training.compute import Compute
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.recipes import ChosenRecipe
 from edge_adapt.training.start import Reading, Start
+from edge_adapt.training.train import resume as edge_adapt_resume
 from edge_adapt.training.train import train as edge_adapt_train
 from tests import image_files
 
@@ -33,9 +35,10 @@ def train(
     *,
     validation: ImageDataset | None = None,
     trained_on: str | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> Checkpoint:
-    """`edge_adapt.train`, the fields of its groups side by side, on the CPU."""
+    """`edge_adapt.train`, the fields of its groups side by side; or `resume`, given all of it again, where a run has begun."""
     if trained_on is not None:
         data = dataclasses.replace(data, description=trained_on)
     groups: list[Any] = []
@@ -44,6 +47,9 @@ def train(
         groups.append(group(**{name: options.pop(name) for name in own}))
     assert not options, options
     start, compute, reading = groups
+    if resume and any((Path(run) / name).exists() for name in ("checkpoint.pt", "recipe.json")):
+        given = {"teacher": start.teacher, "backbone": start.backbone, "compute": compute, "reading": reading}
+        return edge_adapt_resume(run, data=data, validation=validation, **given)
     return edge_adapt_train(data, run, config, validation=validation, start=start, compute=compute, reading=reading)
 
 
@@ -128,6 +134,12 @@ def assert_same_run(left: Checkpoint, right: Checkpoint) -> None:
 def refusal(start: Callable[[], object], kind: type[EdgeAdaptError] = EdgeAdaptError) -> str:
     """The one sentence that a refusal says."""
     return image_files.refusal(start, kind)
+
+
+def seeded(module: Callable[[], nn.Module | None]) -> nn.Module | None:
+    """A module whose weights are the same each time."""
+    torch.manual_seed(3)
+    return module()
 
 
 class Small(nn.Module):

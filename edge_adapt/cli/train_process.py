@@ -50,12 +50,12 @@ def train_in_process(given: Mapping[str, Any], chosen: Mapping[str, Any]) -> Non
     run = given["resume"] or given["run"]
     try:
         with distributed.joined(), distributed.in_one_voice():
-            if given["resume"] or (_is_restarted() and _has_begun(run)):
+            if given["resume"] or (_is_restarted() and _has_checkpoint(run)):
                 _go_on(given, run)
             else:
                 _begin(given, settings_in(chosen), run)
     except KeyboardInterrupt:
-        if not _has_begun(run):
+        if not _has_checkpoint(run):
             raise
         click.echo(f"\n{run} keeps its last checkpoint; go on with: edge-adapt train --resume {run}", err=True)
         raise SystemExit(INTERRUPTED) from None
@@ -92,7 +92,7 @@ def _begin(given: Mapping[str, Any], settings: Mapping[str, Any], run: str) -> N
 
 
 def _go_on(given: Mapping[str, Any], run: str) -> None:
-    before = load_checkpoint(run) if any(Path(run).glob("**/checkpoint.pt")) else None
+    before = load_checkpoint(run) if _has_checkpoint(run) else None
     checkpoint = resume(run, data=given["data"], compute=_group(Compute, given), reading=Reading(given["cache"], True))
     if not distributed.is_first():
         return
@@ -111,8 +111,8 @@ def _is_restarted() -> bool:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
-def _has_begun(run: str) -> bool:
-    return any(Path(run).glob("**/checkpoint.pt")) or (Path(run) / "recipe.json").exists()
+def _has_checkpoint(run: str) -> bool:
+    return (last_stage(run) / "checkpoint.pt").exists()
 
 
 def _print_data(training: ImageDataset, validation: ImageDataset | None) -> None:

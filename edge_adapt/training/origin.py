@@ -144,10 +144,13 @@ class Origin:
             return load_checkpoint(self.teacher) if self.teacher else None
         return [
             FeatureTeacher.read(
-                **{**arguments, "normalization": normalization and PixelNormalization(**normalization)},
+                **{**arguments, "normalization": _normalization(arguments["normalization"])},
                 provider="cpu" if compute.device == "cpu" else "auto",
                 threads=compute.threads,
             )
             for arguments in self.teacher
-            for normalization in (arguments["normalization"],)
         ]
+
+
+def _normalization(saved: Mapping[str, Sequence[float]] | None) -> PixelNormalization | None:
+    return PixelNormalization(tuple(saved["mean"]), tuple(saved["std"])) if saved else None

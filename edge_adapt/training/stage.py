@@ -66,8 +66,8 @@ def train_stage(given: Given, folder: Path, config: TrainingConfig, resumed: boo
     trainer = Trainer(folder, config, state, measured, Noted(data.description, provenance), previous)
     if distributed.is_first():
         folder.mkdir(exist_ok=True)  # of a recipe's stage
-        Origin.of(given).save(folder)
         save_sample(folder, validation or data)
+        Origin.of(given).save(folder)
     if not previous:
         if start.weights:
             trainer.keep_start()

@@ -68,12 +68,6 @@ def test_a_checkpoint_without_a_best_state_exports_its_end(
     assert checkpoint.exported.iteration == 3
 
 
-def test_settings_that_differ_are_named(validated: Callable[..., Checkpoint], tiny_config: Configure) -> None:
-    validated(tiny_config(iterations=1))
-    message = refusal(lambda: validated(tiny_config(iterations=1, method="fomaml", seed=4), resume=True))
-    assert "(method anil, not fomaml, seed 0, not 4)" in message
-
-
 @pytest.mark.parametrize(("before", "method"), [("pretrain", "maml"), ("fomaml", "anil"), ("maml", "head-only")])
 def test_all_layers_and_the_last_do_not_start_from_each_other(
     before: str, method: str, brief: Callable[..., Checkpoint], tiny_config: Configure

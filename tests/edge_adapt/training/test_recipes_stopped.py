@@ -59,21 +59,23 @@ def test_a_stage_that_follows_needs_the_validation_classes_of_those_before(
         go(training_data, tmp_path, validation=new_classes)
     assert load_checkpoint(tmp_path / "1-pretrain").iteration == 3
     said = refusal(lambda: go(training_data, tmp_path))
-    assert str(tmp_path / "1-pretrain") in said and said.endswith("resume with the same --val-classes.")
+    assert str(tmp_path / "1-pretrain") in said and said.endswith("resume with the same.")
     assert go(training_data, tmp_path, validation=new_classes).validated_on
 
 
-def test_a_teacher_from_outside_is_needed_again(training_data: ImageDataset, tmp_path: Path) -> None:
+def test_a_teacher_from_outside_is_found_again_and_no_other_takes_its_place(
+    training_data: ImageDataset, tmp_path: Path
+) -> None:
     go(training_data, tmp_path / "first")
     teacher = load_checkpoint(tmp_path / "first" / "1-pretrain")
     go(training_data, tmp_path / "taught", teacher=teacher)
     go(training_data, tmp_path / "taught", teacher=teacher)
-    said = refusal(lambda: go(training_data, tmp_path / "taught"))
-    assert (
-        said == f"{tmp_path / 'taught'} was trained with a teacher, and this is none; resume with the same --teacher."
-    )
+    go(training_data, tmp_path / "taught")  # it knows where its teacher lies
+    other = load_checkpoint(tmp_path / "taught" / "1-pretrain")
+    said = refusal(lambda: go(training_data, tmp_path / "taught", teacher=other))
+    assert said == f"{tmp_path / 'taught'} was trained with a teacher, and this is another; resume with the same."
     said = refusal(lambda: go(training_data, tmp_path / "first", teacher=teacher))
-    assert said.endswith("was trained without a teacher; resume without --teacher.")
+    assert said.endswith("was trained without a teacher; resume without one.")
 
 
 def test_features_lie_where_the_cache_is_to_be(training_data: ImageDataset, tmp_path: Path) -> None:

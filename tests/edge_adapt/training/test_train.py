@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,24 +15,21 @@ from PIL import Image
 pytest.importorskip("torch")
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_adapt.methods.objective import query_loss
 from edge_adapt.networks.episode_model import LearnerModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import evaluate_episodes
-from edge_adapt.training import curve, outer_step, trainer
+from edge_adapt.training import outer_step
 from edge_adapt.training import run as run_module
+from edge_adapt.training import trainer
 from edge_adapt.training.build import build_learner
-from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
-from edge_adapt.training.compute import Execution
+from edge_adapt.training.checkpoint import Checkpoint
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.run import load_learner, load_sample
-from tests.clock import Clock
-from tests.training_runs import Configure, Small, assert_same_run, stop_at, train
-
-# Learning
+from tests.training_runs import Configure, Small, assert_same_run, seeded, train
 
 
 def test_the_loss_falls_and_new_classes_are_told_apart(trained_run: Path, new_classes: ImageDataset) -> None:
@@ -63,7 +56,7 @@ def test_an_inner_loop_on_all_layers_learns_too(
 ) -> None:
     config = tiny_config(method=method, iterations=100, n_way=3, n_query=2, steps=1, learning_rate=0.01)
     checkpoint = train(
-        training_data, tmp_path / "run", config, device="cpu", micro_batch=1, bf16=False, backbone=_seeded(Small)
+        training_data, tmp_path / "run", config, device="cpu", micro_batch=1, bf16=False, backbone=seeded(Small)
     )
     losses = [record.loss for record in checkpoint.records]
     assert np.mean(losses[-30:]) < 0.8 * np.mean(losses[:10])
@@ -78,6 +71,7 @@ def test_a_run_leaves_its_configuration_figures_curve_and_sample(
         "checkpoint.pt",
         "curve.png",
         "metrics.csv",
+        "origin.json",
         "run.json",
         "sample.npz",
     ]
@@ -158,9 +152,6 @@ def test_an_outer_step_takes_the_mean_gradient_of_its_pieces_at_a_scheduled_rate
     )
 
 
-# Reproducible
-
-
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     brief: Callable[..., Checkpoint], tiny_config: Configure
 ) -> None:
@@ -186,147 +177,3 @@ def test_another_seed_draws_other_episodes(
         brief(tiny_config(iterations=3, seed=seed), f"run {seed}", backbone=Small())
     assert [len(set(episodes)) for episodes in drawn.values()] == [6, 6, 6]  # three outer steps of two
     assert len(set.union(*map(set, drawn.values()))) == 18
-
-
-@pytest.mark.parametrize("method", ["anil", "maml"])
-def test_a_run_interrupted_and_resumed_is_the_run_that_was_not(
-    method: str, brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_config(method=method, iterations=9, n_way=3, steps=2, augment=True)
-    module: Callable[[], nn.Module | None] = (lambda: None) if method == "anil" else Small
-    whole = brief(config, "whole", backbone=_seeded(module))
-    with monkeypatch.context() as patch:
-        stop_at(6, patch)
-        with pytest.raises(KeyboardInterrupt):
-            brief(config, backbone=_seeded(module))
-    with monkeypatch.context() as patch:
-        stop_at(2, patch)
-        with pytest.raises(KeyboardInterrupt):
-            brief(config, backbone=_seeded(module), resume=True)
-    assert_same_run(brief(config, backbone=_seeded(module), resume=True), whole)
-
-
-def _seeded(module: Callable[[], nn.Module | None]) -> nn.Module | None:
-    torch.manual_seed(3)
-    return module()
-
-
-def test_dropout_draws_the_same_numbers_after_a_resume(
-    brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # From PyTorch's own generator, which is not that of the episodes.
-    config = tiny_config(iterations=5)
-    whole = brief(config, "whole", backbone=_seeded(lambda: Small(0.5)))
-    with monkeypatch.context() as patch:
-        stop_at(3, patch)
-        with pytest.raises(KeyboardInterrupt):
-            brief(config, backbone=_seeded(lambda: Small(0.5)))
-    assert_same_run(brief(config, backbone=_seeded(lambda: Small(0.5)), resume=True), whole)
-
-
-def test_a_record_of_many_steps_is_the_same_after_a_resume(
-    training_data: ImageDataset, tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(curve, "draw", lambda records: b"")
-    monkeypatch.setattr(trainer, "RECORDS", 3)
-    config = tiny_config(iterations=9)
-    options: dict[str, Any] = {"device": "cpu", "micro_batch": 1, "bf16": False}
-    whole = train(training_data, tmp_path / "whole", config, backbone=_seeded(Small), **options)
-    assert [record.iteration for record in whole.records] == [3, 6, 9]
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "CHECKPOINT_SECONDS", -1)
-        stop_at(6, patch)  # two steps of the second record are done
-        with pytest.raises(KeyboardInterrupt):
-            train(training_data, tmp_path / "run", config, backbone=_seeded(Small), **options)
-    resumed = train(training_data, tmp_path / "run", config, backbone=_seeded(Small), resume=True, **options)
-    assert_same_run(resumed, whole)
-
-
-KILLED = """
-import os, signal, sys
-import torch
-torch.set_num_threads(1)
-from edge_adapt.training import curve
-from edge_adapt.training import trainer
-from edge_adapt.training import validation
-from edge_adapt.training.config import TrainingConfig
-from tests.gratings import gratings
-from tests.training_runs import train
-
-curve.draw = lambda checkpoint: b""
-trainer.CHECKPOINT_SECONDS = -1
-save, saved = torch.save, 0
-
-def save_and_be_killed(payload, stream):
-    global saved
-    saved += 1
-    if saved == 5:  # the first is the start
-        stream.write(b"half a checkpoint")
-        stream.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    save(payload, stream)
-
-torch.save = save_and_be_killed
-validation.LEAST_EPISODES = validation.MOST_EPISODES = 50
-train(
-    gratings(16, 10), sys.argv[1], TrainingConfig.from_dict(eval(sys.argv[2])), validation=gratings(8, 16, seed=1, turn=0.5),
-    device="cpu", micro_batch=1, bf16=False,
-)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
-    brief: Callable[..., Checkpoint], tiny_config: Configure, new_classes: ImageDataset, tmp_path: Path
-) -> None:
-    config = tiny_config(iterations=6)
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "run"), repr(config.to_dict())]
-    root = Path(__file__).parents[3]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    killed = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    before = load_checkpoint(tmp_path / "run")
-    assert before.iteration == 3 and before.best
-    resumed, whole = (brief(config, run, resume=True, validation=new_classes) for run in ("run", "whole"))
-    assert_same_run(resumed, whole)
-
-
-def test_a_finished_run_resumes_to_itself(
-    brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_config(iterations=2)
-    finished = brief(config)
-    stop_at(1, monkeypatch, micro_batches=1, error=AssertionError("no step is left to take"))
-    assert_same_run(brief(config, resume=True), finished)
-
-
-def test_a_run_goes_on_with_the_piece_and_the_precision_that_are_given(
-    brief: Callable[..., Checkpoint], tiny_config: Configure
-) -> None:
-    config = tiny_config(iterations=1)
-    brief(config, micro_batch=2, bf16=False)
-    assert brief(config, resume=True, micro_batch=1, bf16=True).execution == Execution(1, bf16=True)
-    assert brief(config, resume=True, micro_batch=None, bf16=None).execution == Execution(1, bf16=True)
-
-
-def test_resume_without_a_run_begins_one(brief: Callable[..., Checkpoint], tiny_config: Configure) -> None:
-    assert brief(tiny_config(iterations=1), resume=True).iteration == 1
-
-
-def test_minutes_are_a_budget_over_all_stretches(
-    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr("edge_adapt.training.trainer.time.monotonic", clock)
-    config = tiny_config(iterations=None, minutes=1.0)
-    with monkeypatch.context() as patch:
-        stop_at(4, patch)
-        with pytest.raises(KeyboardInterrupt):
-            brief(config)
-    before = load_checkpoint(tmp_path / "run")
-    clock.seconds += 10_000  # the break between two stretches does not count
-    resumed = clock.seconds
-    after = brief(config, resume=True)
-    assert 10 < before.seconds < 60 <= after.seconds < 80
-    assert clock.seconds - resumed < 80 - before.seconds
-    assert after.iteration > before.iteration == 3
