@@ -6,6 +6,7 @@ python -m tests.command_reference
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -34,11 +35,22 @@ def _section(name: str) -> str:
     options = [p for p in this.params if isinstance(p, click.Option)]
     usage = " ".join(["edge-adapt", name, *arguments, *(["[OPTIONS]"] if options else [])])
     paragraphs = [" ".join(part.split()) for part in inspect.cleandoc(this.help or "").split("\n\n")]
-    rows = [f"| {_spelling(option)} | {_cell(option.help or '')} | {_default(option)} |" for option in options]
-    table = ["| option | meaning | default |", "|---|---|---|", *rows, ""] if rows else []
+    groups = [(f"**{group.title}**", [*group.common, *group.rest]) for group in getattr(this, "groups", ())]
+    others = [option for option in options if not any(option in group for _, group in groups)]
+    table = [line for title, group in [*groups, ("", others)] for line in _table(title, group)]
     typed = [f"    {line.strip()}" for line in (this.epilog or "").splitlines() if line.startswith("  ")]
     parts = [f"## `{name}`", f"    {usage}", *paragraphs]
     return "\n\n".join(parts) + "\n\n" + "\n".join([*table, "Example:", "", *typed, ""])
+
+
+def _table(title: str, options: Sequence[click.Parameter]) -> list[str]:
+    rows = [
+        f"| {_spelling(option)} | {_cell(option.help or '')} | {_default(option)} |"
+        for option in options
+        if isinstance(option, click.Option)
+    ]
+    head = [title, ""] if title else []
+    return [*head, "| option | meaning | default |", "|---|---|---|", *rows, ""] if rows else []
 
 
 def _spelling(option: click.Option) -> str:

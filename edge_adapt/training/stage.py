@@ -33,10 +33,7 @@ def train_stage(given: Given, folder: Path, config: TrainingConfig, resumed: boo
     config = config.fitted_to(data)
     if start.backbone is not None:
         config = replace(config, backbone="custom")
-    require_data(config, data, validation)
     teacher = start.taught
-    require_fitting_teacher(teacher, config, data)
-    measured = Validation(validation, config, place) if validation is not None else None
     provenance = {
         "teacher": digest_of_teacher(teacher),
         "data": digest_of_classes(data),
@@ -44,6 +41,9 @@ def train_stage(given: Given, folder: Path, config: TrainingConfig, resumed: boo
         "classes": digest_of_classes(data, counts=False),
     }
     previous = distributed.of_first(lambda: previous_stretch(folder, data, provenance)) if resumed else None
+    require_data(config, data, validation)
+    require_fitting_teacher(teacher, config, data)
+    measured = Validation(validation, config, place) if validation is not None else None
     if (
         config.method.leaves_backbone
         and start.backbone is None

@@ -12,6 +12,7 @@ import pytest
 
 import edge_adapt
 from edge_adapt.cli import COMMANDS
+from edge_adapt.cli.grouped import GroupedCommand
 from tests import command_line, command_reference
 
 PROMISED = {"demo", "adapt", "classify", "info", "models", "train", "compare", "evaluate", "report", "export", "wrap"}
@@ -28,13 +29,35 @@ def test_the_commands_are_those_that_were_promised() -> None:
 def test_every_command_has_help_for_itself_and_its_options_and_an_example(name: str, option: str) -> None:
     shown = command_line.succeeded(command_line.edge_adapt(name, option))
     command = command_reference.command(name)
+    grouped = isinstance(command, GroupedCommand)
+    everything = command_line.succeeded(command_line.edge_adapt(name, "--help-all")) if grouped else shown
     assert command.help
     assert " ".join(command.help.split()[:5]) in " ".join(shown.split())
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter
-            assert parameter.opts[-1] in shown
+            assert parameter.opts[-1] in everything
     assert re.search(rf"Example:\n +edge-adapt {name}\b", shown)
+
+
+def test_help_shows_common_options_in_groups_and_the_rest_where_it_is_asked_for() -> None:
+    common, everything = (
+        command_line.succeeded(command_line.edge_adapt("train", option)) for option in ("--help", "--help-all")
+    )
+    for shown in (common, everything):
+        titles = [line for line in shown.splitlines() if re.fullmatch(r"\w+:", line)]
+        assert titles == ["Run:", "Data:", "Episodes:", "Method:", "Optimization:", "Speed:", "Help:"]
+    assert "--minutes" in common and "--help-all" in common and "--teacher-crops" not in common
+    assert "--teacher-crops" in everything and len(everything.splitlines()) > 1.3 * len(common.splitlines())
+
+
+def test_the_help_of_train_says_what_each_recipe_is_for_and_show_how_long_it_takes() -> None:
+    pytest.importorskip("torch")
+    shown = command_line.succeeded(command_line.edge_adapt("train", "--help"))
+    listed = command_line.succeeded(command_line.edge_adapt("train", "--show")).splitlines()
+    assert [line.partition(":")[0] for line in listed] == ["photos", "edge", "conv4"]
+    for line in listed:
+        assert line.partition(":")[0] in shown and re.search("minutes|hour", line)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -109,6 +132,8 @@ def test_choices_are_those_of_the_api() -> None:
 
 
 def test_a_slip_of_the_finger_is_told() -> None:
+    mistyped = command_line.edge_adapt("train", "x", "--minuts", "3")
+    assert mistyped.exit_code == 2 and "--minutes" in mistyped.stderr
     assert "no command 'clasify'; take classify." in command_line.complaint(
         command_line.edge_adapt("clasify", "x"), status=2
     )

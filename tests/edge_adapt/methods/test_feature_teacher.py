@@ -152,7 +152,7 @@ def test_the_command_distils_several_files_and_goes_on(
     assert [len(checkpoint.objective[f"regressions.{number}.bias"]) for number in (0, 1)] == [48, FEATURES]
     assert "nothing to train" in succeeded(edge_adapt("train", "--resume", run))
     mobile.unlink()
-    assert f"{mobile} does not exist" in complaint(edge_adapt("train", "--resume", run))
+    assert f"{mobile} cannot be read (No such file or directory)" in complaint(edge_adapt("train", "--resume", run))
     episodes = [
         "--way=4",
         "--query=2",

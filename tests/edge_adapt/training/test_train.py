@@ -88,7 +88,7 @@ def test_a_run_leaves_its_configuration_figures_curve_and_sample(
     assert set(measured) == set(range(2, 41, 2))
     assert all(0 <= value <= 1 for value in measured.values())
     with Image.open(trained_run / "curve.png") as curve:
-        assert curve.format == "PNG" and curve.size == (800, 450)
+        assert curve.format == "PNG" and curve.size == (800, 500)
         assert len(curve.convert("RGB").getcolors(1 << 24) or []) > 10
     sample = load_sample(trained_run)
     assert sample.class_names == new_classes.class_names
