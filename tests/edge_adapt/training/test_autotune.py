@@ -19,6 +19,7 @@ from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.training import autotune
 from edge_adapt.training.compute import Execution
+from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.memory import is_out_of_memory
 
 CPU = torch.device("cpu")
@@ -84,6 +85,34 @@ def test_a_moment_of_load_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(autotune, "_seconds_per_unit", loaded_for_a_while)
     assert autotune.choose(learner_with_batch_norm(), CPU, Noise(2)) == Execution(1, True)
+
+
+@pytest.mark.parametrize(
+    ("budget", "allowed"),
+    [
+        ({"minutes": 1}, 6),
+        ({"minutes": 0.01}, 1),  # the first trial alone
+        ({"iterations": 8}, 0.1 * 8 * 8),  # as the outer steps of eight episodes take
+        ({"minutes": 60}, 5 * 2 * 15),  # all of it
+    ],
+)
+def test_measuring_takes_a_tenth_of_the_budget_at_most(
+    budget: dict[str, Any], allowed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def a_second_each(learner: MetaLearner, execution: Execution, *_: object) -> float:
+        nonlocal now
+        now += execution.micro_batch
+        return 1.0
+
+    monkeypatch.setattr(autotune, "_seconds_per_unit", a_second_each)
+    monkeypatch.setattr("edge_adapt.training.autotune.time.perf_counter", lambda: now)
+    limit = autotune.Limit(TrainingConfig.of(**budget))
+    candidates = [Execution(size, bf16) for size in (1, 2, 4, 8) for bf16 in (False, True)]
+    tried = autotune.seconds_per_step(learner_with_batch_norm(), candidates, CPU, Noise(8), 1, limit)
+    assert 0 < now <= allowed and set(tried) == set(candidates[: len(tried)])
+    assert (allowed < 60) == (now < 5 * 2 * 15)
 
 
 def test_what_is_decided_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,3 +239,37 @@ def test_validation_episodes_of_more_shots_than_it_keeps_images_take_more() -> N
     measured = Validation(gratings(2, 110), config, CPU)
     learner = build_learner(config, torch.tensor([0.5]), torch.tensor([0.3]), Small())
     assert 0.5 <= measured.accuracy(learner, Execution(1, bf16=False)) <= 1
+
+
+@pytest.mark.parametrize(("minutes", "times", "classes"), [(60.0, VALIDATIONS, 8), (1.1, 6, 8), (0.11, 1, 5)])
+def test_validation_takes_a_tenth_of_the_minutes(
+    minutes: float,
+    times: int,
+    classes: int,
+    new_classes: ImageDataset,
+    tiny_config: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, measure, embed = 0.0, Validation._over_episodes, LearnerModel.embed
+
+    def half_a_second_for_all(model: LearnerModel, images: Any) -> Any:
+        nonlocal now
+        now += 0.5 * len(images) / len(new_classes.images)
+        return embed(model, images)
+
+    def a_hundredth_each(self: Validation, model: LearnerModel, episodes: int, features: Any) -> float:
+        nonlocal now
+        now += episodes / 100
+        return measure(self, model, episodes, features)
+
+    monkeypatch.setattr("edge_adapt.training.validation.time.perf_counter", lambda: now)
+    monkeypatch.setattr(Validation, "_over_episodes", a_hundredth_each)
+    monkeypatch.setattr(LearnerModel, "embed", half_a_second_for_all)
+    config = tiny_config(iterations=None, minutes=minutes, n_way=4)
+    learner = build_learner(config, torch.zeros(1), torch.ones(1))
+    measured, execution = Validation(new_classes, config, CPU), Execution(1, False)
+    assert measured.fit_into(0.1 * 60 * minutes, learner, execution) == times  # one takes a second
+    assert measured.description == f"{classes} classes, 4-way 1-shot" and learner.training
+    now = 0
+    assert 0 <= measured.accuracy(learner, execution) <= 1
+    assert now == pytest.approx(1 if classes == 8 else 0.5 * 5 / 8 + 0.5)  # of 50 episodes at least
