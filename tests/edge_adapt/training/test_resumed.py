@@ -16,12 +16,14 @@ pytest.importorskip("torch")
 
 from torch import nn
 
+from edge_adapt.methods.feature_teacher import FeatureTeacher
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.training import curve, trainer
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
 from edge_adapt.training.compute import Execution
+from edge_adapt.training.train import resume
 from tests.clock import Clock
-from tests.training_runs import Configure, Small, assert_same_run, seeded, stop_at, train
+from tests.training_runs import Configure, Small, assert_same_run, refusal, seeded, stop_at, train
 
 
 @pytest.mark.parametrize("method", ["anil", "maml"])
@@ -157,3 +159,14 @@ def test_minutes_are_a_budget_over_all_stretches(
     assert 10 < before.seconds < 60 <= after.seconds < 80
     assert clock.seconds - resumed < 80 - before.seconds
     assert after.iteration > before.iteration == 3
+
+
+def test_images_and_teachers_that_came_from_no_files_are_passed_again(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, training_data: ImageDataset, tmp_path: Path
+) -> None:
+    teacher = FeatureTeacher.of_module(lambda images: images.float().mean((2, 3)), 12, grayscale=True, name="rows")
+    config = tiny_config(method="distil", batch_size=8, iterations=1)
+    whole = brief(config, micro_batch=8, teacher=teacher, cache=tmp_path / "cache")
+    assert "came from no files; pass them again as `data`" in refusal(lambda: resume(tmp_path / "run"))
+    assert "this is none" in refusal(lambda: resume(tmp_path / "run", data=training_data))
+    assert_same_run(resume(tmp_path / "run", data=training_data, teacher=teacher), whole)
