@@ -81,7 +81,7 @@ class Validation:
         learner.eval()
         model, count = LearnerModel(learner, self._device), len(self._data.images)
         images = self._data.images[:BATCH]
-        with execution.applied(self._device):
+        with execution.applied(learner):
             for _ in range(2):  # the first builds kernels
                 began = time.perf_counter()
                 rows = model.embed(images)

@@ -24,7 +24,6 @@ from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.evaluation import evaluate_episodes
 from edge_adapt.training import outer_step
 from edge_adapt.training import run as run_module
-from edge_adapt.training import trainer
 from edge_adapt.training.build import build_learner
 from edge_adapt.training.checkpoint import Checkpoint
 from edge_adapt.training.config import TrainingConfig
