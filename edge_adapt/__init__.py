@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edge_adapt.export.gates.precision import Precision
     from edge_adapt.methods.feature_teacher import FeatureTeacher
     from edge_adapt.reports.model.report import Report, report
+    from edge_adapt.reports.runs import compare
     from edge_adapt.runtime.adaptation import adapt
     from edge_adapt.runtime.bundle.card import ModelCard
     from edge_adapt.runtime.checking import check
@@ -90,6 +91,7 @@ __all__ = [
     "__version__",
     "adapt",
     "check",
+    "compare",
     "edit",
     "evaluate",
     "evaluate_classifier",
@@ -140,6 +142,7 @@ _HOME = {
     "TrainingConfig": "training.config",
     "adapt": "runtime.adaptation",
     "check": "runtime.checking",
+    "compare": "reports.runs",
     "edit": "runtime.editing",
     "evaluate": "evaluation",
     "evaluate_classifier": "runtime.folder_evaluation",

@@ -40,10 +40,11 @@ def compare(runs: tuple[str, ...], output: str | None, against: Axis, as_json: b
     if output and not output.lower().endswith(".png"):
         raise click.UsageError("--output takes a name that ends in .png: the picture is a PNG.")
     require_training("compare")
-    from edge_adapt.reports.runs import picture, read_runs, table
+    from edge_adapt.reports.runs import compare as compare_runs
+    from edge_adapt.reports.runs import picture, table
     from edge_adapt.runtime.files import write_atomically
 
-    compared = read_runs(runs)
+    compared = compare_runs(runs)
     if output:
         image = picture(compared, against)
         write_atomically(output, lambda stream: stream.write(image))

@@ -76,7 +76,7 @@ class ComparedRun:
         }
 
 
-def read_runs(folders: Sequence[str | os.PathLike[str]]) -> list[ComparedRun]:
+def compare(folders: Sequence[str | os.PathLike[str]]) -> list[ComparedRun]:
     """The runs in these folders, each stage that has begun as a run of its own.
 
     Raises:

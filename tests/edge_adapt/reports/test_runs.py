@@ -14,7 +14,7 @@ from PIL import Image, ImageColor
 pytest.importorskip("torch")
 
 from edge_adapt.reports import runs as comparison
-from edge_adapt.reports.runs import COLOURS, Axis, ComparedRun, picture, read_runs, table
+from edge_adapt.reports.runs import COLOURS, Axis, ComparedRun, compare, picture, table
 from edge_adapt.training import curve
 from edge_adapt.training.checkpoint import Checkpoint, Record, Snapshot
 from edge_adapt.training.compute import Execution
@@ -103,7 +103,7 @@ def test_each_stage_of_a_recipe_is_a_line(tmp_path: Path, tiny_config: Configure
     save(tmp_path / "run" / "1-pretrain", checkpoint_of(tiny_config(method="pretrain"), [0.1, 0.2, 0.3, 0.4]))
     save(tmp_path / "run" / "2-episodes", checkpoint_of(tiny_config(), [0.5, 0.6, 0.4, 0.3], best=2))
     (tmp_path / "run" / "recipe.json").write_text("{}", encoding="utf-8")
-    compared = read_runs([tmp_path / "run"])
+    compared = compare([tmp_path / "run"])
     assert [run.name for run in compared] == [str(tmp_path / "run" / name) for name in ("1-pretrain", "2-episodes")]
     assert [run.checkpoint.exported.iteration for run in compared] == [40, 20]
     assert table(compared).count("\n") == 2
