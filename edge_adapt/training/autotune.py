@@ -107,23 +107,23 @@ def seconds_per_step(
     with Progress("measuring what is fastest", total, show=limit.progress) as bar:
         for trial_round in range(_ROUNDS + 1):
             for execution in list(seconds):
-                fastest, share = min(seconds.values(), default=math.inf), execution.micro_batch / objective.units
-                expected = share * (seconds[execution] if trial_round else fastest)
-                if time.perf_counter() - began + expected > limit.seconds(fastest) and fastest < math.inf:
-                    bar.advance(total)
-                    return {execution: spent for execution, spent in seconds.items() if spent < math.inf}
+                bar.advance()
+                fastest = min(seconds.values())
+                like = min(spent for other, spent in seconds.items() if other.bf16 == execution.bf16)
+                expected = min(like, fastest, key=math.isinf) * execution.micro_batch / objective.units
+                if math.isfinite(fastest) and time.perf_counter() - began + expected > limit.seconds(fastest):
+                    continue
                 spent = _seconds_per_unit(trial, execution, objective)
                 if spent is None:
                     del seconds[execution]
                 else:
                     units = busiest(objective.units, execution.micro_batch, processes)
                     seconds[execution] = min(seconds[execution], spent * units)
-                bar.advance()
             if trial_round == 1 and seconds:
                 hopeless = 1.5 * min(seconds.values())
                 bar.advance((_ROUNDS - 1) * sum(spent > hopeless for spent in seconds.values()))
                 seconds = {execution: spent for execution, spent in seconds.items() if spent <= hopeless}
-    return seconds
+    return {execution: spent for execution, spent in seconds.items() if math.isfinite(spent)}
 
 
 def smaller(execution: Execution, units: int) -> Execution | None:

@@ -111,10 +111,14 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_read(tm
 def test_a_signal_stops_at_the_end_of_a_step_which_is_kept(number: signal.Signals, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = [option for option in OPTIONS if "iterations" not in option] + ["--iterations=100000", "--threads=1"]
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # or a test in the background hands on that it is ignored
     process = subprocess.Popen(
         [sys.executable, "-m", "edge_adapt", "train", str(data), "-o", str(run), *options],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "TORCH_COMPILE_DISABLE": "1"},
     )  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     while not (run / "curve.png").exists():  # the last that is written of the start
         assert process.poll() is None
         time.sleep(0.05)

@@ -111,7 +111,7 @@ def test_measuring_takes_a_tenth_of_the_budget_at_most(
     limit = autotune.Limit(TrainingConfig.of(**budget))
     candidates = [Execution(size, bf16) for size in (1, 2, 4, 8) for bf16 in (False, True)]
     tried = autotune.seconds_per_step(learner_with_batch_norm(), candidates, Noise(8), 1, limit)
-    assert 0 < now <= allowed and set(tried) == set(candidates[: len(tried)])
+    assert 0 < now <= allowed and tried.keys() <= set(candidates)
     assert (allowed < 60) == (now < 5 * 2 * 15)
 
 
