@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def _member(owner: str, key: str, value: Any) -> str:
 
 
 def _signature(value: Any) -> str:
-    signature = str(inspect.signature(value)).replace("'", "").replace("(self, ", "(").replace("(self)", "()")
+    signature = re.sub(r"<function .*? at 0x\w+>", "...", str(inspect.signature(value)))
+    signature = signature.replace("'", "").replace("(self, ", "(").replace("(self)", "()")
     if len(signature) < 100:
         return signature
     arguments, _, returned = signature[1:].rpartition(")")
