@@ -198,10 +198,10 @@ def test_a_bundle_of_another_version(photos: Path, tmp_path: Path) -> None:
         TINY,
         tmp_path / "new.edge",
         "manifest.json",
-        lambda data: data.replace(b'"format_version":1', b'"format_version":5'),
+        lambda data: data.replace(b'"format_version":1', b'"format_version":9'),
     )
     sentence = complaint(command("adapt", photos, "-o", tmp_path / "mine.edge", "--model", path))
-    assert "version 5" in sentence
+    assert "version 9" in sentence
     assert "update" in sentence
 
 

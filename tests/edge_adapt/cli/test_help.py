@@ -15,7 +15,11 @@ from edge_adapt.cli import COMMANDS
 from edge_adapt.cli.grouped import GroupedCommand
 from tests import command_line, command_reference
 
-PROMISED = {"demo", "adapt", "classify", "info", "models", "train", "compare", "evaluate", "report", "export", "wrap"}
+PROMISED = {
+    *("demo", "check", "adapt", "classify", "info", "models"),
+    *("add", "remove", "rename", "merge", "correct", "undo", "redo", "log", "strip"),
+    *("train", "compare", "evaluate", "report", "export", "wrap"),
+}
 
 
 def test_the_commands_are_those_that_were_promised() -> None:
@@ -137,7 +141,7 @@ def test_a_slip_of_the_finger_is_told() -> None:
     assert "no command 'clasify'; take classify." in command_line.complaint(
         command_line.edge_adapt("clasify", "x"), status=2
     )
-    assert "no command 'fly'; take one of demo, adapt," in command_line.complaint(
+    assert "no command 'fly'; take one of demo, check, adapt," in command_line.complaint(
         command_line.edge_adapt("fly"), status=2
     )
 
