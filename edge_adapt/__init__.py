@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.info import info
     from edge_adapt.runtime.model import MetaModel, load, load_classifier, load_model, models
     from edge_adapt.runtime.model_choice import suggest_model
+    from edge_adapt.runtime.packing import pack, unpack
     from edge_adapt.training.compute import Compute
     from edge_adapt.training.config import TrainingConfig
     from edge_adapt.training.recipes import ChosenRecipe
@@ -102,10 +103,12 @@ __all__ = [
     "load_dataset",
     "load_model",
     "models",
+    "pack",
     "report",
     "resume",
     "suggest_model",
     "train",
+    "unpack",
     "wrap",
 ]
 
@@ -142,6 +145,8 @@ _HOME = {
     "TrainingConfig": "training.config",
     "adapt": "runtime.adaptation",
     "check": "runtime.checking",
+    "pack": "runtime.packing",
+    "unpack": "runtime.packing",
     "compare": "reports.runs",
     "edit": "runtime.editing",
     "evaluate": "evaluation",

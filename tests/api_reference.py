@@ -18,7 +18,18 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "api.md"
 GROUPS = {
     "On a device": (
         *("adapt", "load", "load_model", "load_classifier", "MetaModel", "Classifier", "Prediction", "SupportSet"),
-        *("edit", "check", "Finding", "info", "models", "suggest_model", "evaluate_classifier", "ClassifierEvaluation"),
+        *(
+            "edit",
+            "check",
+            "Finding",
+            "pack",
+            "unpack",
+            "info",
+            "models",
+            "suggest_model",
+            "evaluate_classifier",
+            "ClassifierEvaluation",
+        ),
     ),
     "Data": ("load_dataset", "ImageDataset", "DataSource", "Preprocessing"),
     "On a workstation": (
@@ -54,6 +65,8 @@ COMMANDS = {
     "redo": "Classifier.redo",
     "log": "Classifier.history",
     "strip": "Classifier.strip",
+    "pack": "pack",
+    "unpack": "unpack",
     "train": "train",
     "compare": "compare",
     "evaluate": "evaluate",

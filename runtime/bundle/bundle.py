@@ -21,6 +21,7 @@ from edge_adapt.runtime.bundle.classifier_json import (
     Adaptation,
     AdaptationRecord,
     Shot,
+    adaptation_of,
     array_entries,
     check_support,
     head_entry,
@@ -97,7 +98,7 @@ class Bundle:
                 or is of a format version that is not read here.
         """
         name = os.fspath(path)
-        with _opened(name) as stream:
+        with opened(name) as stream:
             entries = read_directory(stream, name)
             if not entries or entries[0].name != MANIFEST:
                 raise BundleError(f"{name} is not an edge-adapt bundle: {MANIFEST} is not its first entry.")
@@ -141,20 +142,12 @@ class Bundle:
 
     def adaptation(self) -> Adaptation:
         """Everything that adaptation made, the support set included."""
-        record = self.record
-        features, targets = self._array(SUPPORT_FEATURES), self._array(SUPPORT_TARGETS)
-        check_support(features, targets, record, self.manifest, str(self.path))
-        return Adaptation(
-            labels=record.labels,
-            shots=record.shots,
-            steps=record.steps,
-            losses=record.losses,
-            leave_one_out=record.leave_one_out,
-            head_state=self.head_state(),
-            support_features=features,
-            support_targets=targets,
-            targets=record.targets,
-        )
+        arrays = {entry: self._array(entry) for entry in array_entries(self.manifest)}
+        return adaptation_of(self.record, arrays, self.manifest, str(self.path))
+
+    def entry(self, name: str) -> bytes:
+        """The bytes of an entry by its name, which match its CRC."""
+        return self._read(name)
 
     def history(self) -> History:
         """The edits of a classifier; none where it was never edited."""
@@ -165,7 +158,7 @@ class Bundle:
 
     def verify(self) -> None:
         """Reads and checks every entry, the zip's own checksums included."""
-        with _opened(str(self.path)) as stream:
+        with opened(str(self.path)) as stream:
             for entry in self._entries.values():
                 read_entry(stream, entry, str(self.path))
         for name in GRAPHS:
@@ -179,7 +172,7 @@ class Bundle:
 
     def _read(self, name: str, sha256: str | None = None) -> bytes:
         path = str(self.path)
-        with _opened(path) as stream:
+        with opened(path) as stream:
             data = read_entry(stream, self._entries[name], path, check_crc=sha256 is None)
         if sha256 is not None and _sha256(data) != sha256:
             raise BundleError(f"{path}: {name} does not match its SHA-256; copy the file again.")
@@ -278,7 +271,8 @@ def _check_size(entry: str, size: int, path: str) -> None:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def opened(path: str) -> Iterator[BinaryIO]:
+    """A file to read from. Raises BundleError where there is none."""
     try:
         with Path(path).open("rb") as stream:
             yield stream

@@ -155,6 +155,25 @@ def _shots(fields: Fields, n_way: int, manifest: Manifest) -> tuple[Shot, ...]:
     return tuple(shots)
 
 
+def adaptation_of(
+    record: AdaptationRecord, arrays: Mapping[str, NDArray[Any]], manifest: Manifest, path: str
+) -> Adaptation:
+    """A record with its arrays, by entry. Raises BundleError where they do not fit each other."""
+    features, targets = arrays[SUPPORT_FEATURES], arrays[SUPPORT_TARGETS]
+    check_support(features, targets, record, manifest, path)
+    return Adaptation(
+        labels=record.labels,
+        shots=record.shots,
+        steps=record.steps,
+        losses=record.losses,
+        leave_one_out=record.leave_one_out,
+        head_state={name: arrays[head_entry(name)] for name in manifest.head_state},
+        support_features=features,
+        support_targets=targets,
+        targets=record.targets,
+    )
+
+
 def check_support(
     features: NDArray[Any], targets: NDArray[Any], record: AdaptationRecord, manifest: Manifest, path: str
 ) -> None:

@@ -1,0 +1,25 @@
+"""The command `pack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edge_adapt.cli import words
+
+
+@click.command(epilog=words.examples("edge-adapt pack mine.edge -o mine.task"))
+@click.argument("classifier", type=click.Path(), metavar="MINE.edge")
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.task", help="The file to write.")
+def pack(classifier: str, output: str) -> None:
+    """Write what a classifier holds beyond its model, for a device that has the model.
+
+    The head, the features of the support set, labels and history, and the SHA-256 of the model: kilobytes where the whole file
+    has megabytes. Strip the classifier first if names and history are nobody's business.
+    """
+    from edge_adapt.runtime.packing import pack as write
+
+    write(classifier, output)
+    sizes = [words.size(Path(path).stat().st_size) for path in (output, classifier)]
+    click.echo(f"Saved {output} ({sizes[0]}, where {classifier} has {sizes[1]}).")
