@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from edge_adapt.runtime.errors import MissingDependencyError
+from edge_adapt.runtime.words import install
 
 TRAINING_PACKAGES = ("torch", "onnx", "onnxscript", "matplotlib")
 """What the extra [train] brings."""
@@ -12,9 +13,7 @@ TRAINING_PACKAGES = ("torch", "onnx", "onnxscript", "matplotlib")
 
 def missing(what: str, package: str, extra: str) -> MissingDependencyError:
     """What to raise where something needs a package that an extra brings."""
-    return MissingDependencyError(
-        f'{what} needs {package}, which is not installed; `pip install "edge-adapt[{extra}]"` brings it.'
-    )
+    return MissingDependencyError(f"{what} needs {package}, which is not installed; {install(extra)} brings it.")
 
 
 def require_training(command: str) -> None:

@@ -4,41 +4,64 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.data.dataset import open_classes, report_faults
 from edge_adapt.runtime.errors import DataError, ImageError
 from edge_adapt.runtime.graphs import EmbeddedImage
-from edge_adapt.runtime.images.folders import open_folder
+from edge_adapt.runtime.images.folders import ImageFolder
 from edge_adapt.runtime.model import MetaModel
 from edge_adapt.runtime.progress import Progress
 
 
 def embed_support(
-    model: MetaModel, path: str | os.PathLike[str], progress: bool = False, steps: int | None = None
+    model: MetaModel, folder: ImageFolder, progress: bool = False, steps: int | None = None, skip_bad: bool = False
 ) -> dict[str, list[EmbeddedImage]]:
     """Embed the support set in a folder or zip with one sub-folder a class, for `MetaModel.adapt_embedded`.
 
     A shot is named by its path below the folder: where the folder lay is nobody's business who gets the classifier.
 
+    Args:
+        model: what is to adapt to it.
+        folder: the support set.
+        progress: show a bar, and say what is skipped.
+        steps: gradient steps that it is to take; None takes the model's own number.
+        skip_bad: leave out images that cannot be read, instead of refusing the folder.
+
     Raises:
-        EdgeAdaptError: the folder cannot be used, or the model cannot adapt to so few or so many classes, or in so many steps.
-        ImageError: an image cannot be read.
+        EdgeAdaptError: the model cannot adapt to so few or so many classes, or in so many steps.
+        ImageError: images cannot be read; counts them all, and names the first `MOST_NAMED`.
+        DataError: no image of a class can be read.
     """
-    folder = open_folder(path)
     model.check(folder.classes, steps)
     images: dict[str, list[EmbeddedImage]] = {label: [] for label in folder.classes}
     files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
+    faults: dict[int, str] = {}
     embedded = model.graphs.embed_all((file for _, file in files), as_shots=True)
-    with Progress(f"reading {path}", len(files), "images", show=progress) as bar:
-        for (label, _), image in zip(files, embedded, strict=True):
-            if isinstance(image, ImageError):
-                raise image
-            images[label].append(image)
+    with Progress(f"reading {folder.path}", len(files), "images", show=progress) as bar:
+        for position, ((label, _), image) in enumerate(zip(files, embedded, strict=True)):
             bar.advance()
+            if isinstance(image, ImageError):
+                faults[position] = str(image)
+            else:
+                images[label].append(image)
+    if faults:
+        report_faults(faults, str(folder.path), len(files), skip_bad, progress)
+    for label, of_label in images.items():
+        if not of_label:
+            raise DataError(f"{folder.path}: no image of class {label!r} can be read; repair them or remove the class.")
     return images
+
+
+def without_bad(folder: ImageFolder, images: Mapping[str, Sequence[EmbeddedImage]]) -> ImageFolder:
+    """The folder less the files that `embed_support` left out."""
+    read = {image.name for of_label in images.values() for image in of_label}
+    return ImageFolder(
+        folder.path,
+        {label: tuple(file for file in files if file.name in read) for label, files in folder.classes.items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -98,7 +121,7 @@ def evaluate_classifier(
 
     Raises:
         DataError: the folder cannot be used, or has classes that the classifier does not know.
-        ImageError: images cannot be read; names the first and counts them all.
+        ImageError: images cannot be read; counts them all, and names the first `MOST_NAMED`.
     """
     folder = open_classes(path, classes)
     unknown = [label for label in folder.classes if label not in classifier.labels]

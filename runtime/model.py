@@ -37,7 +37,9 @@ class MetaModel:
         """What the bundle says about the model."""
         return self.graphs.manifest
 
-    def adapt(self, images: Mapping[str, Iterable[ImageSource]], steps: SupportsIndex | None = None) -> Classifier:
+    def adapt(
+        self, images: Mapping[str, Iterable[ImageSource]], steps: SupportsIndex | None = None, *, bgr: bool = False
+    ) -> Classifier:
         """Learn new classes from a few images of each.
 
         The result depends on the images and labels alone, not on their order: see `SupportSet`.
@@ -45,9 +47,10 @@ class MetaModel:
         Args:
             images: label -> images; 2 labels or more, 1 image or more each, unequal counts welcome.
             steps: gradient steps; None takes the model's own number.
+            bgr: the images are arrays whose channels are blue, green, red, as OpenCV gives them.
 
         Raises:
-            ImageError: an image cannot be read.
+            ImageError: an image cannot be read, or is no array where `bgr` is said.
             DataError: fewer than two classes, a class without images or with a name that no bundle can hold, more than the
                 model's limits, or steps so large that they diverge.
             EdgeAdaptError: steps that the model cannot take.
@@ -62,7 +65,7 @@ class MetaModel:
         given = {label: list(of_label) for label, of_label in images.items()}
         self.check(given, steps)
         sources = [
-            (label, named(image, f"image {number} of class {label!r}"))
+            (label, named(image, f"image {number} of class {label!r}", bgr))
             for label, of_label in given.items()
             for number, image in enumerate(of_label, 1)
         ]

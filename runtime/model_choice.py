@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut, leave_one_out
 from edge_adapt.runtime.classifier.support import SupportSet
 from edge_adapt.runtime.errors import BundleError, ImageError
-from edge_adapt.runtime.folder_evaluation import embed_support
+from edge_adapt.runtime.folder_evaluation import embed_support, without_bad
 from edge_adapt.runtime.graphs import EmbeddedImage
 from edge_adapt.runtime.images.folders import ImageFile, open_folder
 from edge_adapt.runtime.images.images import ImageSource, named
@@ -74,26 +74,36 @@ def choose_model(
     threads: int | None = None,
     progress: bool = False,
     steps: int | None = None,
+    skip_bad: bool = False,
 ) -> Choice:
     """The bundled model for the support set in a folder or zip with one sub-folder a class, which each model embeds once.
 
     What the images look like decides, unless leaving out one shot at a time speaks against it, see `overruled`.
 
+    Args:
+        path: the folder or zip.
+        provider, threads: as `load_model` takes them.
+        progress, steps, skip_bad: as `embed_support` takes them.
+
     Raises:
-        DataError, ImageError: as `embed_support`.
+        DataError, ImageError: as `open_folder` and `embed_support`.
         BundleError: as `suggest_model`.
     """
-    classes = open_folder(path).classes
-    suggested = suggest_model([file for files in classes.values() for file in files])
-    comparable = any(len(files) > 1 for files in classes.values())
-    names = [suggested, *(name for name in candidates() if comparable and name != suggested)]
-    opened = {name: load_model(name, provider, threads) for name in names}
-    images = {name: embed_support(model, path, progress, steps) for name, model in opened.items()}
-    if len(names) == 1:
+    folder = open_folder(path)
+    suggested = suggest_model([file for files in folder.classes.values() for file in files])
+    opened: dict[str, MetaModel] = {}
+    images: dict[str, dict[str, list[EmbeddedImage]]] = {}
+    for name in (suggested, *(name for name in candidates() if name != suggested)):
+        opened[name] = load_model(name, provider, threads)
+        images[name] = embed_support(opened[name], folder, progress, steps, skip_bad)
+        folder = without_bad(folder, images[name])  # what is skipped is said once
+        if all(len(files) == 1 for files in folder.classes.values()):  # no shot to leave out
+            break
+    if len(opened) == 1:
         return Choice(suggested, opened[suggested], images[suggested], suggested)
     evidence = {name: _left_out(model, images[name]) for name, model in opened.items()}
     chosen = overruled(suggested, {name: found.log_probabilities for name, found in evidence.items()})
-    order = sorted(names, key=lambda name: name != chosen)
+    order = sorted(opened, key=lambda name: name != chosen)
     accuracies = {name: float(evidence[name].right.mean()) for name in order}
     return Choice(chosen, opened[chosen], images[chosen], suggested, accuracies)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from edge_adapt.runtime.errors import BundleError, MissingDependencyError, ProviderError
-from edge_adapt.runtime.words import first_line
+from edge_adapt.runtime.words import first_line, install
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -126,6 +126,6 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError(
-            'ONNX Runtime is not installed; `pip install "edge-adapt[cpu]"` brings it (or [gpu] on a machine with an NVIDIA GPU).'
+            f"ONNX Runtime is not installed; {install('cpu')} brings it (or [gpu] on a machine with an NVIDIA GPU)."
         ) from error
     return onnxruntime

@@ -1,4 +1,4 @@
-"""How things are said: numbers with their nouns, bytes, and the fault that an error of another library names."""
+"""How things are said: numbers with their nouns, bytes, what to install, and the fault that an error of another library names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ def plural(count: int, one: str, many: str = "") -> str:
 def size(count: int) -> str:
     """A number of bytes as one reads it."""
     return f"{count / 1e6:.1f} MB" if count >= 999_500 else f"{count / 1e3:.0f} KB" if count >= 1000 else f"{count} B"
+
+
+def install(extra: str) -> str:
+    """The command that brings what an extra is for."""
+    return f'`pip install "edge-adapt[{extra}]"`'
 
 
 def first_line(error: BaseException) -> str:

@@ -39,9 +39,16 @@ _WORST = 2  # findings that are shown; `check` shows all
     show_default="as in training",
     help="Gradient steps.",
 )
+@options.skip_bad
 @options.runs_a_bundle
 def adapt(
-    photos: str, output: str, model: str | None, steps: int | None, provider: Provider, threads: int | None
+    photos: str,
+    output: str,
+    model: str | None,
+    steps: int | None,
+    skip_bad: bool,
+    provider: Provider,
+    threads: int | None,
 ) -> None:
     """Teach a model the classes in PHOTOS.
 
@@ -54,6 +61,7 @@ def adapt(
     from edge_adapt.runtime.classifier.check import check_support
     from edge_adapt.runtime.files import require_output
     from edge_adapt.runtime.folder_evaluation import embed_support
+    from edge_adapt.runtime.images.folders import open_folder
     from edge_adapt.runtime.model import MODELS, load_model
     from edge_adapt.runtime.model_choice import choose_model
 
@@ -63,10 +71,10 @@ def adapt(
         require_output(output, meta_model.graphs.bundle.path, photos)
     else:
         require_output(output, *MODELS.glob("*.edge"), photos)
-        choice = choose_model(photos, provider, threads, True, steps)
+        choice = choose_model(photos, provider, threads, True, steps, skip_bad)
         click.echo(_chosen(choice))
         meta_model, images = choice.model, choice.images
-    images = images or embed_support(meta_model, photos, True, steps)
+    images = images or embed_support(meta_model, open_folder(photos), True, steps, skip_bad)
     total = sum(map(len, images.values()))
     click.echo(f"{words.plural(len(images), 'class', 'classes')}, {words.plural(total, 'image')}:")
     counts = words.filled(f"{label} {len(of_label)}" for label, of_label in images.items())

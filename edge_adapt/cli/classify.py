@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from edge_adapt.cli import options, words
+from edge_adapt.cli import live, options, words
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 
 if TYPE_CHECKING:
-    from edge_adapt.runtime.classifier.classifier import Prediction
-    from edge_adapt.runtime.images.folders import ImageFile
+    from collections.abc import Callable, Iterator
+
+    from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
+    from edge_adapt.runtime.graphs import EmbeddedImage
+    from edge_adapt.runtime.images.images import UnreadImage
     from edge_adapt.runtime.sessions import Provider
+    from edge_adapt.runtime.streams.vote import Vote
 
 
 @click.command(
     epilog=words.examples(
-        "edge-adapt classify mine.edge new.jpg", "edge-adapt classify mine.edge inbox --top 3 --json > answers.jsonl"
+        "edge-adapt classify mine.edge new.jpg",
+        "edge-adapt classify mine.edge inbox --top 3 --json > answers.jsonl",
+        "edge-adapt classify mine.edge --watch inbox --json",
+        "edge-adapt classify mine.edge --camera --vote 3/5",
     ),
 )
 @click.argument("classifier", type=click.Path(), metavar="MINE.edge")
-@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_FOLDER...")
+@click.argument("images", nargs=-1, type=click.Path(), metavar="IMAGE_OR_FOLDER...")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line: image, label, confidence, scores.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Print CSV with a header: image, label, confidence, a column a class."
+)
+@live.takes_live_images
 @options.runs_a_bundle
 @click.pass_context
 def classify(
@@ -32,39 +44,76 @@ def classify(
     images: tuple[str, ...],
     top: int | None,
     as_json: bool,
+    as_csv: bool,
+    frames: str | None,
+    watch: str | None,
+    camera: int | None,
+    every: float | None,
+    vote: Vote | None,
     provider: Provider,
     threads: int | None,
 ) -> None:
     """Say which of its classes a classifier sees in images.
 
     Prints a line each with image, label and confidence, separated by tabs. Of a folder or zip, every image below it is
-    classified. An image that cannot be read is named on standard error and passed over; the status is then 1.
+    classified; - is one image on standard input. An image that cannot be read is named on standard error and passed over; the
+    status is then 1.
+
+    Images also come one by one: frames on standard input, files in a folder, or what a camera sees. Each is answered at once, by
+    a line that begins with `frame 1` or the file.
     """
-    from edge_adapt.runtime.images.folders import list_images
     from edge_adapt.runtime.model import load_classifier
 
-    mine = load_classifier(classifier, provider, threads)
-
-    found: list[ImageFile | EdgeAdaptError] = []
-    for path in images:
-        try:
-            found += list_images(path)
-        except DataError as error:
-            found.append(error)
-    outcomes = mine.graphs.embed_all(file for file in found if not isinstance(file, EdgeAdaptError))
+    live.check_usage(images, frames, watch, camera, every, vote)
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other.")
     failures = 0
-    for file in found:
-        outcome = file if isinstance(file, EdgeAdaptError) else next(outcomes)
-        if isinstance(outcome, EdgeAdaptError):
-            failures += 1
-            click.echo(f"Error: {outcome}", err=True)
-        else:
-            _print_prediction(outcome.name, mine.classify_embedded(outcome), top, as_json)
+    with live.ended_by_signals(watch is not None or camera is not None):
+        coming = live.live_images(frames, watch, camera, every)
+        mine = load_classifier(classifier, provider, threads)
+        answer: Callable[[str, Prediction], None] = partial(_print_prediction, top, as_json)
+        if as_csv:
+            from edge_adapt.cli.csv_answers import csv_answers
+
+            answer = csv_answers(mine.labels, top)
+        for outcome in _of_files(mine, images) if coming is None else _one_by_one(mine, coming):
+            if isinstance(outcome, EdgeAdaptError):
+                failures += 1
+                click.echo(f"Error: {outcome}", err=True)
+                continue
+            prediction = mine.classify_embedded(outcome)
+            if vote is None or vote.changes(prediction.label):
+                answer(outcome.name, prediction)
     if failures:
         ctx.exit(1)
 
 
-def _print_prediction(image: str, prediction: Prediction, top: int | None, as_json: bool) -> None:
+def _of_files(mine: Classifier, paths: tuple[str, ...]) -> Iterator[EmbeddedImage | EdgeAdaptError]:
+    """Every image in files, folders and zips, and what cannot be read in its place."""
+    from edge_adapt.runtime.images.folders import list_images
+    from edge_adapt.runtime.images.images import NamedImage
+
+    found: list[UnreadImage | EdgeAdaptError] = []
+    for path in paths:
+        try:
+            if path == live.STANDARD_INPUT:
+                found.append(NamedImage(path, live.standard_input(), "standard input"))
+            else:
+                found += list_images(path)
+        except DataError as error:
+            found.append(error)
+    outcomes = mine.graphs.embed_all(file for file in found if not isinstance(file, EdgeAdaptError))
+    for file in found:
+        yield file if isinstance(file, EdgeAdaptError) else next(outcomes)
+
+
+def _one_by_one(mine: Classifier, images: Iterator[UnreadImage]) -> Iterator[EmbeddedImage | EdgeAdaptError]:
+    """Each image as it comes; `embed_all` of all of them would wait for the next before it answers."""
+    for image in images:
+        yield from mine.graphs.embed_all([image])
+
+
+def _print_prediction(top: int | None, as_json: bool, image: str, prediction: Prediction) -> None:
     best = dict(list(prediction.scores.items())[:top])
     if as_json:
         words.print_json(

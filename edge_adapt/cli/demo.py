@@ -99,7 +99,7 @@ def demo(model: str, output: str, provider: Provider, threads: int | None) -> No
     click.echo(f"   It was trained on {meta_model.manifest.trained_on}.")
 
     watch.start()
-    support = embed_support(meta_model, images / "support")
+    support = embed_support(meta_model, open_folder(images / "support"))
     classifier = meta_model.adapt_embedded(support)
     adaptation, duration = classifier.adaptation, watch.lap()
     click.echo(f"2. Adapt it to {len(support)} new classes from {len(adaptation.shots)} support images: {duration}")

@@ -39,6 +39,9 @@ part = click.option(
 rotations = click.option("--rotations", is_flag=True, help="Make four classes of each by quarter turns.")
 
 
+skip_bad = click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read.")
+
+
 def reads_a_data_set(command: Command) -> Command:
     """Give a command the options `--cache` and `--skip-bad`."""
     cache = click.option(
@@ -49,7 +52,6 @@ def reads_a_data_set(command: Command) -> Command:
         help="Keep the pixels of DATA in a file in DIR, and map them from there; features that train and wrap learn from lie "
         "there too.",
     )
-    skip_bad = click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read.")
     return cache(skip_bad(command))
 
 

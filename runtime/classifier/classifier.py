@@ -189,17 +189,26 @@ class Classifier:
         check_classes(self.graphs, {label: count for label, count in support.counts.items() if label != OTHER})
         return adapt(self.graphs, support, self.steps if self.graphs.takes_steps else 0, history)
 
-    def classify(self, image: ImageSource) -> Prediction:
+    def classify(self, image: ImageSource, *, bgr: bool = False) -> Prediction:
         """Classify one image.
 
-        Raises:
-            ImageError: the image cannot be read.
-        """
-        return self.classify_embedded(self.graphs.embed_image(named(image)))
+        Args:
+            image: see `ImageSource`.
+            bgr: it is an array whose channels are blue, green, red, as OpenCV gives them.
 
-    def classify_all(self, images: Iterable[ImageSource]) -> list[Prediction | EdgeAdaptError]:
-        """Classify several images, each as if it were alone; in place of one that cannot be read stands the error."""
-        sources = (named(image, f"image {number}") for number, image in enumerate(images, 1))
+        Raises:
+            ImageError: the image cannot be read, or is no array where `bgr` is said.
+        """
+        return self.classify_embedded(self.graphs.embed_image(named(image, bgr=bgr)))
+
+    def classify_all(self, images: Iterable[ImageSource], *, bgr: bool = False) -> list[Prediction | EdgeAdaptError]:
+        """Classify several images, each as if it were alone; in place of one that cannot be read stands the error.
+
+        Args:
+            images: see `ImageSource`.
+            bgr: as of `classify`.
+        """
+        sources = (named(image, f"image {number}", bgr) for number, image in enumerate(images, 1))
         return [
             image if isinstance(image, EdgeAdaptError) else self.classify_embedded(image)
             for image in self.graphs.embed_all(sources)

@@ -21,7 +21,7 @@ IN_MEMORY = 1 << 30
 """Bytes of pixels that are read into memory; a larger data set is mapped from a cache."""
 
 MOST_NAMED = 20
-"""Skipped images that are named; all of them are counted."""
+"""Images that cannot be read and are named; all of them are counted."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def load_dataset(
 
     Raises:
         DataError: the folder, its classes or a `classes` file cannot be used.
-        ImageError: images cannot be read; names the first and counts them all.
+        ImageError: images cannot be read; counts them all, and names the first `MOST_NAMED`.
         EdgeAdaptError: the cache cannot be written.
     """
     wanted = _wanted(classes)
@@ -139,17 +139,15 @@ def _read(
 
 def report_faults(faults: Mapping[int, str], source: str, total: int, skip_bad: bool, progress: bool) -> None:
     """Say, where progress is shown, which of `total` images are skipped; ImageError where none may be, or none is left."""
-    first = next(iter(faults.values()))
+    named = list(faults.values())[:MOST_NAMED]
+    more = [f"and {len(faults) - len(named):,} more"] if len(faults) > len(named) else []
     if not skip_bad or len(faults) == total:
         remedy = "repair or remove them" + ("" if skip_bad else ", or pass --skip-bad")
-        raise ImageError(
-            f"{source}: {len(faults):,} of {total:,} images cannot be read; {remedy} (the first: {first.rstrip('.')})."
-        )
+        listed = "; ".join([*(sentence.rstrip(".") for sentence in named), *more, remedy])
+        raise ImageError(f"{source}: {len(faults):,} of {total:,} images cannot be read: {listed}.")
     say(f"{source}: skipping {len(faults):,} of {total:,} images, which cannot be read:", progress)
-    for sentence in list(faults.values())[:MOST_NAMED]:
-        say(f"  {sentence}", progress)
-    if len(faults) > MOST_NAMED:
-        say(f"  and {len(faults) - MOST_NAMED:,} more", progress)
+    for line in (*named, *more):
+        say(f"  {line}", progress)
 
 
 def _described(data: ImageDataset, classes: Sequence[str | os.PathLike[str]], rotations: bool) -> str:

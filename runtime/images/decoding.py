@@ -1,6 +1,7 @@
 """Encoded images and arrays to pixels, and what cannot be decoded in one sentence.
 
-A format is recognised by its first bytes, never by its suffix, and only its own Pillow plugin is imported.
+A format is recognised by its first bytes, never by its suffix, and only its own Pillow plugin is imported; pillow-heif has that
+of HEIC.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import numpy as np
 from PIL import Image
 
 from edge_adapt.runtime.errors import ImageError
+from edge_adapt.runtime.words import install
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
 MAX_PIXELS = 178_956_970  # twice Pillow's Image.MAX_IMAGE_PIXELS, where Pillow itself stops
@@ -24,10 +28,14 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
 _REDUCING_GAP = 3  # at 2, pixels change by twice as much (root mean square), and decoding is hardly faster
 _READABLE = "JPEG, PNG, GIF, BMP, WebP, TIFF and PPM"
-_HEIC_BRANDS = frozenset(
-    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
-)
+_HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
+_HEIF_BRANDS = frozenset((b"mif1", b"mif2", b"msf1"))  # of either; the compatible brands say which
+_UNREADABLE = {
+    "Heif": f"{{}} is a HEIC photo, as iPhones take them, which cannot be read here: {install('heic')} brings what reads it; or "
+    "convert it to JPEG, or set the camera to Most Compatible (Settings, Camera, Formats).",
+    "Avif": "{} is an AVIF image, which cannot be read here: install Pillow 11.3 or newer, or convert it to JPEG or PNG.",
+}
 
 
 def open_encoded(data: bytes, name: str) -> Image.Image:
@@ -35,11 +43,9 @@ def open_encoded(data: bytes, name: str) -> Image.Image:
     if not data:
         raise ImageError(f"{name} is empty (0 bytes), so there is no image in it.")
     plugin = _plugin(data, name)
+    opener = _opener(plugin, name)
     try:
-        module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
-        # The plugin's own class and not Image.open, which imports every plugin for what it does not know and
-        # warns on standard error.
-        image: Image.Image = getattr(module, f"{plugin}ImageFile")(io.BytesIO(data))
+        image: Image.Image = opener(io.BytesIO(data))
     except Exception as error:  # plugins raise SyntaxError, struct.error, KeyError and more on damaged files
         raise _damaged(name, error) from error
     return image
@@ -61,14 +67,26 @@ def _plugin(data: bytes, name: str) -> str:
         return "WebP"
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
         return "Ppm"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        raise ImageError(
-            f"{name} is a HEIC photo, as iPhones take them, which cannot be read here: "
-            "convert it to JPEG, or set the camera to Most Compatible (Settings, Camera, Formats)."
-        )
-    if data[4:8] == b"ftyp" and data[8:12] in _AVIF_BRANDS:
-        raise ImageError(f"{name} is an AVIF image, which cannot be read here: convert it to JPEG or PNG.")
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        compatible = {data[at : at + 4] for at in range(16, min(int.from_bytes(data[:4], "big"), 256), 4)}
+        if brand in _AVIF_BRANDS or (brand in _HEIF_BRANDS and compatible & _AVIF_BRANDS):
+            return "Avif"
+        if brand in _HEIC_BRANDS | _HEIF_BRANDS:
+            return "Heif"
     raise ImageError(f"{name} is not an image, or of an unknown format ({_READABLE} can be read).")
+
+
+def _opener(plugin: str, name: str) -> Callable[[io.BytesIO], Image.Image]:
+    """A plugin's own class; Image.open imports every plugin for what it does not know, and warns on standard error."""
+    try:
+        module = importlib.import_module("pillow_heif" if plugin == "Heif" else f"PIL.{plugin}ImagePlugin")
+        if plugin == "Avif" and not module.SUPPORTED:  # a Pillow that was built without libavif
+            raise ImportError
+    except ImportError:
+        raise ImageError(_UNREADABLE[plugin].format(name)) from None
+    opener: Callable[[io.BytesIO], Image.Image] = getattr(module, f"{plugin}ImageFile")
+    return opener
 
 
 def pixels_of(image: Image.Image, name: str, size: tuple[int, int] | None = None) -> Image.Image:
@@ -92,14 +110,14 @@ def _decoded(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
 
     The colours are left as they are: libjpeg's own grey differs from Pillow's by rounding.
     """
-    if size is None:
+    if size is None or image.format != "JPEG":  # a HEIC's draft is its thumbnail, another picture
         image.load()
         return image
     width, height = size[::-1] if _orientation(image) in _SIDEWAYS else size
     # The smallest of full, 1/2, 1/4 and 1/8 size at which both sides are at least as large as asked for; full, if none is.
     drafted = image.draft(None, (_REDUCING_GAP * width, _REDUCING_GAP * height))
     image.load()
-    if drafted is None:  # not a JPEG
+    if drafted is None:
         return image
     box = drafted[1]
     whole = (round(box[2]), round(box[3]))

@@ -30,7 +30,7 @@ IMAGE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
         *(".ppm", ".pgm", ".pbm", ".pnm"),
-        # Not decoded here, but photos all the same: opening one names the remedy, passing over it hides it.
+        # Not decoded everywhere, but photos all the same: opening one names the remedy, passing over it hides it.
         *(".heic", ".heif", ".hif", ".avif"),
     )
 )
@@ -81,22 +81,47 @@ class UnreadImage(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _NamedImage:
+class NamedImage:
+    """Any image, to be read later.
+
+    Attributes:
+        name: see `UnreadImage`.
+        source: the image.
+        shown: what messages call it.
+        bgr: it is an array whose channels are blue, green, red, as OpenCV gives them; see `rgb`.
+    """
+
+    name: str
     source: ImageSource
     shown: str
-
-    @property
-    def name(self) -> str:
-        return os.fsdecode(self.source) if isinstance(self.source, (str, os.PathLike)) else "image"
+    bgr: bool = False
 
     def load(self, size: tuple[int, int] | None = None) -> LoadedImage:
-        path = isinstance(self.source, (str, os.PathLike))
-        return load_image(self.source, "" if path else self.shown, size)
+        """See `load_image`."""
+        return load_image(rgb(self.source, self.shown) if self.bgr else self.source, self.shown, size)
 
 
-def named(image: ImageSource, shown: str = "image") -> UnreadImage:
-    """Any image, to be read later; messages call it by its path, or else `shown`."""
-    return _NamedImage(image, shown)
+def named(image: ImageSource, shown: str = "image", bgr: bool = False) -> UnreadImage:
+    """Any image, to be read later; a path is its name, and what messages call it; else that is `shown`."""
+    if isinstance(image, (str, os.PathLike)):
+        path = os.fsdecode(image)
+        return NamedImage(path, image, path, bgr)
+    return NamedImage("image", image, shown, bgr)
+
+
+def rgb(image: object, name: str = "image") -> npt.NDArray[np.uint8]:
+    """An array [H, W, 3] or [H, W, 4] in the order blue, green, red as one in the order red, green, blue; a grey one as it is.
+
+    Raises:
+        ImageError: it is no array; of anything else the order is known.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(
+            f"{name} is of type {type(image).__name__}, but bgr=True is for arrays as OpenCV gives them; leave it out."
+        )
+    if image.ndim != 3 or image.shape[2] not in (3, 4):
+        return image
+    return image[:, :, [2, 1, 0, 3][: image.shape[2]]]
 
 
 def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None = None) -> LoadedImage:

@@ -54,7 +54,7 @@ def folder_tree(root: Path) -> Tree:
         if len(above) > MAX_DEPTH:
             raise _too_deep(root)
         tree[below_root] = {
-            name: Source(folder / name, None) for name, is_folder in found if not is_folder and _is_image(name)
+            name: Source(folder / name, None) for name, is_folder in found if not is_folder and is_image(name)
         }
         for name, is_folder in found:
             if is_folder and not _is_left_lying_about(name):
@@ -87,7 +87,7 @@ def zip_tree(path: Path) -> Tree:
             if "/".join(parts[:depth]) in tree:
                 break
             tree["/".join(parts[:depth])] = {}
-        if _is_image(name):
+        if is_image(name):
             _check_entry(path, entry)
             tree["/".join(parts)][name] = Source(path, partial(_read_entry, path, archive, lock, entry))
     return tree
@@ -148,7 +148,8 @@ def _is_left_lying_about(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFT_LYING_ABOUT
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
     return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and not _is_left_lying_about(name)
 
 
