@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -139,8 +140,9 @@ def test_photos_that_cannot_be_used(
 )
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_an_image_that_cannot_be_classified(
-    mine: Path, tmp_path: Path, name: str, data: bytes | None, option: list[str]
+    mine: Path, tmp_path: Path, name: str, data: bytes | None, option: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     if data is not None:
         (tmp_path / name).write_bytes(data)
     result = command("classify", mine, tmp_path / name, *option)

@@ -57,11 +57,48 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return passed
 
 
-def test_images_that_cannot_be_read_are_counted_and_the_first_is_named(spoilt: Path, mine: Path) -> None:
-    for model, options in ((TINY, EPISODES), (mine, [])):
-        sentence = complaint(command("evaluate", model, spoilt, *options))
-        assert f"{spoilt}: 3 of 18 images cannot be read; repair or remove them, or pass --skip-bad (" in sentence
-        assert f"the first: {spoilt}/green/2.png is empty" in sentence
+BAD = ("green/2.png", "red/0.png", "red/5.png")
+
+
+def test_images_that_cannot_be_read_are_counted_and_named(spoilt: Path, mine: Path, tmp_path: Path) -> None:
+    adapting = ("adapt", spoilt, "-o", tmp_path / "new.edge", "--model", TINY)
+    for arguments in (("evaluate", TINY, spoilt, *EPISODES), ("evaluate", mine, spoilt), adapting):
+        sentence = complaint(command(*arguments))
+        assert f"{spoilt}: 3 of 18 images cannot be read: {spoilt}/green/2.png is empty" in sentence
+        assert all(f"{spoilt}/{name} " in sentence for name in BAD)
+        assert sentence.endswith("; repair or remove them, or pass --skip-bad.")
+    assert not (tmp_path / "new.edge").exists()
+
+
+@pytest.mark.parametrize("model", [["--model", str(TINY)], []])
+def test_adapt_leaves_them_out_where_that_is_asked_for(spoilt: Path, tmp_path: Path, model: list[str]) -> None:
+    result = command("adapt", spoilt, "-o", tmp_path / "a.edge", "--skip-bad", *model)
+    assert "3 classes, 15 images" in succeeded(result)
+    assert result.stderr.count("skipping 3 of 18 images") == 1
+    assert all(result.stderr.count(f"  {spoilt}/{name} ") == 1 for name in BAD)
+    for name in BAD:
+        (spoilt / name).unlink()
+    succeeded(command("adapt", spoilt, "-o", tmp_path / "b.edge", *model))
+    assert (tmp_path / "a.edge").read_bytes() == (tmp_path / "b.edge").read_bytes()
+    edge_adapt.adapt(spoilt, model=model[1] if model else None, skip_bad=True).save(tmp_path / "c.edge")
+    assert (tmp_path / "c.edge").read_bytes() == (tmp_path / "b.edge").read_bytes()
+
+
+@pytest.mark.parametrize("model", [["--model", str(TINY)], []])
+def test_a_class_that_has_none_left_is_refused(spoilt: Path, tmp_path: Path, model: list[str]) -> None:
+    for path in (spoilt / "yellow").iterdir():
+        path.write_bytes(b"")
+    result = command("adapt", spoilt, "-o", tmp_path / "a.edge", "--skip-bad", *model)
+    assert result.exit_code == 1 and not (tmp_path / "a.edge").exists()
+    assert f"Error: {spoilt}: no image of class 'yellow' can be read" in result.stderr
+
+
+def test_one_image_left_of_each_class_is_enough(spoilt: Path, tmp_path: Path) -> None:
+    for label in spoilt.iterdir():
+        for path in sorted(label.iterdir())[1:5] + sorted(label.iterdir())[:1]:
+            path.write_bytes(b"")
+    (spoilt / "red" / "0.png").write_bytes((spoilt / "yellow" / "5.png").read_bytes())
+    assert "no estimate" in succeeded(command("adapt", spoilt, "-o", tmp_path / "a.edge", "--skip-bad"))
 
 
 def test_evaluate_skips_them_where_that_is_asked_for(spoilt: Path, mine: Path, tmp_path: Path) -> None:

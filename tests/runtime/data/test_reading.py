@@ -68,10 +68,14 @@ def test_who_stops_taking_blocks_leaves_no_thread_behind(tmp_path: Path) -> None
 # Images that cannot be read
 
 
-def test_bad_images_are_counted_and_the_first_is_named(spoilt: Path) -> None:
+def test_bad_images_are_counted_and_named(spoilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal(lambda: load_dataset(spoilt, GRAY), ImageError)
-    assert message.startswith(f"{spoilt}: 3 of 300 images cannot be read; repair or remove them, or pass --skip-bad (")
-    assert f"the first: {spoilt}/class 2/07.png is not an image" in message
+    assert message.startswith(f"{spoilt}: 3 of 300 images cannot be read: {spoilt}/class 2/07.png is not an image")
+    assert f"; {spoilt}/class 2/31.png " in message and f"; {spoilt}/class 4/00.png " in message
+    assert message.endswith("; repair or remove them, or pass --skip-bad.")
+    monkeypatch.setattr(dataset_module, "MOST_NAMED", 1)
+    message = refusal(lambda: load_dataset(spoilt, GRAY), ImageError)
+    assert "class 2/31.png" not in message and "; and 2 more; repair" in message
 
 
 def test_bad_images_are_skipped_where_that_is_asked_for(spoilt: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +121,7 @@ def test_a_class_of_which_too_little_is_left_is_named(tmp_path: Path) -> None:
 def test_a_data_set_of_bad_images_alone_is_refused(tmp_path: Path) -> None:
     root = write(tmp_path / "data", {"a/1.png": b"", "b/1.png": b"x"})
     message = refusal(lambda: load_dataset(root, GRAY, skip_bad=True), ImageError)
-    assert "2 of 2 images cannot be read; repair or remove them (the first: " in message
+    assert "2 of 2 images cannot be read: " in message and message.endswith("; repair or remove them.")
 
 
 def test_a_damaged_entry_of_a_zip_is_a_bad_image(tmp_path: Path) -> None:

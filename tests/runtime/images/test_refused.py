@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -127,16 +129,22 @@ def test_a_damaged_file_raises_nothing_but_image_error(file_format: str, flips: 
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"hevc", b"mif1", b"msf1"])
-def test_an_iphone_photo(tmp_path: Path, brand: bytes) -> None:
+def test_an_iphone_photo_where_nothing_reads_it(tmp_path: Path, brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     path = tmp_path / "IMG_0001.jpg"  # whatever its name
     path.write_bytes(b"\0\0\0\x24ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(100))
     message = refusal(path)
     assert str(path) in message and "HEIC" in message and "JPEG" in message and "Most Compatible" in message
+    assert 'pip install "edge-adapt[heic]"' in message
 
 
-def test_an_avif_image() -> None:
-    message = refusal(b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miaf" + bytes(100), "a.avif")
-    assert "a.avif" in message and "AVIF" in message and "JPEG" in message
+@pytest.mark.parametrize("brand", [b"avif", b"mif1"])
+def test_an_avif_image_where_nothing_reads_it(brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.AvifImagePlugin", None)  # a Pillow older than 11.3
+    message = refusal(b"\0\0\0\x1cftyp" + brand + b"\0\0\0\0avifmif1miaf" + bytes(100), "a.avif")
+    assert "a.avif is an AVIF" in message and "Pillow 11.3" in message and "JPEG" in message
+    monkeypatch.setitem(sys.modules, "PIL.AvifImagePlugin", SimpleNamespace(SUPPORTED=False))  # one without libavif
+    assert refusal(b"\0\0\0\x1cftyp" + brand + b"\0\0\0\0avifmif1miaf" + bytes(100), "a.avif") == message
 
 
 def test_a_decompression_bomb() -> None:
