@@ -28,9 +28,9 @@ _RUNNER = CliRunner(**_SEPARATE)
 PROGRESS = re.compile(r"(reading|classifying|embedding|evaluating|meta-training)\b.*:\s+\d+%")
 
 
-def edge_adapt(*arguments: str | Path) -> Result:
+def edge_adapt(*arguments: str | Path, stdin: bytes = b"") -> Result:
     """Run a command in this process; anything but an exit, a traceback for a user, is raised."""
-    return _RUNNER.invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    return _RUNNER.invoke(main, [str(argument) for argument in arguments], input=stdin, catch_exceptions=False)
 
 
 def complaint(result: Result, status: int = 1) -> str:

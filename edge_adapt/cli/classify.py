@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("classifier", type=click.Path(), metavar="MINE.edge")
-@click.argument("images", nargs=-1, type=click.Path(), metavar="IMAGE_OR_FOLDER...")
+@click.argument("images", nargs=-1, type=click.Path(), metavar="[IMAGE_OR_FOLDER...]")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line: image, label, confidence, scores.")
 @click.option(

@@ -36,10 +36,10 @@ def _frames(ctx: click.Context, param: click.Parameter, value: str | None) -> st
 
 
 def _vote(ctx: click.Context, param: click.Parameter, value: str | None) -> Vote | None:
-    from edge_adapt.runtime.streams.vote import Vote
-
     if value is None:
         return None
+    from edge_adapt.runtime.streams.vote import Vote
+
     match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", value)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise click.BadParameter(f"{value!r} is no vote; take K/N with K of 1 to N, such as 3/5.")
@@ -80,7 +80,7 @@ def takes_live_images(command: Command) -> Command:
             "--vote",
             callback=_vote,
             metavar="K/N",
-            help="Of frames: say a label only when the newest answer is that of K of the last N, and only when it is a new one.",
+            help="Of images as they come: say a label only when K of the last N answers agree on it, and only when it changes.",
         ),
     )
     for option in reversed(options):

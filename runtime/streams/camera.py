@@ -41,7 +41,7 @@ def pictures(source: int | str, every: float) -> Iterator[NDArray[np.uint8]]:
     capture = cv2.VideoCapture(source)
     try:
         if not capture.isOpened():
-            raise EdgeAdaptError(f"camera {source} cannot be opened; is it there, and does no other program use it?")
+            raise EdgeAdaptError(f"camera {source} cannot be opened; connect it, or end the program that uses it.")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # or several old frames come before the present one
         due = time.monotonic()
         while True:
@@ -50,7 +50,7 @@ def pictures(source: int | str, every: float) -> Iterator[NDArray[np.uint8]]:
                 grabbed = capture.grab()
             got, frame = capture.retrieve() if grabbed else (False, None)
             if not got:
-                raise EdgeAdaptError(f"camera {source} gives no more frames; is it still connected?")
+                raise EdgeAdaptError(f"camera {source} gives no more frames; connect it again.")
             due = time.monotonic() + every
             yield rgb(frame)
     finally:

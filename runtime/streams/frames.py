@@ -62,7 +62,7 @@ def frames(spelling: str, stream: BufferedIOBase) -> Iterator[UnreadImage]:
     for number, source in enumerate(sources, 1):
         yield NamedImage(f"frame {number}", source, f"frame {number}", bgr)
     if not number:
-        raise ImageError("standard input holds no frame; does the program that writes them say why?")
+        raise ImageError("standard input holds no frame; see what the program that writes them says.")
 
 
 def raw_or_jpegs(spelling: str) -> RawFrames | None:

@@ -61,8 +61,9 @@ BAD = ("green/2.png", "red/0.png", "red/5.png")
 
 
 def test_images_that_cannot_be_read_are_counted_and_named(spoilt: Path, mine: Path, tmp_path: Path) -> None:
-    adapting = ("adapt", spoilt, "-o", tmp_path / "new.edge", "--model", TINY)
-    for arguments in (("evaluate", TINY, spoilt, *EPISODES), ("evaluate", mine, spoilt), adapting):
+    adapting: list[str | Path] = ["adapt", spoilt, "-o", tmp_path / "new.edge", "--model", TINY]
+    commands: list[list[str | Path]] = [["evaluate", TINY, spoilt, *EPISODES], ["evaluate", mine, spoilt], adapting]
+    for arguments in commands:
         sentence = complaint(command(*arguments))
         assert f"{spoilt}: 3 of 18 images cannot be read: {spoilt}/green/2.png is empty" in sentence
         assert all(f"{spoilt}/{name} " in sentence for name in BAD)

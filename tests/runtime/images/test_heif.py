@@ -64,7 +64,7 @@ def test_grey_and_transparent_ones(kind: str, mode: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_smaller_size_is_that_of_the_photo_and_not_of_its_thumbnail(kind: str) -> None:
-    options = {"thumbnails": [64]} if kind == "HEIF" else {}
+    options: dict[str, Any] = {"thumbnails": [64]} if kind == "HEIF" else {}
     data = encoded(quarters().resize((384, 256)), kind, **options)
     np.testing.assert_array_equal(np.asarray(load_image(data, size=(8, 8)).image), np.asarray(load_image(data).image))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,6 @@ import pytest
 
 from edge_adapt.runtime.errors import EdgeAdaptError, MissingDependencyError
 from edge_adapt.runtime.images.images import load_image
-from edge_adapt.runtime.streams import camera as camera_module
 from edge_adapt.runtime.streams.camera import camera_frames, pictures
 from tests.encoded_images import Pixels, random_pixels
 
@@ -48,7 +48,7 @@ class Cameras:
 def cameras(monkeypatch: pytest.MonkeyPatch) -> Cameras:
     cameras = Cameras()
     monkeypatch.setitem(sys.modules, "cv2", cameras)
-    monkeypatch.setattr(camera_module.time, "monotonic", lambda: cameras.now)
+    monkeypatch.setattr(time, "monotonic", lambda: cameras.now)
     return cameras
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pytest
 
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.images.images import UnreadImage
-from edge_adapt.runtime.streams import watch as watch_module
 from edge_adapt.runtime.streams.watch import LOOK_SECONDS, QUIET_SECONDS, Watch
 
 
@@ -23,8 +23,8 @@ class Desk:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self._now = folder, 0.0
-        monkeypatch.setattr(watch_module.time, "monotonic", lambda: self._now)
-        monkeypatch.setattr(watch_module.time, "sleep", self._sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self._now)
+        monkeypatch.setattr(time, "sleep", self._sleep)
 
     def run(self, seconds: float, happenings: dict[float, Callable[[], object]]) -> list[tuple[str, float]]:
         self._until, self._happenings = self._now + seconds, dict(sorted(happenings.items()))
