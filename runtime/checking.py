@@ -29,6 +29,7 @@ def check(
     provider: Provider = "auto",
     threads: int | None = None,
     progress: bool = False,
+    skip_bad: bool = False,
 ) -> list[Finding]:
     """What in a support set will cost accuracy: labels that look wrong, near duplicates, classes that will be confused or have
     too few photos, and, of a folder, photos that are too dark, blurred or small.
@@ -38,24 +39,25 @@ def check(
         model: a bundle, by its path or its name, to see a folder with; None takes the bundled one that suits the images.
         provider: what runs `embed`, as `load` takes it.
         threads: of the CPU; None takes all cores.
-        progress: show bars.
+        progress: show bars, and say what is skipped.
+        skip_bad: leave out images that cannot be read, as long as one of each class is left.
 
     Returns:
         what was found, the worst first.
 
     Raises:
-        EdgeAdaptError: the path or the model cannot be used, or an image cannot be read.
+        EdgeAdaptError: the path or the model cannot be used, or images cannot be read.
     """
     if Path(path).is_file() and Path(path).suffix.lower() != ".zip":
         opened = load(path, provider, threads)
         if isinstance(opened, Classifier):
             return check_support(opened.graphs, opened.support, opened.adaptation.steps)
     if model is None:
-        choice = choose_model(path, provider, threads, progress)
+        choice = choose_model(path, provider, threads, progress, skip_bad=skip_bad)
         meta_model, images = choice.model, choice.images
     else:
         meta_model = load_model(model, provider, threads)
-        images = embed_support(meta_model, path, progress)
+        images = embed_support(meta_model, open_folder(path), progress, skip_bad=skip_bad)
     support = SupportSet.of_classes(images)
     found = check_support(meta_model.graphs, support, meta_model.manifest.default_steps)
     return ordered([*found, *_photo_faults(path, meta_model, threads)])
@@ -69,7 +71,7 @@ def _photo_faults(path: str | os.PathLike[str], model: MetaModel, threads: int |
         label, file = labelled
         try:
             fault = photo_fault(file.load(_JUDGED).image, preprocessing)
-        except ImageError:  # it was read a moment ago, and is not there any more
+        except ImageError:  # one that is skipped
             return None
         return fault and Finding(fault[0], f"{file.name} is {fault[0]}: {fault[1]}", (label,), (file.name,))
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edge_adapt.cli import options, words
+from edge_adapt.runtime.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from PIL import Image
+
     from edge_adapt.runtime.classifier.check import Finding
+    from edge_adapt.runtime.images.folders import ImageFile
     from edge_adapt.runtime.sessions import Provider
 
 _CELL = (96, 96)
@@ -31,10 +36,17 @@ _MOST_SHOWN = 12  # sound photos of a class on the sheet
 @click.option(
     "--sheet", type=click.Path(), metavar="FILE.jpg", help="Draw the photos of a folder, with the suspects marked."
 )
+@options.skip_bad
 @options.as_json
 @options.runs_a_bundle
 def check(
-    path: str, model: str | None, sheet: str | None, as_json: bool, provider: Provider, threads: int | None
+    path: str,
+    model: str | None,
+    sheet: str | None,
+    skip_bad: bool,
+    as_json: bool,
+    provider: Provider,
+    threads: int | None,
 ) -> None:
     """Find what will cost accuracy in a folder of photos, or in a classifier.
 
@@ -49,7 +61,7 @@ def check(
         if not Path(path).is_dir() and Path(path).suffix.lower() != ".zip":
             raise click.UsageError("--sheet draws photos, and a classifier holds none; give the folder of photos.")
         require_output(sheet, path)
-    findings = find(path, model=model, provider=provider, threads=threads, progress=True)
+    findings = find(path, model=model, provider=provider, threads=threads, progress=True, skip_bad=skip_bad)
     for finding in findings:
         if as_json:
             words.print_json(asdict(finding))
@@ -61,6 +73,14 @@ def check(
         _draw(path, findings, Path(sheet))
         if not as_json:
             click.echo(f"Look at {sheet}.")
+
+
+def _picture(file: ImageFile) -> Image.Image | None:
+    """None where it cannot be read and was skipped."""
+    try:
+        return file.load(_CELL).image
+    except ImageError:
+        return None
 
 
 def _draw(path: str, findings: Sequence[Finding], sheet: Path) -> None:
@@ -76,9 +96,9 @@ def _draw(path: str, findings: Sequence[Finding], sheet: Path) -> None:
             marks.setdefault(image, looks_like)
     rows = []
     for label, files in open_folder(path).classes.items():
-        sound = [file for file in files if file.name not in marks][:_MOST_SHOWN]
+        sound = filter(None, (_picture(file) for file in files if file.name not in marks))
         marked = [Answer(file.load(_CELL).image, marks[file.name], None) for file in files if file.name in marks]
-        rows.append(Row(label, [file.load(_CELL).image for file in sound], marked))
+        rows.append(Row(label, list(islice(sound, _MOST_SHOWN)), marked))
     count = len(marks)
     picture = contact_sheet(
         rows,

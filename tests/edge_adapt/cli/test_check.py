@@ -24,6 +24,14 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def test_photos_that_cannot_be_read_are_named_or_left_out(photos: Path, tmp_path: Path) -> None:
+    expected = succeeded(command("check", photos, "--model", TINY))
+    (photos / "red" / "bad.png").write_bytes(b"")
+    assert "or pass --skip-bad" in complaint(command("check", photos, "--model", TINY))
+    sheet = tmp_path / "sheet.png"
+    assert succeeded(command("check", photos, "--model", TINY, "--skip-bad", "--sheet", sheet)).startswith(expected)
+
+
 def test_a_folder_and_its_classifier_have_the_same_suspect(photos: Path, tmp_path: Path) -> None:
     said = succeeded(command("check", photos, "--model", TINY))
     suspect = "green/stray.png is labelled green and looks like red"
