@@ -84,7 +84,7 @@ def main() -> None:
             ),
             compare(
                 "classify, 1 image",
-                [edge_adapt, "pretrain", mine, image],
+                [edge_adapt, "classify", mine, image],
                 [sys.executable, str(HERE / "floor_classify.py"), mine, image],
             ),
         ]

@@ -14,6 +14,7 @@ from edge_adapt.export.embed.extractor import HALF_TOLERANCE
 from edge_adapt.export.gates.parity import Comparison, Reference, check_parity
 from edge_adapt.export.gates.precision import Precision, compare_precisions
 from edge_adapt.export.heads.head_graphs import HeadGraphs
+from edge_adapt.export.priors import learn_priors
 from edge_adapt.runtime.bundle.bundle import Bundle, Golden, Manifest, write_bundle
 from edge_adapt.runtime.bundle.card import Accuracy, ModelCard
 from edge_adapt.runtime.contract import EpisodeModel
@@ -62,7 +63,9 @@ def write_checked_bundle(
             manifest = replace(manifest, golden=make_golden(reduced, card, precision.name))
             reduced = _opened(Path(folder) / "reduced.edge", manifest, graphs)
             compare_precisions(full, reduced, reference.data, precision.allow_drop, report)
-    write_bundle(path, manifest, graphs)
+            full = reduced
+        priors = learn_priors(full, reference.data, card.default_steps, card.support_views)
+    write_bundle(path, replace(manifest, priors=priors), graphs)
 
 
 def _opened(path: Path, manifest: Manifest, graphs: Mapping[str, bytes]) -> Graphs:

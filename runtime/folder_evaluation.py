@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_adapt.runtime.classifier.classifier import Classifier
+from edge_adapt.runtime.classifier.estimate import wilson_interval
 from edge_adapt.runtime.data.dataset import open_classes, report_faults
 from edge_adapt.runtime.errors import DataError, ImageError
 from edge_adapt.runtime.graphs import EmbeddedImage
@@ -90,6 +91,8 @@ class ClassifierEvaluation:
         accuracy: the share of right answers, 0 to 1.
         interval: its 95% confidence interval over images (Wilson 1927, which holds for few images and near 0 and 1 too).
         images: how many there were.
+        refused: how many of them were taken for unknown; None where the classifier knows no unknown images.
+        accuracy_of_rest: the share of right answers among the others; None where there are none.
         in_support: how many of them the classifier was adapted on, by SHA-256; these say nothing about new images.
         classes: one result a class of the data, in their order.
         confusions: the most frequent first.
@@ -98,6 +101,8 @@ class ClassifierEvaluation:
     accuracy: float
     interval: tuple[float, float]
     images: int
+    refused: int | None
+    accuracy_of_rest: float | None
     in_support: int
     classes: tuple[ClassResult, ...]
     confusions: tuple[Confusion, ...]
@@ -135,7 +140,7 @@ def evaluate_classifier(
     known = {shot.sha256 for shot in classifier.adaptation.shots}
     answers: Counter[tuple[str, str]] = Counter()
     images: Counter[str] = Counter()
-    in_support = 0
+    in_support = refused = right_of_rest = 0
     embedded = classifier.graphs.embed_all(file for _, file in files)
     with Progress(f"classifying {path}", len(files), "images", show=progress) as bar:
         for position, ((label, _), image) in enumerate(zip(files, embedded, strict=True)):
@@ -145,7 +150,10 @@ def evaluate_classifier(
                 continue
             images[label] += 1
             in_support += image.sha256 in known
-            answers[label, classifier.classify_embedded(image).label] += 1
+            prediction = classifier.classify_embedded(image)
+            answers[label, prediction.label] += 1
+            refused += not prediction.known
+            right_of_rest += prediction.known and prediction.label == label
     if faults:
         report_faults(faults, str(path), len(files), skip_bad, progress)
     total = images.total()
@@ -156,15 +164,16 @@ def evaluate_classifier(
         for (label, predicted), count in sorted(answers.items(), key=lambda item: (-item[1], item[0]))
         if label != predicted
     )
-    return ClassifierEvaluation(right / total, wilson_interval(right, total), total, in_support, results, confusions)
-
-
-def wilson_interval(right: int, total: int) -> tuple[float, float]:
-    """The 95% confidence interval of a share (Wilson 1927), which holds for few images and near 0 and 1 too."""
-    share, z = right / total, 1.96
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return ClassifierEvaluation(
+        right / total,
+        wilson_interval(right, total),
+        total,
+        None if classifier.manifest.priors is None else refused,
+        right_of_rest / (total - refused) if refused < total else None,
+        in_support,
+        results,
+        confusions,
+    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from edge_adapt.cli import options, words
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.graphs import EmbeddedImage
     from edge_adapt.runtime.model_choice import Choice
     from edge_adapt.runtime.sessions import Provider
@@ -40,6 +42,9 @@ _WORST = 2  # findings that are shown; `check` shows all
     help="Gradient steps.",
 )
 @options.skip_bad
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object: the model, the classes and what to expect."
+)
 @options.runs_a_bundle
 def adapt(
     photos: str,
@@ -47,6 +52,7 @@ def adapt(
     model: str | None,
     steps: int | None,
     skip_bad: bool,
+    as_json: bool,
     provider: Provider,
     threads: int | None,
 ) -> None:
@@ -58,7 +64,6 @@ def adapt(
     Without --model, it is the bundled model that suits the images: `characters` for grey line drawings and `photos` for all else,
     unless another is clearly better at images that are left out.
     """
-    from edge_adapt.runtime.classifier.check import check_support
     from edge_adapt.runtime.files import require_output
     from edge_adapt.runtime.folder_evaluation import embed_support
     from edge_adapt.runtime.images.folders import open_folder
@@ -72,24 +77,53 @@ def adapt(
     else:
         require_output(output, *MODELS.glob("*.edge"), photos)
         choice = choose_model(photos, provider, threads, True, steps, skip_bad)
-        click.echo(_chosen(choice))
+        if not as_json:
+            click.echo(_chosen(choice))
         meta_model, images = choice.model, choice.images
     images = images or embed_support(meta_model, open_folder(photos), True, steps, skip_bad)
-    total = sum(map(len, images.values()))
-    click.echo(f"{words.plural(len(images), 'class', 'classes')}, {words.plural(total, 'image')}:")
-    counts = words.filled(f"{label} {len(of_label)}" for label, of_label in images.items())
-    click.echo(textwrap.indent(counts, "  "))
     classifier = meta_model.adapt_embedded(images, steps)
+    if not as_json:
+        _print_classifier(classifier)
+    classifier.save(output)
+    if as_json:
+        words.print_json(_described(classifier, output))
+        return
+    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
+    click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")
+
+
+def _described(classifier: Classifier, output: str) -> dict[str, object]:
+    from edge_adapt.runtime.classifier.estimate import advice
+
+    expected = classifier.estimate
+    return {
+        "file": output,
+        "model": classifier.manifest.name,
+        "classes": classifier.shots,
+        "steps": classifier.steps,
+        "losses": classifier.adaptation.losses,
+        "estimate": None if expected is None else asdict(expected),
+        "add": advice(classifier.shots),
+    }
+
+
+def _print_classifier(classifier: Classifier) -> None:
+    from edge_adapt.runtime.classifier.check import check_support
+
+    images = classifier.shots
+    total = sum(images.values())
+    click.echo(f"{words.plural(len(images), 'class', 'classes')}, {words.plural(total, 'image')}:")
+    counts = words.filled(f"{label} {count}" for label, count in images.items())
+    click.echo(textwrap.indent(counts, "  "))
     adaptation = classifier.adaptation
     click.echo(f"Support loss over {words.plural(adaptation.steps, 'step')}: {words.loss_line(adaptation.losses)}")
     if adaptation.losses and adaptation.losses[-1] > adaptation.losses[0]:
         click.echo("The loss rose: these steps are too large for the images; fewer may do better, try --steps 0.")
     click.echo(words.expectation(classifier))
+    if helpful := words.most_helpful(classifier):
+        click.echo(helpful)
     for finding in check_support(classifier.graphs, classifier.support, adaptation.steps)[:_WORST]:
         click.echo(f"Look at this: {finding.text}.")
-    classifier.save(output)
-    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
-    click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")
 
 
 def _chosen(choice: Choice) -> str:

@@ -31,10 +31,16 @@ if TYPE_CHECKING:
 @click.argument("classifier", type=click.Path(), metavar="MINE.edge")
 @click.argument("images", nargs=-1, type=click.Path(), metavar="[IMAGE_OR_FOLDER...]")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K most probable classes.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line: image, label, confidence, scores.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a JSON object a line: image, label, confidence, known, familiarity, scores.",
+)
 @click.option(
     "--csv", "as_csv", is_flag=True, help="Print CSV with a header: image, label, confidence, a column a class."
 )
+@options.unknown_at
 @live.takes_live_images
 @options.runs_a_bundle
 @click.pass_context
@@ -50,14 +56,17 @@ def classify(
     camera: int | None,
     every: float | None,
     vote: Vote | None,
+    unknown_at: float,
+    never_unknown: bool,
     provider: Provider,
     threads: int | None,
 ) -> None:
     """Say which of its classes a classifier sees in images.
 
-    Prints a line each with image, label and confidence, separated by tabs. Of a folder or zip, every image below it is
-    classified; - is one image on standard input. An image that cannot be read is named on standard error and passed over; the
-    status is then 1.
+    Prints a line each with image, label and confidence, separated by tabs. Of an image that looks like none of the classes it is
+    image, `unknown`, the share of images of the classes that look less like one, and the nearest class with its confidence. Of a
+    folder or zip, every image below it is classified; - is one image on standard input. An image that cannot be read is named on
+    standard error and passed over; the status is then 1.
 
     Images also come one by one: frames on standard input, files in a folder, or what a camera sees. Each is answered at once, by
     a line that begins with `frame 1` or the file.
@@ -81,8 +90,8 @@ def classify(
                 failures += 1
                 click.echo(f"Error: {outcome}", err=True)
                 continue
-            prediction = mine.classify_embedded(outcome)
-            if vote is None or vote.changes(prediction.label):
+            prediction = mine.classify_embedded(outcome, unknown_at=0 if never_unknown else unknown_at)
+            if vote is None or vote.changes(prediction.label if prediction.known else "unknown"):
                 answer(outcome.name, prediction)
     if failures:
         ctx.exit(1)
@@ -117,8 +126,16 @@ def _print_prediction(top: int | None, as_json: bool, image: str, prediction: Pr
     best = dict(list(prediction.scores.items())[:top])
     if as_json:
         words.print_json(
-            {"image": image, "label": prediction.label, "confidence": prediction.confidence, "scores": best}
+            {
+                "image": image,
+                "label": prediction.label,
+                "confidence": prediction.confidence,
+                "known": prediction.known,
+                "familiarity": prediction.familiarity,
+                "scores": best,
+            }
         )
     else:
         shown = best if top else {prediction.label: prediction.confidence}
-        click.echo("\t".join([image, *(f"{label}\t{score:.1%}" for label, score in shown.items())]))
+        unknown = [] if prediction.known else ["unknown", f"{prediction.familiarity:.1%}"]
+        click.echo("\t".join([image, *unknown, *(f"{label}\t{score:.1%}" for label, score in shown.items())]))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def csv_answers(labels: Sequence[str], top: int | None) -> Callable[[str, Prediction], None]:
     """Print the header, and give what prints the line of an image.
 
-    After image, label and confidence there is a column a class, its probability; or, where only the `top` most probable classes
-    are wanted, a pair of columns for each further one of them.
+    The label of an unknown image is `unknown`. After image, label and confidence there is a column a class, its probability; or,
+    where only the `top` most probable classes are wanted, a pair of columns for each further one of them.
     """
     further = range(2, min(top or 1, len(labels)) + 1)
     scores = [column for place in further for column in (f"label {place}", f"confidence {place}")] if top else labels
@@ -26,7 +26,7 @@ def csv_answers(labels: Sequence[str], top: int | None) -> Callable[[str, Predic
     def answer(image: str, prediction: Prediction) -> None:
         ranked = list(prediction.scores.items())[1 : top or 0]
         scores = [value for pair in ranked for value in pair] if top else [prediction.scores[label] for label in labels]
-        _print_row([image, prediction.label, prediction.confidence, *scores])
+        _print_row([image, prediction.label if prediction.known else "unknown", prediction.confidence, *scores])
 
     return answer
 

@@ -153,6 +153,8 @@ def _evaluate_classifier(
             "model": model,
             "interval": result.interval,
             "images": result.images,
+            "refused": result.refused,
+            "accuracy_of_rest": result.accuracy_of_rest,
             "in_support": result.in_support,
             "classes": {entry.label: {"images": entry.images, "right": entry.right} for entry in result.classes},
             "confusions": [asdict(confusion) for confusion in result.confusions],
@@ -167,6 +169,9 @@ def _print_classifier_evaluation(result: ClassifierEvaluation) -> None:
         f"{result.accuracy:.2%}: {right} of {words.plural(result.images, 'image')} right "
         f"(95% confidence {low:.1%} to {high:.1%})"
     )
+    if result.refused:
+        rest = "" if result.accuracy_of_rest is None else f"; of the rest {result.accuracy_of_rest:.2%} are right"
+        click.echo(f"{words.plural(result.refused, 'image')} taken for unknown{rest}.")
     if result.in_support:
         click.echo(
             f"{words.plural(result.in_support, 'image')} of these taught the classifier; "

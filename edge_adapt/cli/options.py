@@ -22,6 +22,20 @@ def runs_a_bundle(command: Command) -> Command:
     return provider(threads(command))
 
 
+def unknown_at(command: Command) -> Command:
+    """Give a command the options `--unknown-at` and `--never-unknown`."""
+    share = click.option(
+        "--unknown-at",
+        type=click.FloatRange(0, 1),
+        default=0.05,
+        show_default=True,
+        metavar="SHARE",
+        help="The share of images of the classes that may be taken for unknown, 0 to 1.",
+    )
+    never = click.option("--never-unknown", is_flag=True, help="Take every image for one of the classes.")
+    return share(never(command))
+
+
 MOST_THREADS = 1024
 
 threads = click.option(

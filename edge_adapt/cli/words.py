@@ -22,6 +22,7 @@ __all__ = [
     "exported_step",
     "filled",
     "loss_line",
+    "most_helpful",
     "plural",
     "print_json",
     "say_saved",
@@ -58,15 +59,26 @@ def loss_line(losses: Sequence[float], most: int = 8) -> str:
 
 
 def expectation(classifier: Classifier) -> str:
-    """What the leave-one-out estimate says, in a sentence."""
-    from edge_adapt.runtime.classifier.leave_one_out import folds
-
-    estimate = classifier.adaptation.leave_one_out
+    """What the leave-one-out estimate says."""
+    estimate = classifier.estimate
     if estimate is None:
         return "No class has two images, so there is no estimate of the accuracy; a second image of each gives one."
-    count = len(folds(classifier.support.targets))
-    right = round(estimate * count)
-    return f"Expect about {estimate:.0%}: {right} of {plural(count, 'image')} right when left out of the adaptation."
+    low, high = estimate.interval
+    said = (
+        f"Expect about {estimate.accuracy:.0%} ({low:.0%} to {high:.0%}): {estimate.right} of "
+        f"{plural(estimate.left_out, 'image')} right when left out of the adaptation."
+    )
+    alone = ", ".join(estimate.uncovered[:5]) + (", ..." if len(estimate.uncovered) > 5 else "")
+    return f"{said} This says nothing of {alone}, of which there is a single photo." if alone else said
+
+
+def most_helpful(classifier: Classifier) -> str:
+    """Which photos would help most; empty where every class has enough."""
+    from edge_adapt.runtime.classifier.estimate import advice
+
+    counts = classifier.shots
+    few = "; ".join(f"{label}: {plural(counts[label], 'photo')}, add {more}" for label, more in advice(counts).items())
+    return f"What would help most: {few}." if few else ""
 
 
 def exported_step(checkpoint: Checkpoint) -> str:

@@ -20,6 +20,7 @@ from edge_adapt.runtime.bundle.classifier_json import (
     SUPPORT_TARGETS,
     Adaptation,
     AdaptationRecord,
+    SelfKnowledge,
     Shot,
     adaptation_of,
     array_entries,
@@ -65,6 +66,7 @@ __all__ = [
     "Golden",
     "Manifest",
     "ModelCard",
+    "SelfKnowledge",
     "Shot",
     "write_bundle",
 ]
@@ -231,6 +233,7 @@ def _adapted_entries(adaptation: Adaptation, manifest: Manifest, path: str) -> l
         losses=adaptation.losses,
         leave_one_out=adaptation.leave_one_out,
         arrays={entry: _sha256(data) for entry, data in entries},
+        self_knowledge=adaptation.self_knowledge,
     )
     classifier_json = record_to_json(record, path)
     record_from_json(classifier_json, manifest, path)

@@ -27,6 +27,25 @@ class Accuracy:
     ci95: float
 
 
+@dataclass(frozen=True)
+class Priors:
+    """What meta-training says of classifiers to come, before any shot is left out; of K shots a class on average.
+
+    Attributes:
+        score, score_of_one_shot: images of the classes score `score + score_of_one_shot / K` on average: see
+            `edge_adapt.runtime.classifier.rejection.Likeness`.
+        score_spread: the standard deviation of their scores.
+        temperature, temperature_of_one_shot: the temperature is `exp(temperature + temperature_of_one_shot / K)` over
+            one less the mean cosine between classes.
+    """
+
+    score: float
+    score_of_one_shot: float
+    score_spread: float
+    temperature: float
+    temperature_of_one_shot: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """What a model says of itself, whether it lies in a bundle or in the folder of a training run.
@@ -43,6 +62,7 @@ class ModelCard:
         trained_on: the data in words; empty where nobody said.
         license: of the weights, an SPDX expression or a sentence; empty where nobody said.
         accuracy: what was measured.
+        priors: of what its classifiers know of themselves; None: they take every image for one of their classes.
     """
 
     name: str
@@ -57,3 +77,4 @@ class ModelCard:
     trained_on: str = ""
     license: str = ""
     accuracy: tuple[Accuracy, ...] = ()
+    priors: Priors | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SUPPORT_FEATURES = "support/features.npy"
 SUPPORT_TARGETS = "support/targets.npy"
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 20.0
 NO_LABEL = -1
 """In place of a label: of a photo of no class, and in regression."""
 
@@ -42,6 +43,22 @@ class Shot:
     sha256: str
 
 
+@dataclass(frozen=True)
+class SelfKnowledge:
+    """What a classifier found out about itself on its support set; of models with priors alone.
+
+    Attributes:
+        temperature: what logits are divided by.
+        score, score_spread: the mean and standard deviation of the scores of images of its classes.
+        own_logit: of its shots, see `edge_adapt.runtime.classifier.rejection.Likeness`.
+    """
+
+    temperature: float
+    score: float
+    score_spread: float
+    own_logit: float
+
+
 class AdaptationRecord(NamedTuple):
     """What `classifier.json` holds: everything of an adaptation but the arrays."""
 
@@ -58,6 +75,7 @@ class AdaptationRecord(NamedTuple):
     """The leave-one-out estimate of the accuracy, a fraction, where there is one."""
     arrays: Mapping[str, str]
     """SHA-256 of each .npy entry in hexadecimal."""
+    self_knowledge: SelfKnowledge | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +95,12 @@ class Adaptation:
     """int64 [M], the shots' labels, `NO_LABEL` of photos of no class; in regression float32 [M, T]."""
     targets: tuple[str, ...] = ()
     """The names of the T values in regression, where `labels` is empty."""
+    self_knowledge: SelfKnowledge | None = None
 
 
 def record_to_json(record: AdaptationRecord, path: str) -> bytes:
     """The bytes of `classifier.json`; `path` is the bundle's, for messages."""
-    value = {
+    value: dict[str, object] = {
         "labels": record.labels,
         "targets": record.targets,
         "steps": record.steps,
@@ -90,6 +109,8 @@ def record_to_json(record: AdaptationRecord, path: str) -> bytes:
         "arrays": dict(record.arrays),
         "shots": [{"label": shot.label, "name": shot.name, "sha256": shot.sha256} for shot in record.shots],
     }
+    if record.self_knowledge is not None:
+        value["self_knowledge"] = asdict(record.self_knowledge)
     return dump_json(value, f"{path}: classifier.json")
 
 
@@ -120,10 +141,22 @@ def record_from_json(data: bytes, manifest: Manifest, path: str) -> AdaptationRe
         losses=losses,
         leave_one_out=None if fields.is_null("leave_one_out") else fields.number("leave_one_out", 0, 1),
         arrays={name: arrays.sha256(name) for name in array_entries(manifest)},
+        self_knowledge=None if manifest.priors is None else _self_knowledge(fields.child("self_knowledge")),
     )
     arrays.done()
     fields.done()
     return record
+
+
+def _self_knowledge(fields: Fields) -> SelfKnowledge:
+    found = SelfKnowledge(
+        temperature=fields.number("temperature", LEAST_TEMPERATURE, MOST_TEMPERATURE),
+        score=fields.number("score", -LARGEST_FLOAT, LARGEST_FLOAT),
+        score_spread=fields.number("score_spread", 0, LARGEST_FLOAT),
+        own_logit=fields.number("own_logit", 0, LARGEST_FLOAT),
+    )
+    fields.done()
+    return found
 
 
 def _names(fields: Fields, key: str) -> tuple[str, ...]:
@@ -171,6 +204,7 @@ def adaptation_of(
         support_features=features,
         support_targets=targets,
         targets=record.targets,
+        self_knowledge=record.self_knowledge,
     )
 
 

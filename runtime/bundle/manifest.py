@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_adapt.runtime.bundle.card import PRECISIONS, TASKS, Accuracy, ModelCard
+from edge_adapt.runtime.bundle.card import PRECISIONS, TASKS, Accuracy, ModelCard, Priors
 from edge_adapt.runtime.bundle.strict_json import LARGEST_INTEGER, Fields, dump_json, load_json, quoted
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.images.preprocessing import GROUNDS, Preprocessing
@@ -25,6 +25,8 @@ FORMAT_VERSION = 5
 """The newest version; a bundle is written in the lowest that can hold it."""
 GRAPHS = ("embed.onnx", "adapt.onnx", "predict.onnx")
 MAX_HEAD_TENSORS = 64
+MOST_PRIOR = 100
+"""What the priors are at most, in size: far beyond what is learned."""
 
 _TENSOR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _GRAPH_NAMES = frozenset({"features", "targets", "steps", "n_way", "losses", "logits", "values"})
@@ -80,9 +82,10 @@ def manifest_to_json(manifest: Manifest, path: str, least_version: int = 1) -> b
     seen = {"part": float(preprocessing.part), "ground": preprocessing.ground}
     as_it_is = seen == {"part": 1, "ground": "any"}
     version = 4 if not as_it_is else 3 if manifest.support_views else 1 if manifest.precision == "fp32" else 2
-    version = max(version, least_version)
+    version = max(version, least_version, 1 if manifest.priors is None else 5)
     precision = {} if version == 1 else {"precision": manifest.precision}
     views = {} if version < 3 else {"support_views": [asdict(view) for view in manifest.support_views]}
+    priors = {} if manifest.priors is None else {"priors": asdict(manifest.priors)}
     value = {
         "format_version": version,
         "task": manifest.task,
@@ -108,6 +111,7 @@ def manifest_to_json(manifest: Manifest, path: str, least_version: int = 1) -> b
         "graphs": {name: manifest.graphs[name] for name in GRAPHS},
         **precision,
         **views,
+        **priors,
     }
     return dump_json(value, f"{path}: manifest.json")
 
@@ -146,6 +150,7 @@ def manifest_from_json(data: bytes, path: str) -> Manifest:
         precision="fp32" if version == 1 else fields.choice("precision", PRECISIONS[version == 2 :]),
         support_views=() if version < 3 else _support_views(fields, version),
         graphs={name: graphs.sha256(name) for name in GRAPHS},
+        priors=_priors(fields.child("priors")) if version >= 5 and "priors" in fields else None,
     )
     graphs.done()
     fields.done()
@@ -190,6 +195,18 @@ def _support_views(fields: Fields, version: int) -> tuple[View, ...]:
     if (not views and version == 3) or View() in views:
         fields.fail('has "support_views" that are none, or one that takes the image as it is')
     return tuple(views)
+
+
+def _priors(fields: Fields) -> Priors:
+    priors = Priors(
+        score=fields.number("score", -MOST_PRIOR, MOST_PRIOR),
+        score_of_one_shot=fields.number("score_of_one_shot", -MOST_PRIOR, MOST_PRIOR),
+        score_spread=fields.number("score_spread", 0, MOST_PRIOR),
+        temperature=fields.number("temperature", -MOST_PRIOR, MOST_PRIOR),
+        temperature_of_one_shot=fields.number("temperature_of_one_shot", -MOST_PRIOR, MOST_PRIOR),
+    )
+    fields.done()
+    return priors
 
 
 def _accuracy(fields: Fields) -> Accuracy:

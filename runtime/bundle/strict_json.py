@@ -46,6 +46,9 @@ class Fields:
         """Raises BundleError: `fault` follows the name of the file and object."""
         raise BundleError(f"{self.where} {fault}.")
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._left
+
     def take(self, key: str) -> Any:
         """The value of `key`, of any type; a missing key is refused."""
         if key not in self._left:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_adapt.runtime.bundle.bundle import Adaptation, Manifest, Shot, write_bundle
+from edge_adapt.runtime.bundle.bundle import Adaptation, Manifest, SelfKnowledge, Shot, write_bundle
 from edge_adapt.runtime.bundle.history_json import History
+from edge_adapt.runtime.classifier.estimate import Estimate, estimate
 from edge_adapt.runtime.classifier.history import recorded, redone, undone
 from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut, leave_one_out
 from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
+from edge_adapt.runtime.classifier.rejection import UNKNOWN_AT, Likeness, familiarity
+from edge_adapt.runtime.classifier.self_knowledge import self_knowledge
 from edge_adapt.runtime.classifier.support import OTHER, SupportSet, one_line
 from edge_adapt.runtime.contract import HeadState
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
@@ -35,14 +38,19 @@ class Prediction:
     """What a classifier says of an image.
 
     Attributes:
-        label: the most probable class.
-        confidence: its probability, 0 to 1.
+        label: the most probable class, of unknown images too.
+        confidence: its probability, 0 to 1, as it is where the image is of one of the classes.
         scores: the probability of every class, the most probable first; they add up to 1.
+        known: whether the image looks like one of the classes.
+        familiarity: the share of images of the classes that look less like one, 0 to 1; an image is known from the share on that
+            may be refused. None where it was not asked for, or the model has no priors.
     """
 
     label: str
     confidence: float
     scores: Mapping[str, float]
+    known: bool = True
+    familiarity: float | None = None
 
 
 class Classifier:
@@ -75,7 +83,7 @@ class Classifier:
         """Shots, support loss, leave-one-out estimate and support features; read or estimated when first asked for."""
         if self._learned is None:
             return self.graphs.bundle.adaptation()
-        return replace(self._learned, leave_one_out=self.left_out.accuracy)
+        return replace(self._learned, leave_one_out=self.left_out.accuracy, self_knowledge=self.self_knowledge)
 
     @cached_property
     def left_out(self) -> LeaveOneOut:
@@ -87,6 +95,33 @@ class Classifier:
     def support(self) -> SupportSet:
         """What it was adapted to."""
         return SupportSet.read(self.adaptation if self._learned is None else self._learned)
+
+    @cached_property
+    def self_knowledge(self) -> SelfKnowledge | None:
+        """Its temperature, and the scores of images of its classes; read or estimated when first asked for."""
+        if self._learned is None:
+            return self.graphs.bundle.record.self_knowledge
+        priors, support = self.manifest.priors, self.support
+        if priors is None:
+            return None
+        logits = self.graphs.predict(support.features, self._state)
+        return self_knowledge(support.features, support.targets, logits, self.left_out, priors)
+
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """What scores images by how much they look like one of the classes; None for a model without priors."""
+        known = self.self_knowledge
+        return None if known is None else Likeness.of(self.support.features, self.support.targets, known.own_logit)
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        """The accuracy to expect; None where no class has two shots."""
+        return estimate(self.left_out, self.shots)
+
+    @property
+    def shots(self) -> dict[str, int]:
+        """How many images each class has."""
+        return {label: count for label, count in self.support.counts.items() if label != OTHER}
 
     @property
     def steps(self) -> int:
@@ -189,44 +224,52 @@ class Classifier:
         check_classes(self.graphs, {label: count for label, count in support.counts.items() if label != OTHER})
         return adapt(self.graphs, support, self.steps if self.graphs.takes_steps else 0, history)
 
-    def classify(self, image: ImageSource, *, bgr: bool = False) -> Prediction:
+    def classify(self, image: ImageSource, *, unknown_at: float = UNKNOWN_AT, bgr: bool = False) -> Prediction:
         """Classify one image.
 
         Args:
             image: see `ImageSource`.
+            unknown_at: the share of images of the classes that may be taken for unknown; 0: every image is known.
             bgr: it is an array whose channels are blue, green, red, as OpenCV gives them.
 
         Raises:
             ImageError: the image cannot be read, or is no array where `bgr` is said.
         """
-        return self.classify_embedded(self.graphs.embed_image(named(image, bgr=bgr)))
+        return self.classify_embedded(self.graphs.embed_image(named(image, bgr=bgr)), unknown_at=unknown_at)
 
-    def classify_all(self, images: Iterable[ImageSource], *, bgr: bool = False) -> list[Prediction | EdgeAdaptError]:
+    def classify_all(
+        self, images: Iterable[ImageSource], *, unknown_at: float = UNKNOWN_AT, bgr: bool = False
+    ) -> list[Prediction | EdgeAdaptError]:
         """Classify several images, each as if it were alone; in place of one that cannot be read stands the error.
 
         Args:
             images: see `ImageSource`.
-            bgr: as of `classify`.
+            unknown_at, bgr: as of `classify`.
         """
         sources = (named(image, f"image {number}", bgr) for number, image in enumerate(images, 1))
         return [
-            image if isinstance(image, EdgeAdaptError) else self.classify_embedded(image)
+            image if isinstance(image, EdgeAdaptError) else self.classify_embedded(image, unknown_at=unknown_at)
             for image in self.graphs.embed_all(sources)
         ]
 
-    def classify_embedded(self, image: EmbeddedImage) -> Prediction:
+    def classify_embedded(self, image: EmbeddedImage, *, unknown_at: float = UNKNOWN_AT) -> Prediction:
         """`classify` on an image that is embedded already."""
         logits = self.graphs.predict(image.features[None], self._state)[0].astype(np.float64)
         if logits.shape != (len(self.labels),) or not np.isfinite(logits).all():
             raise BundleError(
                 f"{self.graphs.bundle.path}: predict.onnx gives no finite logits for {len(self.labels)} classes."
             )
-        exponentials = np.exp(logits - logits.max())
+        known = self.self_knowledge
+        exponentials = np.exp((logits - logits.max()) / (known.temperature if known else 1))
         probabilities = exponentials / exponentials.sum()
         order = np.argsort(-probabilities, kind="stable")
         scores = {self.labels[index]: float(probabilities[index]) for index in order}
         label = self.labels[order[0]]
-        return Prediction(label, scores[label], scores)
+        if not (unknown_at and known and self.likeness):
+            return Prediction(label, scores[label], scores)
+        score = float(self.likeness.scores(image.features[None], logits[None])[0])
+        familiar = familiarity(score, known.score, known.score_spread)
+        return Prediction(label, scores[label], scores, familiar >= unknown_at, familiar)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the classifier as one `.edge` file, whole or not at all.

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_adapt.reports.model.accuracy import Answers, Step, Subject, work
+from edge_adapt.runtime.classifier.estimate import wilson_interval
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
-from edge_adapt.runtime.folder_evaluation import wilson_interval
 
 BINS = 10
 """Bins of the reliability curve, of equal width."""

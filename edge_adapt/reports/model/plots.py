@@ -18,7 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from edge_adapt.reports.labels import apart
-from edge_adapt.runtime.folder_evaluation import wilson_interval
+from edge_adapt.runtime.classifier.estimate import wilson_interval
 from edge_adapt.runtime.words import plural
 
 if TYPE_CHECKING:

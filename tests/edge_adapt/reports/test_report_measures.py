@@ -17,11 +17,11 @@ from edge_adapt.reports.model import mistakes
 from edge_adapt.reports.model.accuracy import Answers, Subject
 from edge_adapt.reports.model.timing import time_calls
 from edge_adapt.runtime.bundle.card import ModelCard
+from edge_adapt.runtime.classifier.estimate import wilson_interval
 from edge_adapt.runtime.contract import HeadState
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import Episode, EvaluationProtocol, Sampling
 from edge_adapt.runtime.evaluation import embed_dataset, evaluate_episodes
-from edge_adapt.runtime.folder_evaluation import wilson_interval
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 
 
