@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.bundle.card import ModelCard
     from edge_adapt.runtime.checking import check
     from edge_adapt.runtime.classifier.check import Finding
-    from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
+    from edge_adapt.runtime.classifier.classifier import Classifier
+    from edge_adapt.runtime.classifier.prediction import Prediction
     from edge_adapt.runtime.classifier.support import SupportSet
     from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
     from edge_adapt.runtime.data.episodes import EvaluationProtocol, Sampling
@@ -133,7 +134,7 @@ _HOME = {
     "MissingDependencyError": "runtime.errors",
     "ModelCard": "runtime.bundle.card",
     "Precision": "export.gates.precision",
-    "Prediction": "runtime.classifier.classifier",
+    "Prediction": "runtime.classifier.prediction",
     "Preprocessing": "runtime.images.preprocessing",
     "Provenance": "bundles.provenance",
     "ProviderError": "runtime.errors",

@@ -6,16 +6,17 @@ This file knows no method by name. It decodes images, calls `embed`, `adapt` and
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
 from edge_adapt.runtime.contract import BATCH, HeadState
-from edge_adapt.runtime.errors import BundleError, ImageError
+from edge_adapt.runtime.errors import BundleError, EdgeAdaptError, ImageError
 from edge_adapt.runtime.images.images import UnreadImage
 from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.images.views import shot_features
@@ -192,3 +193,11 @@ def _embedded_or_error(graphs: Graphs, as_shot: bool, image: UnreadImage) -> Emb
         return graphs.embed_image(image, as_shot=as_shot)
     except ImageError as error:
         return error
+
+
+def embedded_or_raise(images: Iterable[EmbeddedImage | EdgeAdaptError]) -> Iterator[EmbeddedImage]:
+    """Embedded images named by their file alone: where one lay is nobody's business who gets the classifier."""
+    for image in images:
+        if isinstance(image, EdgeAdaptError):
+            raise image
+        yield replace(image, name=Path(image.name).name)

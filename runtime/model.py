@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
-from edge_adapt.runtime.classifier.classifier import Classifier, adapt, embedded_or_raise
+from edge_adapt.runtime.classifier.classifier import Classifier, adapt
 from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
 from edge_adapt.runtime.classifier.support import OTHER, SupportSet
 from edge_adapt.runtime.errors import BundleError, DataError
-from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
+from edge_adapt.runtime.graphs import EmbeddedImage, Graphs, embedded_or_raise
 from edge_adapt.runtime.images.images import ImageSource, named
 from edge_adapt.runtime.sessions import Provider
 

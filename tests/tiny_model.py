@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_adapt.runtime.bundle.bundle import Adaptation, Bundle, Manifest, write_bundle
-from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
+from edge_adapt.runtime.classifier.classifier import Classifier
+from edge_adapt.runtime.classifier.prediction import Prediction
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.images import ImageSource
 from tests.conftest import TINY

@@ -13,7 +13,8 @@ from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
+    from edge_adapt.runtime.classifier.classifier import Classifier
+    from edge_adapt.runtime.classifier.prediction import Prediction
     from edge_adapt.runtime.graphs import EmbeddedImage
     from edge_adapt.runtime.images.images import UnreadImage
     from edge_adapt.runtime.sessions import Provider

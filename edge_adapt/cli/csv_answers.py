@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from edge_adapt.runtime.classifier.classifier import Prediction
+    from edge_adapt.runtime.classifier.prediction import Prediction
 
 
 def csv_answers(labels: Sequence[str], top: int | None) -> Callable[[str, Prediction], None]:

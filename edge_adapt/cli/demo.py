@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from edge_adapt.runtime.classifier.classifier import Classifier, Prediction
+    from edge_adapt.runtime.classifier.classifier import Classifier
+    from edge_adapt.runtime.classifier.prediction import Prediction
     from edge_adapt.runtime.images.folders import ImageFile
     from edge_adapt.runtime.model import MetaModel
     from edge_adapt.runtime.sessions import Provider

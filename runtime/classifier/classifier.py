@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +16,13 @@ from edge_adapt.runtime.classifier.estimate import Estimate, estimate
 from edge_adapt.runtime.classifier.history import recorded, redone, undone
 from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut, leave_one_out
 from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
+from edge_adapt.runtime.classifier.prediction import Prediction
 from edge_adapt.runtime.classifier.rejection import UNKNOWN_AT, Likeness, familiarity
 from edge_adapt.runtime.classifier.self_knowledge import self_knowledge
 from edge_adapt.runtime.classifier.support import OTHER, SupportSet, one_line
 from edge_adapt.runtime.contract import HeadState
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
-from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
+from edge_adapt.runtime.graphs import EmbeddedImage, Graphs, embedded_or_raise
 from edge_adapt.runtime.images.images import ImageSource, UnreadImage, named
 from edge_adapt.runtime.words import plural
 
@@ -31,26 +31,6 @@ if TYPE_CHECKING:
 
 NO_SHA256 = "0" * 64
 """Of an image of which nothing is to be said."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a classifier says of an image.
-
-    Attributes:
-        label: the most probable class, of unknown images too.
-        confidence: its probability, 0 to 1, as it is where the image is of one of the classes.
-        scores: the probability of every class, the most probable first; they add up to 1.
-        known: whether the image looks like one of the classes.
-        familiarity: the share of images of the classes that look less like one, 0 to 1; an image is known from the share on that
-            may be refused. None where it was not asked for, or the model has no priors.
-    """
-
-    label: str
-    confidence: float
-    scores: Mapping[str, float]
-    known: bool = True
-    familiarity: float | None = None
 
 
 class Classifier:
@@ -314,11 +294,3 @@ def adapt(
         support_targets=np.array([shot.label for shot in support.shots], np.int64),
     )
     return Classifier(graphs, support.labels, state, learned, history or History())
-
-
-def embedded_or_raise(images: Iterable[EmbeddedImage | EdgeAdaptError]) -> Iterator[EmbeddedImage]:
-    """Embedded images named by their file alone: where one lay is nobody's business who gets the classifier."""
-    for image in images:
-        if isinstance(image, EdgeAdaptError):
-            raise image
-        yield replace(image, name=Path(image.name).name)

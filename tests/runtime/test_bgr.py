@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_adapt.runtime.classifier.classifier import Prediction
+from edge_adapt.runtime.classifier.prediction import Prediction
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.images.images import rgb
 from edge_adapt.runtime.model import load_model
