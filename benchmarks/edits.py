@@ -159,9 +159,7 @@ def main() -> None:
                 costs.append([source.name, *edits(model, data, features, n_way, n_shot)])
         if (data.counts >= 6 + STREAM // WAYS).sum() >= WAYS:
             learned.append([source.name, *streams(model, data, features, arguments.streams)])
-    print(
-        "\nWithout embedding, the leave-one-out estimate included; accuracy on the old classes before and after, percent.\n"
-    )
+    print("\nProcessor time of one thread, without embedding; accuracy on the old classes before and after, percent.\n")
     print(table(["", "classes, shots", "add", "adapt once", "the same", "correct", "estimate", "old classes"], costs))
     print(f"\n{WAYS} classes of 1 shot, {STREAM} images in changed light; accuracy on others in it, percent.\n")
     print(table(["", "no correction", "corrected", "adapted anew on all", "corrections"], learned))
