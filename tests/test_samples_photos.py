@@ -61,7 +61,8 @@ def test_photos_are_small_upright_jpegs_in_colour_and_no_two_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "role", "place"), [("hex_nut", "support", "white_paper"), ("key", "query", "cardboard")]
+    ("part", "role", "place"),
+    [("hex_nut", "support", "white_paper"), pytest.param("key", "query", "cardboard", marks=pytest.mark.slow)],
 )
 def test_the_script_renders_the_committed_photo(part: str, role: str, place: str) -> None:
     # A sixteenth of the pixels and one ray each: the same scene, with more noise.

@@ -37,7 +37,13 @@ def pretrained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("method", METHODS)
+LIKE_OTHERS = ("fomaml", "meta-sgd", "matching", "siamese")
+"""Methods whose way is that of another one, which is tried each time."""
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE_OTHERS)) for name in METHODS]
+)
 def test_both_train_the_same_weights(
     method: str, data: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -316,7 +316,9 @@ def test_meta_training_makes_new_classes_tell_apart(
     assert after > before + 0.15
 
 
-@every_head
+@pytest.mark.parametrize(
+    "name", ["protonet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("matching", "siamese"))]
+)
 def test_from_images_to_answers(name: str, data: Path, tmp_path: Path) -> None:
     run, model, mine = tmp_path / "run", tmp_path / "model.edge", tmp_path / "mine.edge"
     small = ["--grayscale", "--image-size", "16", "--way", "4", "--meta-batch", "2", "--micro-batch", "1"]

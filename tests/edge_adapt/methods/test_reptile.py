@@ -111,6 +111,7 @@ def test_fewer_queries_than_shots_are_refused(training_data: ImageDataset) -> No
         MoveTowardsAdapted(data, 2)
 
 
+@pytest.mark.slow
 def test_it_learns_to_adapt_to_new_classes(
     training_data: ImageDataset, new_classes: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:
