@@ -79,11 +79,12 @@ class Classifier:
     @cached_property
     def self_knowledge(self) -> SelfKnowledge | None:
         """Its temperature, and the scores of images of its classes; read or estimated when first asked for."""
-        if self._learned is None:
-            return self.graphs.bundle.record.self_knowledge
-        priors, support = self.manifest.priors, self.support
+        priors = self.manifest.priors
         if priors is None:
             return None
+        if self._learned is None:
+            return self.graphs.bundle.record.self_knowledge
+        support = self.support
         logits = self.graphs.predict(support.features, self._state)
         return self_knowledge(support.features, support.targets, logits, self.left_out, priors)
 

@@ -223,9 +223,10 @@ def test_adapt_shows_its_choice_and_model_overrides_it(bundled: Callable[..., No
     chosen = "Model: photos (leave-one-out 100%, characters 100%: no clear difference, and these are photos)"
     assert chosen in succeeded(command("adapt", photos, "-o", output))
     drawn = succeeded(command("adapt", SAMPLES / "characters" / "support", "-o", output))
-    share = re.search(r"Expect about (\d+%)", drawn)
-    assert share
-    equal = f"leave-one-out {share[1]}, photos {share[1]}: no clear difference, and these are grey line drawings"
+    counted = re.search(r"(\d+) of (\d+) images right when left out", drawn)
+    assert counted
+    share = f"{int(counted[1]) / int(counted[2]):.0%}"
+    equal = f"leave-one-out {share}, photos {share}: no clear difference, and these are grey line drawings"
     assert f"Model: characters ({equal})" in drawn
     singles = write_photos(tmp_path / "singles", {"red": 1, "green": 1})
     chosen = "Model: photos (photos; --model characters is for line drawings)"
