@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +102,8 @@ def test_the_gate_reports_a_table(bundles: Bundles, name: str) -> None:
         (three_images, "embed, 3 images", "times"),
     ):
         assert what in line and "fp32" in line and name in line and line.endswith(unit)
-    assert f"{path.stat().st_size / 1e6:.3f} MB {name}" in size  # with golden vectors and all
+    said = re.search(rf"([\d.]+) MB {name}", size)
+    assert said and float(said[1]) == pytest.approx(path.stat().st_size / 1e6, abs=2e-3)  # priors come when all is well
     assert len({len(line) for line in (one_shot, five_shots, size, one_image, three_images)}) == 1
 
 

@@ -312,10 +312,7 @@ def test_a_cache_remembers_what_could_not_be_read(
     write(photos, {"b/7.png": b"no image", "c/0.png": b""})
     for _ in range(2):
         message = refusal(lambda: load_dataset(photos, GRAY, cache=cache), ImageError)
-        assert (
-            f"2 of 120 images cannot be read; repair or remove them, or pass --skip-bad (the first: {photos}/b/7.png"
-            in message
-        )
+        assert f"2 of 120 images cannot be read: {photos}/b/7.png" in message and "pass --skip-bad" in message
     data, said = built(photos, cache, capsys, skip_bad=True)
     assert "taking the pixels from the cache" in said and "skipping 2 of 120 images" in said and "reading" not in said
     same(data, load_dataset(photos, GRAY, skip_bad=True))
