@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OTHER = "_other"
-"""In place of a class, for photos of no class: nothing is adapted to them, and they sharpen what is unknown."""
+"""In place of a class, for photos of no class: they are kept, and nothing is adapted to them."""
 
 
 @dataclass(frozen=True, eq=False)
