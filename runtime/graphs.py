@@ -5,7 +5,8 @@ This file knows no method by name. It decodes images, calls `embed`, `adapt` and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -16,7 +17,7 @@ import numpy as np
 
 from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
 from edge_adapt.runtime.contract import BATCH, HeadState
-from edge_adapt.runtime.errors import BundleError, EdgeAdaptError, ImageError
+from edge_adapt.runtime.errors import BundleError, ImageError
 from edge_adapt.runtime.images.images import UnreadImage
 from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.images.views import shot_features
@@ -125,7 +126,7 @@ class Graphs:
 
     def embed_all(
         self, images: Iterable[UnreadImage], *, as_shots: bool = False
-    ) -> Iterator[EmbeddedImage | ImageError]:
+    ) -> Generator[EmbeddedImage | ImageError, None, None]:
         """`embed_image` of each, in order, on all threads: one decodes its image while another embeds.
 
         An image is embedded alone by the thread that decoded it, so that its features do not depend on the images beside it,
@@ -135,17 +136,18 @@ class Graphs:
             images: what to embed, taken as it is needed.
             as_shots: as of `embed_image`.
 
-        Returns:
-            the embedded images; in place of one that cannot be read stands the error.
+        Yields:
+            the embedded images; in place of one that cannot be read stands the error. Who takes no more of them closes it.
         """
         threads, images = self._threads or cores(), iter(images)
         first = list(islice(images, 2))
         graphs = self if len(first) < 2 or threads == 1 else self._on_one_thread
         work = partial(_embedded_or_error, graphs, as_shots)
         if graphs is self:
-            return map(work, chain(first, images))
-        graphs.provider  # noqa: B018  (the session, made here so that no two threads make it)
-        return in_order(work, chain(first, images), threads)
+            yield from map(work, chain(first, images))
+        else:
+            graphs.provider  # noqa: B018  (the session, made here so that no two threads make it)
+            yield from in_order(work, chain(first, images), threads)
 
     @cached_property
     def takes_steps(self) -> bool:
@@ -195,9 +197,10 @@ def _embedded_or_error(graphs: Graphs, as_shot: bool, image: UnreadImage) -> Emb
         return error
 
 
-def embedded_or_raise(images: Iterable[EmbeddedImage | EdgeAdaptError]) -> Iterator[EmbeddedImage]:
+def embedded_or_raise(images: Generator[EmbeddedImage | ImageError, None, None]) -> Iterator[EmbeddedImage]:
     """Embedded images named by their file alone: where one lay is nobody's business who gets the classifier."""
-    for image in images:
-        if isinstance(image, EdgeAdaptError):
-            raise image
-        yield replace(image, name=Path(image.name).name)
+    with closing(images):
+        for image in images:
+            if isinstance(image, ImageError):
+                raise image
+            yield replace(image, name=Path(image.name).name)

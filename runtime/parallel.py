@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -22,10 +23,12 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
 
     Neither the order of the results nor which error is raised, that of the first item that fails, depends on the threads'
     timing. An error, an interrupt, or a caller that takes no more drops what has not been started and waits for what has.
+    One that is left in a circle of references is ended by whichever thread collects garbage, at any moment, and waits for
+    nothing: that thread may hold the very locks that the others need to end.
     """
     from concurrent.futures import ThreadPoolExecutor  # a device that classifies one image starts sooner without
 
-    pool = ThreadPoolExecutor(threads, "edge-adapt")
+    pool, caller = ThreadPoolExecutor(threads, "edge-adapt"), threading.get_ident()
     under_way: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -35,7 +38,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int
         while under_way:
             yield under_way.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=threading.get_ident() == caller, cancel_futures=True)
 
 
 def cores() -> int:

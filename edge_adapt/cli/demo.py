@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_adapt.cli import options, words
-from edge_adapt.runtime.errors import EdgeAdaptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -130,10 +129,9 @@ def demo(model: str, output: str, provider: Provider, threads: int | None) -> No
 
 
 def _answers(classifier: Classifier, files: Iterable[ImageFile]) -> Iterator[Prediction]:
-    for image in classifier.graphs.embed_all(files):
-        if isinstance(image, EdgeAdaptError):
-            raise image
-        yield classifier.classify_embedded(image)
+    from edge_adapt.runtime.graphs import embedded_or_raise
+
+    return map(classifier.classify_embedded, embedded_or_raise(classifier.graphs.embed_all(files)))
 
 
 def _samples_for(name: str, model: MetaModel) -> _Samples:

@@ -75,6 +75,22 @@ def test_what_is_not_wanted_any_more_is_not_begun() -> None:
     assert len(begun) <= 2 + AHEAD * 2
 
 
+def test_whoever_else_drops_it_waits_for_nothing() -> None:
+    """As a thread does that collects garbage while it holds a lock that ending threads takes."""
+    released = threading.Event()
+    results = in_order(lambda item: item == 0 or released.wait(30), range(20), 2)
+    assert next(results)
+    kept = [results]
+    del results
+    dropping = threading.Thread(target=kept.clear)
+    dropping.start()
+    dropping.join(10)
+    waited = dropping.is_alive()
+    released.set()
+    dropping.join()
+    assert not waited
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="an interrupt is sent otherwise there")
 def test_an_interrupt_ends_it() -> None:
     script = (
