@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import machine, table
-from benchmarks.photo_sets import PhotoSet, find
-from edge_adapt.runtime.classifier.check import left_out_twice, suspects
+from benchmarks.photo_sets import add_sources, sources
+from edge_adapt.runtime.classifier.check import left_out_again, suspects
 from edge_adapt.runtime.classifier.leave_one_out import leave_one_out
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import embed_dataset
@@ -32,14 +32,6 @@ from edge_adapt.runtime.model import load_model
 RULES = ("check", "its first pass", "another class more probable")
 WRONG = 0.1
 SEED = 0
-
-
-def sources(arguments: argparse.Namespace) -> Iterator[tuple[PhotoSet, str]]:
-    """The data sets that are there, and the model for each."""
-    if arguments.omniglot:
-        yield PhotoSet("Omniglot", path=arguments.omniglot, classes=tuple(arguments.classes)), "characters"
-    for data in find(arguments.dev, arguments.grocery):
-        yield data, "photos"
 
 
 def spoilt(labels: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
@@ -55,7 +47,7 @@ def named(graphs: Graphs, features: NDArray[np.float32], labels: NDArray[np.int6
     """The shots that each rule calls wrong, bool [M]."""
     n_way, steps = int(labels.max()) + 1, graphs.manifest.default_steps
     first = leave_one_out(graphs, features, labels, n_way, steps, most=len(labels))
-    second = left_out_twice(graphs, features, labels, n_way, steps)
+    second = left_out_again(graphs, features, labels, n_way, steps, first)
     found = {}
     for name, folds, marked in (
         ("check", second.folds, suspects(second.logits, second.labels)),
@@ -89,10 +81,7 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how wrong labels are found.")
-    parser.add_argument("--dev", metavar="FOLDER", help="The development sets of photos.")
-    parser.add_argument("--grocery", metavar="GROCERY.zip", help="GroceryStore.")
-    parser.add_argument("--omniglot", metavar="OMNIGLOT.zip", help="Omniglot.")
-    parser.add_argument("--classes", nargs="*", default=[], metavar="FILE", help="The classes of Omniglot to take.")
+    add_sources(parser)
     parser.add_argument("--way", type=int, default=5)
     parser.add_argument("--shot", type=int, default=10)
     parser.add_argument("--episodes", type=int, default=50)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import machine, table, time_in_turn
-from benchmarks.photo_sets import PhotoSet, find
+from benchmarks.photo_sets import add_sources, sources
 from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.evaluation import embed_dataset
@@ -132,20 +132,9 @@ def streams(model: MetaModel, data: ImageDataset, features: Features, count: int
     return [f"{100 * without:.1f}", f"{100 * corrected:.1f}", f"{100 * anew_accuracy:.1f}", f"{number:.1f}"]
 
 
-def sources(arguments: argparse.Namespace) -> Iterator[tuple[PhotoSet, str]]:
-    """The data sets that are there, and the model for each."""
-    if arguments.omniglot:
-        yield PhotoSet("Omniglot", path=arguments.omniglot, classes=tuple(arguments.classes)), "characters"
-    for data in find(arguments.dev, arguments.grocery):
-        yield data, "photos"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure edits of classifiers.")
-    parser.add_argument("--dev", metavar="FOLDER", help="The development sets of photos.")
-    parser.add_argument("--grocery", metavar="GROCERY.zip", help="GroceryStore.")
-    parser.add_argument("--omniglot", metavar="OMNIGLOT.zip", help="Omniglot.")
-    parser.add_argument("--classes", nargs="*", default=[], metavar="FILE", help="The classes of Omniglot to take.")
+    add_sources(parser)
     parser.add_argument("--streams", type=int, default=40)
     arguments = parser.parse_args()
     print(machine())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,3 +57,19 @@ def find(development: str | None, grocery: str | None) -> list[PhotoSet]:
             raise SystemExit(f"{path}: there is no such file; --dev takes a folder with all development sets.")
         found.append(replace(data, path=str(path)))
     return [*found, replace(GROCERY, path=grocery)] if grocery else found
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Give a benchmark the options that `sources` reads."""
+    parser.add_argument("--dev", metavar="FOLDER", help="The development sets of photos.")
+    parser.add_argument("--grocery", metavar="GROCERY.zip", help="GroceryStore.")
+    parser.add_argument("--omniglot", metavar="OMNIGLOT.zip", help="Omniglot.")
+    parser.add_argument("--classes", nargs="*", default=[], metavar="FILE", help="The classes of Omniglot to take.")
+
+
+def sources(arguments: argparse.Namespace) -> Iterator[tuple[PhotoSet, str]]:
+    """The data sets that are there, and the model for each."""
+    if arguments.omniglot:
+        yield PhotoSet("Omniglot", path=arguments.omniglot, classes=tuple(arguments.classes)), "characters"
+    for data in find(arguments.dev, arguments.grocery):
+        yield data, "photos"

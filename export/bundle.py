@@ -81,8 +81,7 @@ def record_accuracy(path: str | os.PathLike[str], data: str, measured: Iterable[
     for result in measured:
         over = result.protocol
         kept.append(Accuracy(data, over.n_way, over.n_shot, over.n_query, over.episodes, result.accuracy, result.ci95))
-    graphs = {name: bundle.graph(name) for name in bundle.manifest.graphs}
-    write_bundle(path, replace(bundle.manifest, accuracy=tuple(kept)), graphs)
+    write_bundle(path, replace(bundle.manifest, accuracy=tuple(kept)), bundle.graphs())
 
 
 def make_golden(model: EpisodeModel, card: ModelCard, precision: str = "fp32") -> Golden:

@@ -128,5 +128,4 @@ def _loss(outcome: _Outcome, logarithm: float, of_one_shot: float) -> float:
 def record_priors(path: str | os.PathLike[str], priors: Priors | None) -> None:
     """Put priors in the place of those that a bundle has; its graphs stay as they are."""
     bundle = Bundle.open(path)
-    graphs = {name: bundle.graph(name) for name in bundle.manifest.graphs}
-    write_bundle(path, replace(bundle.manifest, priors=priors), graphs)
+    write_bundle(path, replace(bundle.manifest, priors=priors), bundle.graphs())

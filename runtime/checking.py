@@ -51,7 +51,7 @@ def check(
     if Path(path).is_file() and Path(path).suffix.lower() != ".zip":
         opened = load(path, provider, threads)
         if isinstance(opened, Classifier):
-            return check_support(opened.graphs, opened.support, opened.adaptation.steps)
+            return check_support(opened.graphs, opened.support, opened.steps)
     if model is None:
         choice = choose_model(path, provider, threads, progress, skip_bad=skip_bad)
         meta_model, images = choice.model, choice.images

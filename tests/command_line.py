@@ -21,6 +21,12 @@ from edge_adapt.runtime.bundle.container import write_container
 COLOURS = {"blå": (30, 60, 220), "green": (40, 190, 60), "red": (220, 30, 40), "yellow": (230, 210, 50)}
 """Classes that tests/data/tiny.edge tells apart from a single image: the mean colour is among its features."""
 
+SMALL = [
+    *("--grayscale", "--way", "4", "--meta-batch", "2", "--micro-batch", "1"),
+    *("--no-bf16", "--steps", "2", "--device", "cpu"),
+]
+"""Options of `train` with which a run takes seconds."""
+
 # Before click 8.2, standard error had to be asked for.
 _SEPARATE: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
 _RUNNER = CliRunner(**_SEPARATE)

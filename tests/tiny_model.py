@@ -41,7 +41,7 @@ def variant(
     """A bundle that differs from tiny.edge in these fields of its manifest, or in its graphs; returns `path`."""
     bundle = Bundle.open(TINY)
     manifest: Manifest = dataclasses.replace(bundle.manifest, **changes)
-    write_bundle(path, manifest, graphs or {name: bundle.graph(name) for name in bundle.manifest.graphs}, adaptation)
+    write_bundle(path, manifest, graphs or bundle.graphs(), adaptation)
     return path
 
 

@@ -28,12 +28,7 @@ _WORST = 2  # findings that are shown; `check` shows all
 )
 @click.argument("photos", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.edge", help="The classifier to write.")
-@click.option(
-    "--model",
-    show_default="the bundled one that suits the images",
-    metavar="MODEL.edge|NAME",
-    help="The model to adapt: a file, or a name that `edge-adapt models` lists.",
-)
+@options.model_of_photos("The model to adapt: a file, or a name that `edge-adapt models` lists.")
 @click.option(
     "--steps",
     type=click.IntRange(min=0),
@@ -99,18 +94,18 @@ def _described(classifier: Classifier, output: str) -> dict[str, object]:
     return {
         "file": output,
         "model": classifier.manifest.name,
-        "classes": classifier.shots,
+        "classes": classifier.counts,
         "steps": classifier.steps,
         "losses": classifier.adaptation.losses,
         "estimate": None if expected is None else asdict(expected),
-        "add": advice(classifier.shots),
+        "add": advice(classifier.counts),
     }
 
 
 def _print_classifier(classifier: Classifier) -> None:
     from edge_adapt.runtime.classifier.check import check_support
 
-    images = classifier.shots
+    images = classifier.counts
     total = sum(images.values())
     click.echo(f"{words.plural(len(images), 'class', 'classes')}, {words.plural(total, 'image')}:")
     counts = words.filled(f"{label} {count}" for label, count in images.items())
@@ -122,7 +117,7 @@ def _print_classifier(classifier: Classifier) -> None:
     click.echo(words.expectation(classifier))
     if helpful := words.most_helpful(classifier):
         click.echo(helpful)
-    for finding in check_support(classifier.graphs, classifier.support, adaptation.steps)[:_WORST]:
+    for finding in check_support(classifier.graphs, classifier.support, classifier.steps, classifier.left_out)[:_WORST]:
         click.echo(f"Look at this: {finding.text}.")
 
 

@@ -27,12 +27,7 @@ _MOST_SHOWN = 12  # sound photos of a class on the sheet
 
 @click.command(epilog=words.examples("edge-adapt check photos", "edge-adapt check photos --sheet suspects.jpg"))
 @click.argument("path", type=click.Path(), metavar="PHOTOS_OR_MINE.edge")
-@click.option(
-    "--model",
-    show_default="the bundled one that suits the images",
-    metavar="MODEL.edge|NAME",
-    help="The model to see a folder of photos with.",
-)
+@options.model_of_photos("The model to see a folder of photos with.")
 @click.option(
     "--sheet", type=click.Path(), metavar="FILE.jpg", help="Draw the photos of a folder, with the suspects marked."
 )

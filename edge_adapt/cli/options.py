@@ -36,6 +36,12 @@ def unknown_at(command: Command) -> Command:
     return share(never(command))
 
 
+def model_of_photos(help: str) -> Callable[[Command], Command]:
+    """`--model`, of a command that finds the bundled one that suits the images."""
+    shown = "the bundled one that suits the images"
+    return click.option("--model", show_default=shown, metavar="MODEL.edge|NAME", help=help)
+
+
 MOST_THREADS = 1024
 
 threads = click.option(

@@ -76,7 +76,7 @@ def most_helpful(classifier: Classifier) -> str:
     """Which photos would help most; empty where every class has enough."""
     from edge_adapt.runtime.classifier.estimate import advice
 
-    counts = classifier.shots
+    counts = classifier.counts
     few = "; ".join(f"{label}: {plural(counts[label], 'photo')}, add {more}" for label, more in advice(counts).items())
     return f"What would help most: {few}." if few else ""
 

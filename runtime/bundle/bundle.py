@@ -125,6 +125,10 @@ class Bundle:
         check_graph(data, f"{self.path}: {name}")
         return data
 
+    def graphs(self) -> dict[str, bytes]:
+        """All of GRAPHS by name, as `write_bundle` takes them."""
+        return {name: self.graph(name) for name in GRAPHS}
+
     @cached_property
     def record(self) -> AdaptationRecord:
         """What `classifier.json` holds. Raises BundleError for a meta-model."""

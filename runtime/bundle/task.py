@@ -58,7 +58,7 @@ def read_task(task: str | os.PathLike[str], model: Bundle, path: str | os.PathLi
         features = array_from_npy(contents[HISTORY_FEATURES], f"{name}: {HISTORY_FEATURES}")
         history = history_from_json(contents[HISTORY], features, manifest.feature_size, name)
     adaptation = adaptation_of(record, arrays, manifest, name)
-    write_bundle(path, manifest, {graph: model.graph(graph) for graph in GRAPHS}, adaptation, history)
+    write_bundle(path, manifest, model.graphs(), adaptation, history)
 
 
 def graphs_of_task(task: str | os.PathLike[str]) -> dict[str, str]:

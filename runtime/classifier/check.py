@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut, leave_one_out
-from edge_adapt.runtime.classifier.support import SupportSet
+from edge_adapt.runtime.classifier.support import NO_SHA256, OTHER, SupportSet
 from edge_adapt.runtime.words import plural
 
 if TYPE_CHECKING:
@@ -53,15 +53,20 @@ class Finding:
     images: tuple[str, ...] = ()
 
 
-def check_support(model: EpisodeModel, support: SupportSet, steps: int) -> list[Finding]:
+def check_support(
+    model: EpisodeModel, support: SupportSet, steps: int, left_out: LeaveOneOut | None = None
+) -> list[Finding]:
     """What the features of a support set say against it, the worst first.
 
     Args:
         model: what adapts.
         support: the shots.
         steps: of the inner loop.
+        left_out: what it says of its shots when they are left out, if that is known already; the suspects are among these. None
+            leaves out every shot.
     """
-    found = left_out_twice(model, support.features, support.targets, len(support.labels), steps)
+    task = (support.features, support.targets, len(support.labels), steps)
+    found = left_out_again(model, *task, left_out or leave_one_out(model, *task, most=len(support)))
     return ordered(
         chain(_mislabelled(support, found), _confused(support, found), _counts(support.counts), _duplicates(support))
     )
@@ -80,11 +85,15 @@ def suspects(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[
     return np.asarray(others.max(axis=1) - logits[rows, labels] > np.log(SUSPECT))
 
 
-def left_out_twice(
-    model: EpisodeModel, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+def left_out_again(
+    model: EpisodeModel,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    n_way: int,
+    steps: int,
+    first: LeaveOneOut,
 ) -> LeaveOneOut:
-    """`leave_one_out` of every shot, twice: what is wrong at first teaches nothing the second time, if classes can spare it."""
-    first = leave_one_out(model, features, labels, n_way, steps, most=len(labels))
+    """`leave_one_out` once more: what is wrong at first teaches nothing the second time, if classes can spare it."""
     doubtful = first.folds[~first.right]
     sound = np.setdiff1d(np.arange(len(labels)), doubtful)
     if not len(doubtful) or len(set(labels[sound].tolist())) < n_way:
@@ -125,7 +134,7 @@ def _confused(support: SupportSet, found: LeaveOneOut) -> Iterable[Finding]:
 
 
 def _counts(counts: dict[str, int]) -> Iterable[Finding]:
-    classes = {label: count for label, count in counts.items() if not label.startswith("_")}
+    classes = {label: count for label, count in counts.items() if label != OTHER}
     median = float(np.median(list(classes.values())))
     for label, count in classes.items():
         if count == 1:
@@ -167,8 +176,9 @@ def _cosines(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(unit @ unit.T, np.float32)
 
 
-def _equal(names: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([[first == second and first.strip("0") != "" for first in names] for second in names])
+def _equal(sha256s: Sequence[str]) -> NDArray[np.bool_]:
+    known = np.array(sha256s)
+    return np.asarray((known[:, None] == known) & (known != NO_SHA256))
 
 
 def _shown(name: str, sha256: str) -> str:

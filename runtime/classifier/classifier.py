@@ -19,7 +19,7 @@ from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
 from edge_adapt.runtime.classifier.prediction import Prediction
 from edge_adapt.runtime.classifier.rejection import UNKNOWN_AT, Likeness, familiarity
 from edge_adapt.runtime.classifier.self_knowledge import self_knowledge
-from edge_adapt.runtime.classifier.support import OTHER, SupportSet, one_line
+from edge_adapt.runtime.classifier.support import NO_SHA256, OTHER, SupportSet, one_line
 from edge_adapt.runtime.contract import HeadState
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs, embedded_or_raise
@@ -28,9 +28,6 @@ from edge_adapt.runtime.words import plural
 
 if TYPE_CHECKING:
     from typing import SupportsIndex
-
-NO_SHA256 = "0" * 64
-"""Of an image of which nothing is to be said."""
 
 
 class Classifier:
@@ -97,10 +94,10 @@ class Classifier:
     @cached_property
     def estimate(self) -> Estimate | None:
         """The accuracy to expect; None where no class has two shots."""
-        return estimate(self.left_out, self.shots)
+        return estimate(self.left_out, self.counts)
 
     @property
-    def shots(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """How many images each class has."""
         return {label: count for label, count in self.support.counts.items() if label != OTHER}
 
@@ -258,9 +255,7 @@ class Classifier:
         Raises:
             EdgeAdaptError: the file cannot be written.
         """
-        bundle = self.graphs.bundle
-        graphs = {name: bundle.graph(name) for name in self.manifest.graphs}
-        write_bundle(path, self.manifest, graphs, self.adaptation, self.history)
+        write_bundle(path, self.manifest, self.graphs.bundle.graphs(), self.adaptation, self.history)
 
 
 def adapt(

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 OTHER = "_other"
 """In place of a class, for photos of no class: they are kept, and nothing is adapted to them."""
 
+NO_SHA256 = "0" * 64
+"""Of an image of which nothing is to be said."""
+
 
 @dataclass(frozen=True, eq=False)
 class SupportSet:
@@ -102,11 +105,10 @@ class SupportSet:
     def add(self, label: str, images: Iterable[EmbeddedImage]) -> SupportSet:
         """With these images of a class, old or new; one that the class has already is not taken twice."""
         known = {image.sha256 for image in self.images if image.label == label}
-        new = [_of_class(label, image) for image in images]
-        fresh = [image for image in new if image.sha256 not in known]
+        fresh = {image.sha256: _of_class(label, image) for image in images if image.sha256 not in known}
         if not fresh:
             raise DataError(f"{label!r} has all of these images already; add others.")
-        return SupportSet.of((*self.images, *fresh))
+        return SupportSet.of((*self.images, *fresh.values()))
 
     def remove(self, label: str, names: Sequence[str] = ()) -> SupportSet:
         """Without a class, or without those of its images that are named so, or whose SHA-256 begins so."""

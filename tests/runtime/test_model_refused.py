@@ -100,7 +100,7 @@ def test_a_backbone_of_another_size_than_the_manifests_is_named(tmp_path: Path) 
 
 def test_a_graph_in_anothers_place_is_named(tmp_path: Path) -> None:
     bundle = Bundle.open(TINY)
-    graphs = {name: bundle.graph(name) for name in bundle.manifest.graphs}
+    graphs = bundle.graphs()
     for name, other in (("embed.onnx", "adapt.onnx"), ("adapt.onnx", "predict.onnx"), ("predict.onnx", "embed.onnx")):
         path = variant(tmp_path / "swapped.edge", graphs={**graphs, name: graphs[other]})
         message = refusal(lambda path=path: _adapt_and_classify(path), BundleError)  # type: ignore[misc]

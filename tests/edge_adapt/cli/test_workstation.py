@@ -11,48 +11,9 @@ pytest.importorskip("torch")
 from edge_adapt import extras
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.training.checkpoint import load_checkpoint
-from tests.command_line import complaint, json_lines, succeeded
+from tests.command_line import SMALL, complaint, json_lines, succeeded
 from tests.command_line import edge_adapt as command
 from tests.gratings import gratings, write_images
-
-SMALL = [
-    "--grayscale",
-    "--way",
-    "4",
-    "--meta-batch",
-    "2",
-    "--micro-batch",
-    "1",
-    "--no-bf16",
-    "--steps",
-    "2",
-    "--device",
-    "cpu",
-]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 classes of 5 images."""
-    folder = write_images(tmp_path_factory.mktemp("data") / "gratings", gratings(12, 5))
-    (folder.parent / "train.txt").write_text("\n".join(f"grating {index:02d}" for index in range(8)), encoding="utf-8")
-    (folder.parent / "val.txt").write_text(
-        "\n".join(f"grating {index:02d}" for index in range(8, 12)), encoding="utf-8"
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def listings(data: Path) -> list[str]:
-    """The options that say which classes to train and which to validate on."""
-    return ["--classes", str(data.parent / "train.txt"), "--val-classes", str(data.parent / "val.txt")]
-
-
-@pytest.fixture(scope="module")
-def trained(data: Path, listings: list[str]) -> tuple[Path, str]:
-    """A run, and what `train` said."""
-    run = data.parent / "run"
-    return run, succeeded(command("train", data, "-o", run, *listings, *SMALL, "--iterations", "6", "--seed", "3"))
 
 
 def test_the_bundle_of_a_run_is_as_accurate_as_the_run(trained: tuple[Path, str], data: Path, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_adapt.runtime.classifier.check import KINDS, Finding, check_support, left_out_twice, suspects
+from edge_adapt.runtime.classifier.check import KINDS, Finding, check_support, left_out_again, suspects
 from edge_adapt.runtime.classifier.leave_one_out import leave_one_out
 from edge_adapt.runtime.classifier.support import OTHER
+from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import MetaModel
 from tests.tiny_model import Photos, photos
 
@@ -39,7 +40,7 @@ def test_wrong_labels_teach_nothing_the_second_time(tiny: MetaModel) -> None:
         for image in support.images
     ]
     first = leave_one_out(tiny.graphs, support.features, support.targets, 3, 5)
-    second = left_out_twice(tiny.graphs, support.features, support.targets, 3, 5)
+    second = left_out_again(tiny.graphs, support.features, support.targets, 3, 5, first)
     assert suspects(second.logits, second.labels).tolist() == wrong
     assert second.log_probabilities[wrong].max() < first.log_probabilities[wrong].max()
 
@@ -75,3 +76,19 @@ def test_too_few_and_too_many_photos(tiny: MetaModel) -> None:
 def test_a_classifier_of_single_photos_is_checked_too(tiny: MetaModel) -> None:
     found_here = found(tiny, photos({"a": 1, "b": 1}))
     assert [finding.classes for finding in found_here["few"]] == [("a",), ("b",)] and not found_here["mislabelled"]
+
+
+def test_what_is_known_of_shots_left_out_is_not_found_out_again(
+    tiny: MetaModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sound support set no shot is doubtful, and so nothing is adapted to a second time."""
+    mine = tiny.adapt(photos({"a": 5, "b": 5, "c": 5}, noise=5))
+    left_out = mine.left_out
+    assert left_out.right.all()
+    monkeypatch.setattr(Graphs, "adapt", lambda *_: pytest.fail("adapted again"))
+    assert check_support(mine.graphs, mine.support, mine.steps, left_out) == []
+
+
+def test_a_class_whose_name_begins_like_that_of_no_class_is_one(tiny: MetaModel) -> None:
+    images = {"_a": photos({"a": 1})["a"], "b": SOUND["b"], "c": SOUND["c"]}
+    assert [finding.classes for finding in found(tiny, images)["few"]] == [("_a",)]

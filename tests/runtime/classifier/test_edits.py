@@ -73,10 +73,10 @@ class Edits(RuleBasedStateMachine):
     def now(self) -> dict[str, list[int]]:
         return {label: list(of_label) for label, of_label in self.account[self.position].items()}
 
-    @rule(label=labels, chosen=st.lists(images, min_size=1, max_size=3, unique=True))
+    @rule(label=labels, chosen=st.lists(images, min_size=1, max_size=3))
     def add(self, label: str, chosen: list[int]) -> None:
         changed = self.now()
-        changed[label] = [*changed.get(label, []), *(index for index in chosen if index not in changed.get(label, []))]
+        changed[label] = list(dict.fromkeys([*changed.get(label, []), *chosen]))
         self.attempt(lambda: self.mine.add_embedded(label, [shot(index) for index in chosen]), changed)
 
     @rule(label=labels)
