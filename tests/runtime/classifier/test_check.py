@@ -82,7 +82,7 @@ def test_what_is_known_of_shots_left_out_is_not_found_out_again(
     tiny: MetaModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a sound support set no shot is doubtful, and so nothing is adapted to a second time."""
-    mine = tiny.adapt(photos({"a": 5, "b": 5, "c": 5}, noise=5))
+    mine = tiny.adapt(SOUND)
     left_out = mine.left_out
     assert left_out.right.all()
     monkeypatch.setattr(Graphs, "adapt", lambda *_: pytest.fail("adapted again"))
