@@ -64,7 +64,7 @@ PHOTOS = _Samples(
     default=DRAWINGS.name,
     show_default=True,
     metavar="MODEL.edge|NAME",
-    help="The model to show: `characters` on drawings, `photos` on photos; a file on what fits its channels.",
+    help="The model to show: `characters` on drawings, `photos` on renders; a file on what fits its channels.",
 )
 @click.option(
     "--output",
@@ -78,9 +78,9 @@ PHOTOS = _Samples(
 def demo(model: str, output: str, provider: Provider, threads: int | None) -> None:
     """Show the main job on samples that come with edge-adapt.
 
-    Adapts a bundled model to classes that it was not trained on, from five images of each: twelve characters, or eight small
-    parts for `--model photos`. Then classifies drawings by other hands, or photos on other surfaces in other light. Leaves a
-    picture of all of them with the answers, and the adapted classifier. Needs neither network nor PyTorch.
+    Adapts a bundled model to classes that it was not trained on, from five images of each: twelve characters, or renders of
+    eight small parts for `--model photos`. Then classifies drawings by other hands, or renders on other surfaces in other light.
+    Leaves a picture of all of them with the answers, and the adapted classifier. Needs neither network nor PyTorch.
     """
     from edge_adapt import samples
     from edge_adapt.runtime.folder_evaluation import embed_support
