@@ -23,12 +23,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.measuring import machine, ratio, table, time_in_turn, with_one_thread
-from edge_adapt.export.heads.gradient import GradientHeadParameters, gradient_head_graphs
+from edge_adapt.export.heads.gradient import BIAS_RATE, DOUBLINGS, GradientHeadParameters, gradient_head_graphs
+from edge_adapt.networks.gradient_head import long_steps
 from edge_adapt.runtime.sessions import Session, scalar
 
 STEPS = 10
 ROUNDS, CALLS = 40, 100
-PARAMETERS = GradientHeadParameters(scale=0.1, rate=0.95, momentum=0.95, bias_rate=0.3, pull=1e-3)
+PARAMETERS = GradientHeadParameters(scale=0.1, pull=1e-3)
+KEPT = np.float32(1 / (1 + PARAMETERS.pull))
 TOLERANCE = 1e-5
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -69,16 +71,23 @@ def numpy_adapt(features: NDArray[np.float32], labels: NDArray[np.int64], n_way:
     share = (1 / (n_way * shots[labels])).astype(np.float32)
     mean = share @ features
     centred = features - mean
-    rows = np.sqrt(share)[:, None] * centred
-    products = rows @ rows.T
-    curvature = np.float32(np.sqrt(np.linalg.norm(products @ products)))
-    length, kept, bias_square = _lengths(curvature)
+    roots = np.sqrt(share)[:, None]
+    summed = roots * centred
+    products = summed @ summed.T
+    length = np.float32(1 / np.sqrt(np.linalg.norm(products @ products)))
+    left = np.eye(len(labels), dtype=np.float32) - length * products
+    summed *= 2 * length
+    for _ in range(DOUBLINGS):
+        summed += left @ summed
+        left = left @ left
+    directions = roots * summed
     prototypes = (one_hot.T @ centred) / shots[:, None]
     scale = np.float32(PARAMETERS.scale or 0)
     weight_0, bias_0 = 2 * scale * prototypes, -scale * (prototypes**2).sum(axis=1)
     logits_0 = centred @ weight_0.T + bias_0
     weight, bias = np.zeros_like(weight_0), np.zeros_like(bias_0)
     ahead, bias_ahead = weight, bias
+    bias_share = np.float32(2 * BIAS_RATE) * share
     losses = np.empty(steps, np.float32)
     for step in range(steps):
         logits = logits_0 + centred @ ahead.T + bias_ahead
@@ -86,9 +95,9 @@ def numpy_adapt(features: NDArray[np.float32], labels: NDArray[np.int64], n_way:
         probabilities = np.exp(logits)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
         losses[step] = -share @ np.log(probabilities[images, labels])
-        error = (one_hot - probabilities) * (length * share)[:, None]
-        moved, bias_moved = kept * ahead + error.T @ centred, kept * bias_ahead + bias_square * error.sum(axis=0)
-        further = _momentum(step)
+        error = one_hot - probabilities
+        moved, bias_moved = KEPT * (ahead + error.T @ directions), KEPT * (bias_ahead + bias_share @ error)
+        further = np.float32((step + 1) / (step + 4))
         ahead, bias_ahead = moved + further * (moved - weight), bias_moved + further * (bias_moved - bias)
         weight, bias = moved, bias_moved
     weight = weight_0 + weight
@@ -99,17 +108,17 @@ def numpy_adapt(features: NDArray[np.float32], labels: NDArray[np.int64], n_way:
 def torch_adapt(features: Tensor, labels: Tensor, n_way: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     """The same in PyTorch, with the gradient written out."""
     start = _torch_start(features, labels, n_way)
-    images = torch.arange(len(labels))
-    length, kept, bias_square = _lengths(start.curvature)
+    kept, images = float(KEPT), torch.arange(len(labels))
     weight, bias = torch.zeros_like(start.weight), torch.zeros_like(start.bias)
     ahead, bias_ahead, losses = weight, bias, []
     for step in range(steps):
         logits = start.centred @ (start.weight + ahead).T + start.bias + bias_ahead
         probabilities = torch.softmax(logits, dim=1)
         losses.append(-start.share @ probabilities[images, labels].log())
-        error = (start.one_hot - probabilities) * (length * start.share)[:, None]
-        moved, bias_moved = kept * ahead + error.T @ start.centred, kept * bias_ahead + bias_square * error.sum(dim=0)
-        further = _momentum(step)
+        error = 2 * (start.one_hot - probabilities)
+        moved = kept * (ahead + error.T @ start.directions)
+        bias_moved = kept * (bias_ahead + BIAS_RATE * start.share @ error)
+        further = (step + 1) / (step + 4)
         ahead, bias_ahead = moved + further * (moved - weight), bias_moved + further * (bias_moved - bias)
         weight, bias = moved, bias_moved
     weight = start.weight + weight
@@ -117,21 +126,23 @@ def torch_adapt(features: Tensor, labels: Tensor, n_way: int, steps: int) -> tup
 
 
 def torch_adapt_by_autograd(features: Tensor, labels: Tensor, n_way: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in PyTorch, with the gradient from autograd: what a user writes first."""
+    """The same in PyTorch, with the gradient from autograd: what a user writes first.
+
+    It is the gradient by the logits, since a step is not along that by the weights.
+    """
     with torch.no_grad():
-        start = _torch_start(features, labels, n_way)
-    length, kept, bias_square = _lengths(start.curvature)
+        start, kept = _torch_start(features, labels, n_way), float(KEPT)
     weight, bias = torch.zeros_like(start.weight), torch.zeros_like(start.bias)
     ahead, bias_ahead, losses = weight, bias, []
     for step in range(steps):
-        ahead, bias_ahead = ahead.detach().requires_grad_(), bias_ahead.detach().requires_grad_()
-        logits = functional.linear(start.centred, start.weight + ahead, start.bias + bias_ahead)
+        logits = functional.linear(start.centred, start.weight + ahead, start.bias + bias_ahead).requires_grad_()
         loss = functional.cross_entropy(logits, labels, reduction="none") @ start.share
-        of_weight, of_bias = torch.autograd.grad(loss, (ahead, bias_ahead))
+        (gradient,) = torch.autograd.grad(loss, logits)
         with torch.no_grad():
-            moved = kept * ahead - length * of_weight
-            bias_moved = kept * bias_ahead - length * bias_square * of_bias
-            further = _momentum(step)
+            error = -2 * gradient / start.share.unsqueeze(1)
+            moved = kept * (ahead + error.T @ start.directions)
+            bias_moved = kept * (bias_ahead + BIAS_RATE * start.share @ error)
+            further = (step + 1) / (step + 4)
             ahead, bias_ahead = moved + further * (moved - weight), bias_moved + further * (bias_moved - bias)
             weight, bias = moved, bias_moved
         losses.append(loss.detach())
@@ -139,26 +150,15 @@ def torch_adapt_by_autograd(features: Tensor, labels: Tensor, n_way: int, steps:
     return weight, start.bias + bias - weight @ start.mean, torch.stack(losses)
 
 
-def _lengths(curvature: float | np.float32) -> tuple[np.float32, np.float32, np.float32]:
-    """How long a step is, what the pull leaves of the way from the start, and the square of the bias's feature."""
-    weighed = 1 + PARAMETERS.pull
-    length, kept = 2 * PARAMETERS.rate / (weighed * curvature), 1 - PARAMETERS.rate * PARAMETERS.pull / weighed
-    return np.float32(length), np.float32(kept), np.float32(PARAMETERS.bias_rate * curvature)
-
-
-def _momentum(step: int) -> np.float32:
-    further: np.float32 = np.float32(PARAMETERS.momentum * (step + 1) / (step + 4))
-    return further
-
-
 class _Start(NamedTuple):
-    """One-hot targets [M, N], shares in the loss [M], features less their mean [M, D], initial weight and bias."""
+    """One-hot targets [M, N], shares in the loss [M], the features' mean [D], features less that, what steps are along (both
+    [M, D]), initial weight and bias."""
 
     one_hot: Tensor
     share: Tensor
     mean: Tensor
     centred: Tensor
-    curvature: float
+    directions: Tensor
     weight: Tensor
     bias: Tensor
 
@@ -170,13 +170,11 @@ def _torch_start(features: Tensor, labels: Tensor, n_way: int) -> _Start:
     share = 1 / (n_way * shots[labels])
     mean = share @ features
     centred = features - mean
-    rows = share.sqrt().unsqueeze(1) * centred
-    products = rows @ rows.T
-    curvature = (products @ products).norm().sqrt().item()
+    roots = share.sqrt().unsqueeze(1)
+    directions = roots * long_steps(roots * centred)
     prototypes = (one_hot.T @ centred) / shots.unsqueeze(1)
-    return _Start(
-        one_hot, share, mean, centred, curvature, 2 * scale * prototypes, -scale * prototypes.square().sum(dim=1)
-    )
+    weight, bias = 2 * scale * prototypes, -scale * prototypes.square().sum(dim=1)
+    return _Start(one_hot, share, mean, centred, directions, weight, bias)
 
 
 def graph_session(feature_size: int) -> Session:

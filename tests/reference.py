@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+BIAS_RATE = 0.1
+
 
 def log_softmax(logits: Array) -> Array:
     """Along the last axis."""
@@ -46,14 +48,12 @@ def adapt(
     steps: int,
     *,
     scale: float | None,
-    rate: float,
-    momentum: float,
-    bias_rate: float,
     pull: float,
 ) -> tuple[Array, Array, Array]:
-    """Weight [N, D] and bias [N] after `steps` accelerated steps, and the loss where each is taken from [steps].
+    """Weight [N, D] and bias [N] after so many accelerated steps, and the loss where each is taken from [steps].
 
-    Weight and bias are one matrix here: the bias is the weight of a further feature, the same for all images.
+    A step is four steps of gradient descent, one by one, on Böhning's quadratic upper bound of the loss. Weight and bias are
+    one matrix here: the bias is the weight of a further feature, the same for all images, and takes one shorter step instead.
 
     Args:
         features: support features [M, D].
@@ -61,36 +61,37 @@ def adapt(
         n_way: N.
         steps: how many, each of one pass for each 20 ways that are begun.
         scale: of the prototypes that the weights start from; None starts from zero.
-        rate: of a step, in units of the longest that is safe.
-        momentum: of the lookahead, which grows with t / (t + 3).
-        bias_rate: the square of the bias's feature, in units of the curvature.
-        pull: towards the start, in units of half the curvature.
+        pull: a step ends 1 / (1 + pull) of the way from the start.
     """
     features = np.asarray(features, np.float64)
     shares = np.array([1 / n_way / (labels == label).sum() for label in labels])
     mean = shares @ features
     features = features - mean
-    bound = curvature(features, shares)
-    further = np.sqrt(bias_rate * bound)
-    rows = np.column_stack([features, np.full(len(features), further)])
+    length = 2 / curvature(features, shares)
+    moment = (shares[:, None] * features).T @ features
+    rows = np.column_stack([features, np.ones(len(features))])
     start = np.zeros((n_way, rows.shape[1]))
     if scale is not None:
         weight, bias = prototype_start(features, labels, n_way, scale)
-        start = np.column_stack([weight, bias / further])
+        start = np.column_stack([weight, bias])
     here = before = start
     losses = []
     passes = (n_way + 19) // 20
     for step in range(steps * passes):
-        ahead = here + momentum * step / (step + 3) * (here - before)
-        gradient, loss = pull * bound / 2 * (ahead - start), 0.0
+        ahead = here + step / (step + 3) * (here - before)
+        gradient, loss = np.zeros_like(here), 0.0
         for row, label, share in zip(rows, labels, shares, strict=True):
             log_probabilities = log_softmax(ahead @ row)
             loss -= share * log_probabilities[label]
-            gradient = gradient + share * np.outer(np.exp(log_probabilities) - np.eye(n_way)[label], row)
-        here, before = ahead - rate * 2 / (bound * (1 + pull)) * gradient, here
+            gradient += share * np.outer(np.exp(log_probabilities) - np.eye(n_way)[label], row)
+        change = np.zeros_like(here)
+        for _ in range(4):  # the bound curves by half the moment
+            change[:, :-1] -= length * (gradient[:, :-1] + change[:, :-1] @ moment / 2)
+        change[:, -1] = -2 * BIAS_RATE * gradient[:, -1]
+        here, before = start + (ahead + change - start) / (1 + pull), here
         losses += [loss] if step % passes == 0 else []
     weight = here[:, :-1]
-    return weight, here[:, -1] * further - weight @ mean, np.array(losses)
+    return weight, here[:, -1] - weight @ mean, np.array(losses)
 
 
 def relative_difference(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

@@ -22,14 +22,11 @@ class SupportSet:
     n_way: int
     steps: int
     scale: float | None
-    rate: float = 0.9
-    momentum: float = 0.9
-    bias_rate: float = 0.5
     pull: float = 1e-3
 
     def __repr__(self) -> str:
         shots = np.bincount(self.labels).tolist()
-        head = f"scale={self.scale}, rate={self.rate}, momentum={self.momentum}, bias_rate={self.bias_rate}, pull={self.pull}"
+        head = f"scale={self.scale}, pull={self.pull}"
         return f"SupportSet(shots={shots}, D={self.features.shape[1]}, steps={self.steps}, {head})"
 
 
@@ -51,8 +48,5 @@ def support_sets(draw: st.DrawFn, *, ways: int = 20, shots: int = 8, size: int =
         n_way=len(counts),
         steps=draw(st.integers(0, steps)),
         scale=draw(st.none() | st.sampled_from([0.01, 0.1, 1.0, 5.0])),
-        rate=draw(st.sampled_from([0.1, 0.5, 0.95])),
-        momentum=draw(st.sampled_from([0.1, 0.95])),
-        bias_rate=draw(st.sampled_from([0.05, 0.3, 0.9])),
         pull=draw(st.sampled_from([1e-4, 1e-2, 1.0])),
     )

@@ -145,8 +145,7 @@ _METHOD = Group(
             "learned distance of two images) take no steps, nor does memory, which writes the support set into an "
             "external memory. pretrain has none: it trains a classifier of all classes, to start episodes from. "
             "distil does so too, and learns to give the features of --teacher. head-only learns the last layer's "
-            "scale, rates, momentum and pull on a backbone that it leaves as it is, that of --start-from or "
-            "--pretrained.",
+            "pull on a backbone that it leaves as it is, that of --start-from or --pretrained.",
         ),
         click.option(
             "--backbone",

@@ -1,12 +1,12 @@
-"""The gradient head in PyTorch: a linear classifier whose inner loop is a few accelerated steps of gradient descent.
+"""The gradient head in PyTorch: a linear classifier whose inner loop is a few long, accelerated steps of gradient descent.
 
 The outer loop differentiates through `adapt`, which is why this is PyTorch; `edge_adapt.export.heads.gradient` writes the same
 two functions as ONNX graphs for the device.
 
 Initialization from the prototypes follows Proto-MAML: Triantafillou et al., "Meta-Dataset", ICLR 2020, https://arxiv.org/abs/1903.03096.
-Acceleration and its bound follow Nesterov's method as stated by Beck and Teboulle, "A fast iterative shrinkage-thresholding
-algorithm", SIAM J. Imaging Sciences 2009; the curvature of softmax regression Böhning, "Multinomial logistic regression
-algorithm", Annals of the Institute of Statistical Mathematics 1992.
+The quadratic bound that a step minimizes is that of Böhning, "Multinomial logistic regression algorithm", Annals of the Institute
+of Statistical Mathematics 1992; acceleration is Nesterov's as stated by Beck and Teboulle, "A fast iterative
+shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2009.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_adapt.export.heads.gradient import (
+    BIAS_RATE,
+    DOUBLINGS,
     LEAST_SPREAD,
     LEAST_TRACE,
     WAYS_OF_A_STEP,
@@ -34,9 +36,8 @@ Initialization = Literal["prototype", "zero"]
 LEAST_LOG_PROBABILITY = math.log(torch.finfo(torch.float32).tiny)
 """The exported graph takes the logarithm of a softmax, which knows nothing smaller."""
 
-RATE, MOMENTUM, BIAS_RATE, PULL = 0.95, 0.95, 0.3, 1e-3
-"""Before meta-training. On features of EfficientNet-Lite0 twenty such steps come within 0.1 points of the best logistic
-regression, from 5 to 20 ways and 1 to 20 shots."""
+PULL = 1e-3
+"""Before meta-training."""
 
 
 class GradientHead(Head):
@@ -46,18 +47,22 @@ class GradientHead(Head):
     plain mean over the support set would let the class with 15 shots outweigh the class with 1 (1 to 9 points of accuracy lost in
     trials at 20 ways). To it comes a pull towards where the weights start from.
 
-    Steps cannot diverge. With f_i the features less their mean over the support set, weighted by the shares, let K be the matrix
-    sqrt(share_i share_j) f_i . f_j. The loss curves by half the largest eigenvalue of K at most, whatever the labels are, and
-    curvature = trace(K^4)^(1/4) is an upper bound of that eigenvalue, a few percent above it. In its unit a rate of 1 or less is
-    safe for every support set, and taking the mean out, which the bias makes up for, keeps a large common mean of the features
-    from making all steps small. A step from the weights W, with p the probabilities of the lookahead V,
+    Steps cannot diverge. With f_i the features less their mean over the support set, weighted by the shares, let C be the matrix
+    sum_i share_i f_i f_i^T. Whatever the labels are, the loss curves by C / 2 at most, which gives a quadratic upper bound of it
+    around any weights; taking the mean out, which the bias makes up for, keeps a large common mean of the features from making
+    all steps short. curvature = trace(C^4)^(1/4) is an upper bound of the largest eigenvalue of C, a few percent above it. A step
+    goes where four gradient steps on that quadratic bound would lead, each of the length 2 / curvature, and then a part of the
+    way back to the start W_0. They are linear in the gradient, so that one matrix P does: from the weights W, with p the
+    probabilities of the lookahead V,
 
-        V = W + momentum * t / (t + 3) * (W - W before the last step)
-        W = V + 2 rate / (curvature (1 + pull)) * (sum_i share_i (y_i - p_i) f_i - pull * curvature / 2 * (V - W at first))
+        V = W + t / (t + 3) * (W - W before the last step)
+        P = (I - (I - C / curvature)^4) C^-1
+        W = W_0 + (V - W_0 + 2 sum_i share_i (y_i - p_i) f_i P) / (1 + pull)
 
-    and likewise for the bias, whose feature is the number sqrt(bias_rate * curvature). With momentum, twenty steps reach what
-    hundreds of plain ones do. Many classes need more: above 20 ways a step is two of these, above 40 three, and so on (81 ways of
-    5 shots of groceries: 43.9% after 20, 49.7 after 100, where the best logistic regression has 50.1).
+    and likewise for the bias, whose P is a number. By P, directions in which the support images differ little count for nearly as
+    much as those in which they differ most, where plain steps, and logistic regression, hardly come to use them: with 20 classes
+    of photos that is worth two points. Many classes need more steps: above 20 ways a step is two of these, above 40 three, and
+    so on.
 
     Args:
         initialization: `prototype` starts from weight = 2 s c, bias = -s |c|^2 for the class means c of the features, with
@@ -69,10 +74,6 @@ class GradientHead(Head):
         super().__init__()
         self.initialization = initialization
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=initialization == "prototype")
-        # Logarithms of odds: these three stay between 0 and 1, whatever an optimizer does.
-        self.rate_odds = nn.Parameter(_log_odds(RATE))
-        self.momentum_odds = nn.Parameter(_log_odds(MOMENTUM))
-        self.bias_rate_odds = nn.Parameter(_log_odds(BIAS_RATE))
         self.log_pull = nn.Parameter(torch.tensor(math.log(PULL)))
 
     def initialize(self, features: Tensor, labels: Tensor, n_way: int) -> HeadState:
@@ -99,14 +100,11 @@ class GradientHead(Head):
         mean = (share * features).sum(-2, keepdim=True)  # [..., 1, D]
         centred = features - mean
         start = self.initialize(centred, labels, n_way)
-        least = LEAST_SPREAD * features.square().sum((-2, -1), keepdim=True)
-        curvature = largest_eigenvalue_bound(share.sqrt() * centred, least)  # [..., 1, 1]
-        rate, momentum, pull = self.rate_odds.sigmoid(), self.momentum_odds.sigmoid(), self.log_pull.exp()
-        length = 2 * rate / (curvature * (1 + pull))
-        kept = 1 - rate * pull / (1 + pull)
-        bias_square = self.bias_rate_odds.sigmoid() * curvature  # [..., 1, 1]
         weight_0, bias_0 = start["weight"], start["bias"].unsqueeze(-2)  # [..., N, D], [..., 1, N]
         logits_0 = centred @ weight_0.transpose(-1, -2) + bias_0
+        least = LEAST_SPREAD * features.square().sum((-2, -1), keepdim=True)
+        directions = share.sqrt() * long_steps(share.sqrt() * centred, least)  # [..., M, D]
+        kept = 1 / (1 + self.log_pull.exp())
         # How far weights and bias are from the start, and the lookahead's.
         weight, bias = torch.zeros_like(weight_0), torch.zeros_like(bias_0)
         ahead, bias_ahead = weight, bias
@@ -116,10 +114,10 @@ class GradientHead(Head):
             log_probabilities = torch.log_softmax(logits_0 + centred @ ahead.transpose(-1, -2) + bias_ahead, dim=-1)
             if step % repeats == 0:
                 losses.append(-(targets * log_probabilities.clamp(min=LEAST_LOG_PROBABILITY) * share).sum((-1, -2)))
-            error = length * share * (targets - log_probabilities.exp())  # [..., M, N]
-            moved = kept * ahead + error.transpose(-1, -2) @ centred
-            bias_moved = kept * bias_ahead + bias_square * error.sum(-2, keepdim=True)
-            further = momentum * (step + 1) / (step + 4)
+            error = 2 * (targets - log_probabilities.exp())  # [..., M, N]
+            moved = kept * (ahead + error.transpose(-1, -2) @ directions)
+            bias_moved = kept * (bias_ahead + BIAS_RATE * (share * error).sum(-2, keepdim=True))
+            further = (step + 1) / (step + 4)
             ahead, bias_ahead = moved + further * (moved - weight), bias_moved + further * (bias_moved - bias)
             weight, bias = moved, bias_moved
         weight = weight_0 + weight
@@ -138,29 +136,36 @@ class GradientHead(Head):
         """The learned numbers that the exported graphs hold as constants."""
         return GradientHeadParameters(
             scale=self.log_scale.exp().item() if self.initialization == "prototype" else None,
-            rate=self.rate_odds.sigmoid().item(),
-            momentum=self.momentum_odds.sigmoid().item(),
-            bias_rate=self.bias_rate_odds.sigmoid().item(),
             pull=self.log_pull.exp().item(),
         )
 
 
-def largest_eigenvalue_bound(rows: Tensor, least: Tensor | float = 0.0) -> Tensor:
-    """trace(K^4)^(1/4) [..., 1, 1] of the products K of rows [..., M, D] with each other; above 0.
+def long_steps(rows: Tensor, least: Tensor | float = 0.0) -> Tensor:
+    """rows P [..., M, D], for rows [..., M, D] with C = rows^T rows and P as `GradientHead` has it.
 
-    It is the 4-norm of K's eigenvalues: the largest of them at least, and that times the fourth root of their number at most.
-    Where the trace is below `least` [..., 1, 1] it is taken for that.
+    P is 1 / curvature times the sum of the first four powers of I - C / curvature, from the power 0 on. Half of such a sum, times
+    a power, is the other half. Where there are fewer rows than columns they are those of the rows with each other.
     """
     across = rows.transpose(-1, -2)
-    products = rows @ across if rows.shape[-2] <= rows.shape[-1] else across @ rows  # the same but for zeros
-    trace = products.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    wide = rows.shape[-2] <= rows.shape[-1]
+    products = rows @ across if wide else across @ rows
+    length = 1 / largest_eigenvalue_bound(products, least)
+    left = torch.eye(products.shape[-1], dtype=rows.dtype, device=rows.device) - length * products
+    summed = length * rows
+    for _ in range(DOUBLINGS):
+        summed = summed + (left @ summed if wide else summed @ left)
+        left = left @ left
+    return summed
+
+
+def largest_eigenvalue_bound(matrix: Tensor, least: Tensor | float = 0.0) -> Tensor:
+    """trace(matrix^4)^(1/4) [..., 1, 1] of a positive semidefinite matrix [..., K, K]; above 0.
+
+    It is the 4-norm of the eigenvalues: the largest of them at least, and that times the fourth root of their number at most.
+    Where the trace is below `least` [..., 1, 1] it is taken for that.
+    """
+    trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     trace = torch.maximum(trace, torch.as_tensor(least, dtype=trace.dtype, device=trace.device)).clamp(min=LEAST_TRACE)
-    squared = torch.linalg.matrix_power(
-        products / trace, 2
-    )  # in units of the trace, or float32 would over- or underflow
-    fourth: Tensor = squared.square().sum((-2, -1), keepdim=True).clamp(min=LEAST_TRACE)
+    relative = matrix / trace  # or float32 would over- or underflow
+    fourth: Tensor = (relative @ relative).square().sum((-2, -1), keepdim=True).clamp(min=LEAST_TRACE)
     return trace * fourth**0.25
-
-
-def _log_odds(share: float) -> Tensor:
-    return torch.tensor(math.log(share / (1 - share)))

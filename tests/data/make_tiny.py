@@ -23,7 +23,7 @@ PATH = Path(__file__).with_name("tiny.edge")
 PREPROCESSING = Preprocessing(height=8, width=8, channels=3)
 FEATURE_SIZE = 4 * 4 * 3
 STEPS = 3
-HEAD: dict[str, Any] = {"scale": 2.0, "rate": 0.6, "momentum": 0.8, "bias_rate": 0.5, "pull": 1e-2}
+HEAD: dict[str, Any] = {"scale": 2.0, "pull": 1e-2}
 
 EMBED = """
 <ir_version: 8, opset_import: ["" : 18]>

@@ -111,10 +111,10 @@ def test_a_bundle_that_disagrees_with_pytorch_is_not_written(
     path = tmp_path / "model.edge"
     path.write_bytes(b"the old file")
 
-    def with_another_rate(parameters: GradientHeadParameters, feature_size: int) -> HeadGraphs:
-        return gradient_head_graphs(dataclasses.replace(parameters, bias_rate=0.9), feature_size)
+    def with_another_pull(parameters: GradientHeadParameters, feature_size: int) -> HeadGraphs:
+        return gradient_head_graphs(dataclasses.replace(parameters, pull=0.9), feature_size)
 
-    monkeypatch.setattr("edge_adapt.networks.gradient_head.gradient_head_graphs", with_another_rate)
+    monkeypatch.setattr("edge_adapt.networks.gradient_head.gradient_head_graphs", with_another_pull)
     with pytest.raises(EdgeAdaptError, match=r"^the bundle disagrees with PyTorch and is not written: .*\.$"):
         export_bundle(trained_run, path)
     assert path.read_bytes() == b"the old file"

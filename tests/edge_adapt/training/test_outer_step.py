@@ -97,7 +97,7 @@ def test_gradients_and_figures_are_means_over_the_pieces() -> None:
     assert metrics is not None
     assert [mean.item() for mean in metrics] == pytest.approx([sum(losses) / 3, 1 / 3])
     named = dict(zip((name for name, _ in learner.named_parameters()), found, strict=True))
-    assert named["head.rate_odds"] is None  # no gradient reaches it, and none is made up
+    assert named["head.log_pull"] is None  # no gradient reaches it, and none is made up
 
 
 @settings(deadline=None, max_examples=20)

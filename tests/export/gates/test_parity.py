@@ -26,7 +26,7 @@ class Model:
     """Pixels as features, all moved by `offset`, and the head in NumPy; `scale` None begins at zero."""
 
     scale: float | None = 0.1
-    rate: float = 0.5
+    pull: float = 1e-2
     offset: float = 0.0
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -37,9 +37,7 @@ class Model:
 
     def adapt(self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int) -> Adapted:
         """In float64."""
-        weight, bias, losses = reference.adapt(
-            features, labels, n_way, steps, scale=self.scale, rate=self.rate, momentum=0.9, bias_rate=0.5, pull=1e-2
-        )
+        weight, bias, losses = reference.adapt(features, labels, n_way, steps, scale=self.scale, pull=self.pull)
         state = {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
         return state, losses.astype(np.float32)
 

@@ -19,7 +19,7 @@ pytest.importorskip("onnx")
 import onnx
 import torch
 
-from edge_adapt.export.heads.gradient import HEAD_STATE, GradientHeadParameters, gradient_head_graphs
+from edge_adapt.export.heads.gradient import HEAD_STATE, WAYS_OF_A_STEP, GradientHeadParameters, gradient_head_graphs
 from edge_adapt.runtime.bundle.graph_check import ALLOWED_OPERATORS, check_graph
 from edge_adapt.runtime.sessions import Session, scalar
 from tests import reference
@@ -31,9 +31,11 @@ State = dict[str, NDArray[np.float32]]
 
 
 def tolerance(support: SupportSet) -> float:
-    """1e-5, times how much larger features are than what they differ by: float32 loses that many digits to their mean."""
+    """2e-5, times how much larger features are than what they differ by: float32 loses that many digits to their mean. Above 60
+    passes through the loop, which 200 ways take, rounding adds up to more."""
+    passes = support.steps * -(-support.n_way // WAYS_OF_A_STEP)
     spread = np.linalg.norm(support.features - support.features.mean(axis=0))
-    return 1e-5 * max(1.0, float(np.linalg.norm(support.features) / max(spread, 1e-30)))
+    return 2e-5 * max(1.0, passes / 60) * max(1.0, float(np.linalg.norm(support.features) / max(spread, 1e-30)))
 
 
 @cache
@@ -47,7 +49,7 @@ def sessions(parameters: GradientHeadParameters, feature_size: int) -> tuple[Ses
 
 
 def parameters_of(support: SupportSet) -> GradientHeadParameters:
-    return GradientHeadParameters(support.scale, support.rate, support.momentum, support.bias_rate, support.pull)
+    return GradientHeadParameters(support.scale, support.pull)
 
 
 def run_adapt(
@@ -101,7 +103,7 @@ def check_against_torch(support: SupportSet) -> None:
     ours, theirs = (np.concatenate([held[name].ravel() for name in HEAD_STATE]) for held in (state, expected))
     assert relative_difference(ours, theirs) <= tolerance(support)
     # The graph takes the logarithm of a float32 probability, so that a loss is known to about 1e-7 nats and no better.
-    np.testing.assert_allclose(losses, expected_losses, rtol=tolerance(support), atol=1e-6)
+    np.testing.assert_allclose(losses, expected_losses, rtol=tolerance(support), atol=tolerance(support) / 10)
     assert relative_difference(run_predict(parameters, support.query, state), expected_logits) <= tolerance(support)
 
 
@@ -135,14 +137,11 @@ def test_the_graphs_agree_with_numpy(support: SupportSet) -> None:
         support.n_way,
         support.steps,
         scale=support.scale,
-        rate=support.rate,
-        momentum=support.momentum,
-        bias_rate=support.bias_rate,
         pull=support.pull,
     )
     assert state_difference(state, {"weight": weight, "bias": bias}) <= tolerance(support)
     # The graph takes the logarithm of a float32 probability, so that a loss is known to about 1e-7 nats and no better.
-    np.testing.assert_allclose(losses, expected_losses, rtol=tolerance(support), atol=1e-6)
+    np.testing.assert_allclose(losses, expected_losses, rtol=tolerance(support), atol=tolerance(support) / 10)
 
 
 @pytest.mark.parametrize("scale", [None, 0.3])
@@ -153,7 +152,7 @@ def test_two_hundred_ways(scale: float | None, feature_size: int, shots: tuple[i
     features, query = (
         random.normal(size=(count, feature_size)).astype(np.float32) / feature_size**0.5 for count in (len(labels), 7)
     )
-    check_against_torch(SupportSet(features, labels, query, 200, 12, scale, 0.9, 0.9, 0.8, 1e-3))
+    check_against_torch(SupportSet(features, labels, query, 200, 12, scale, 1e-3))
 
 
 @settings(max_examples=40, deadline=None)
@@ -195,7 +194,7 @@ def test_a_query_gets_the_same_logits_alone_and_in_a_batch(support: SupportSet) 
 
 def test_no_more_than_one_image_of_each_of_two_classes_is_needed() -> None:
     features = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
-    parameters = GradientHeadParameters(1.0, 0.95, 0.95, 0.5, 1e-3)
+    parameters = GradientHeadParameters(1.0, 1e-3)
     for steps in (0, 1, 60):
         state, losses = run_adapt(parameters, features, np.array([1, 0], np.int64), 2, steps)
         assert losses.shape == (steps,)
@@ -204,7 +203,7 @@ def test_no_more_than_one_image_of_each_of_two_classes_is_needed() -> None:
 
 @pytest.mark.parametrize("scale", [None, 0.3])
 def test_the_files_say_nothing_of_where_they_were_made(scale: float | None) -> None:
-    graphs = gradient_head_graphs(GradientHeadParameters(scale, 0.9, 0.9, 0.5, 1e-3), 24)
+    graphs = gradient_head_graphs(GradientHeadParameters(scale, 1e-3), 24)
     for name, data in (("adapt.onnx", graphs.adapt), ("predict.onnx", graphs.predict)):
         check_graph(data, name)
         model = onnx.load_from_string(data)
@@ -230,5 +229,5 @@ def all_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
-    parameters = GradientHeadParameters(0.3, 0.9, 0.9, 0.5, 1e-3)
+    parameters = GradientHeadParameters(0.3, 1e-3)
     assert gradient_head_graphs(parameters, 24) == gradient_head_graphs(parameters, 24)
