@@ -1,4 +1,4 @@
-"""Meta-training of a gradient head on features that are there already, without a run: five numbers, in a few seconds."""
+"""Meta-training of a gradient head on features that are there already, without a run: one number, in a few seconds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.training.compute import Execution
 from edge_adapt.training.outer_step import OuterStep
-
-SCALE = 0.3
-"""Of the prototypes before meta-training, in units of the features' variance: the start of steps that go on to the optimum, where
-answers of their own would take four times as much."""
 
 
 class FrozenHead:
@@ -33,9 +29,6 @@ class FrozenHead:
 
     def __init__(self, initialization: Initialization, features: EpisodeSampler, source: str, steps: int) -> None:
         self.head = GradientHead(initialization)
-        # The order of magnitude of the scale follows from how far apart features lie.
-        spread = features.rows.var(0).sum().clamp(min=1e-12)
-        self.head.log_scale.data.copy_((SCALE / spread).log())
         self._learner = MetaLearner(Embedding(nn.Identity(), torch.zeros(3), torch.ones(3)), self.head)
         self._objective = HeadAlone(lambda _: features, source, EPISODES, steps, torch.Generator())
         self._objective.prepare(self._learner)
