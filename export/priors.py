@@ -111,18 +111,18 @@ def _fitted(outcomes: Sequence[_Outcome]) -> Priors:
     means = np.array([outcome.scores.mean() for outcome in outcomes])
     (score, score_of_one_shot), *_ = np.linalg.lstsq(np.stack([np.ones_like(of_one), of_one], 1), means, rcond=None)
     spread = float(np.mean([outcome.scores.var() for outcome in outcomes])) ** 0.5
-    losses = {
-        (logarithm, of_one_shot): sum(_loss(outcome, logarithm, of_one_shot) for outcome in outcomes)
-        for logarithm in _TEMPERATURES[0]
-        for of_one_shot in _TEMPERATURES[1]
-    }
-    temperature, of_one_shot = min(losses, key=losses.__getitem__)
-    return Priors(float(score), float(score_of_one_shot), spread, float(temperature), float(of_one_shot))
+    logarithms, of_one_shots = map(np.ravel, np.meshgrid(*_TEMPERATURES, indexing="ij"))
+    losses = sum(_losses(outcome, logarithms, of_one_shots) for outcome in outcomes)
+    best = int(np.argmin(losses))
+    return Priors(float(score), float(score_of_one_shot), spread, float(logarithms[best]), float(of_one_shots[best]))
 
 
-def _loss(outcome: _Outcome, logarithm: float, of_one_shot: float) -> float:
-    temperature = prior_temperature(outcome.n_shot, outcome.between, logarithm, of_one_shot)
-    return float(negative_log_likelihood(outcome.logits, outcome.labels, np.array([temperature])).mean())
+def _losses(
+    outcome: _Outcome, logarithms: NDArray[np.float64], of_one_shots: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    temperatures = prior_temperature(outcome.n_shot, outcome.between, logarithms, of_one_shots)
+    losses: NDArray[np.float64] = negative_log_likelihood(outcome.logits, outcome.labels, temperatures).mean(axis=1)
+    return losses
 
 
 def record_priors(path: str | os.PathLike[str], priors: Priors | None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from edge_adapt.runtime.bundle.classifier_json import LEAST_TEMPERATURE, MOST_TEMPERATURE
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from edge_adapt.runtime.bundle.card import Priors
     from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut
@@ -31,7 +31,7 @@ def temperature(left_out: LeaveOneOut, n_shot: float, between: float, priors: Pr
         between: the mean cosine between classes; where they are alike, one shot says less.
         priors: what meta-training gives.
     """
-    expected = prior_temperature(n_shot, between, priors.temperature, priors.temperature_of_one_shot)
+    expected = float(prior_temperature(n_shot, between, priors.temperature, priors.temperature_of_one_shot))
     if not len(left_out.folds):
         return expected
     loss = negative_log_likelihood(left_out.logits, left_out.labels, _CANDIDATES).sum(axis=1)
@@ -39,11 +39,12 @@ def temperature(left_out: LeaveOneOut, n_shot: float, between: float, priors: Pr
     return float(_CANDIDATES[loss.argmin()])
 
 
-def prior_temperature(n_shot: float, between: float, logarithm: float, of_one_shot: float) -> float:
-    """The temperature before any shot is left out, from the two numbers of the priors."""
-    return float(
-        np.clip(np.exp(logarithm + of_one_shot / n_shot) / max(1 - between, 0.05), LEAST_TEMPERATURE, MOST_TEMPERATURE)
-    )
+def prior_temperature(
+    n_shot: float, between: float, logarithm: ArrayLike, of_one_shot: ArrayLike
+) -> NDArray[np.float64]:
+    """The temperature before any shot is left out, from the two numbers of the priors, or from many of each."""
+    unbounded = np.exp(np.asarray(logarithm) + np.asarray(of_one_shot) / n_shot) / max(1 - between, 0.05)
+    return np.clip(unbounded, LEAST_TEMPERATURE, MOST_TEMPERATURE)
 
 
 def negative_log_likelihood(
