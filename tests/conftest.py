@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,18 @@ def brief_validation() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "LEAST_EPISODES", 50)
         patch.setattr(validation, "MOST_EPISODES", 50)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operators_are_listed_once() -> Iterator[None]:
+    """PyTorch's exporter parses the source of all its operators anew for each graph, which takes longer than the graph."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    operators = pytest.importorskip("onnxscript._framework_apis.torch_2_11")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operators, "get_torchlib_ops", functools.cache(operators.get_torchlib_ops))
         yield
 
 

@@ -57,7 +57,13 @@ def test_a_run_and_its_bundle_say_the_same_of_themselves(trained_run: Path, expo
 
 @pytest.mark.parametrize(
     ("augment", "grayscale", "centred", "views"),
-    [(True, False, True, PHOTO_VIEWS), (True, False, False, ()), (False, False, True, ()), (True, True, True, ())],
+    [
+        (True, False, True, PHOTO_VIEWS),
+        *(
+            pytest.param(*options, (), marks=pytest.mark.slow)
+            for options in ((True, False, False), (False, False, True), (True, True, True))
+        ),
+    ],
 )
 def test_support_photos_are_looked_at_as_training_saw_them(
     augment: bool,

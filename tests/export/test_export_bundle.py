@@ -134,7 +134,9 @@ def test_measured_accuracies_are_added_and_nothing_else_changes(exported_bundle:
             assert changed.read(name) == before.read(name)
 
 
-@pytest.mark.parametrize(("method", "head"), [("maml", "prototype"), ("fomaml", "zero")])
+@pytest.mark.parametrize(
+    ("method", "head"), [pytest.param("maml", "prototype", marks=pytest.mark.slow), ("fomaml", "zero")]
+)
 def test_every_method_and_head_exports_a_last_layer_that_adapts(
     method: str,
     head: str,

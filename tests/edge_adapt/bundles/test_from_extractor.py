@@ -81,7 +81,7 @@ def test_a_wrapped_extractor_adapts_and_classifies(tmp_path: Path, images: Path)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.ones(8), rtol=1e-5)
 
 
-@pytest.mark.parametrize("change", [in_half_precision, in_half_precision_inside])
+@pytest.mark.parametrize("change", [in_half_precision, pytest.param(in_half_precision_inside, marks=pytest.mark.slow)])
 def test_an_extractor_in_float16_goes_the_whole_way(
     tmp_path: Path, images: Path, change: Callable[[Path], Path]
 ) -> None:

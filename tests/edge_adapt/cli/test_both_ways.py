@@ -37,8 +37,8 @@ def pretrained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-LIKE_OTHERS = ("fomaml", "meta-sgd", "matching", "siamese")
-"""Methods whose way is that of another one, which is tried each time."""
+LIKE_OTHERS = ("fomaml", "meta-sgd", "maml", "reptile", "memory", "matching", "siamese")
+"""Methods whose way is that of another one, `anil` or `protonet`, which is tried each time."""
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,11 @@ def test_data_that_changed_are_named(stopped: Path, data: Path) -> None:
     assert tree(stopped) == before
 
 
-@pytest.mark.parametrize(
-    "option", ["--way=3", "--iterations=9", "--minutes=1", "--no-augment", "--method=maml", "-o=x"]
-)
-def test_what_is_settled_is_not_said_again(option: str, stopped: Path) -> None:
-    said = complaint(command("train", "--resume", stopped, option), status=2)
-    name = "--output" if option == "-o=x" else option.partition("=")[0].replace("--no-", "--")
-    assert said == f"--resume goes on with a run as it began; leave out {name}."
+def test_what_is_settled_is_not_said_again(stopped: Path) -> None:
+    for option in ("--way=3", "--iterations=9", "--minutes=1", "--no-augment", "--method=maml", "-o=x"):
+        said = complaint(command("train", "--resume", stopped, option), status=2)
+        name = "--output" if option == "-o=x" else option.partition("=")[0].replace("--no-", "--")
+        assert said == f"--resume goes on with a run as it began; leave out {name}."
 
 
 def test_how_it_is_computed_may_change(stopped: Path) -> None:
@@ -107,7 +105,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_read(tm
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_stops_at_the_end_of_a_step_which_is_kept(number: signal.Signals, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = [option for option in OPTIONS if "iterations" not in option] + ["--iterations=100000", "--threads=1"]

@@ -226,7 +226,7 @@ def test_a_student_comes_to_say_what_its_teacher_says(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize("pretrained", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_published_statistics_stay_and_the_backbone_learns_slower(
     pretrained: bool, tmp_path: Path, tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

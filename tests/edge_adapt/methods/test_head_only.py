@@ -111,7 +111,7 @@ def heads() -> dict[str, GradientHead]:
     return {initialization: head.head for initialization, head in learned.items()}
 
 
-@pytest.mark.parametrize("tilt", [0, 1.5])
+@pytest.mark.parametrize("tilt", [pytest.param(0, marks=pytest.mark.slow), 1.5])
 def test_steps_hardly_lose_with_one_shot_and_win_with_more(heads: dict[str, GradientHead], tilt: float) -> None:
     data = clusters(12, 60, 1, tilt=tilt)
     model = HeadModel(heads["prototype"], lambda features: features)  # type: ignore[arg-type,return-value]

@@ -57,15 +57,15 @@ def outcome(learner: MetaLearner, images: Tensor, weights: Tensor | None) -> tup
     return loss.item(), accuracy.item(), [parameter.grad for parameter in learner.parameters()]
 
 
-@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "options",
     [
         {"method": "maml"},
-        {"method": "maml", "initialization": "zero", "recompute": True},
         {"method": "maml", "multi_step_loss": True, "per_step_rates": True},
-        {"method": "fomaml"},
-        {"method": "meta-sgd"},
+        pytest.param({"method": "maml", "initialization": "zero", "recompute": True}, marks=pytest.mark.slow),
+        pytest.param({"method": "fomaml"}, marks=pytest.mark.slow),
+        pytest.param({"method": "meta-sgd"}, marks=pytest.mark.slow),
     ],
 )
 def test_the_gradients_are_those_of_one_after_the_other(
@@ -140,7 +140,7 @@ class Noise(nn.Module):
         return hidden + torch.randn_like(hidden)
 
 
-@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.RReLU(), Noise()])
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), pytest.param(nn.RReLU(), marks=pytest.mark.slow), Noise()])
 def test_random_numbers_do_not_depend_on_which_thread_comes_first(
     layer: nn.Module, tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,10 @@ from tests.training_runs import Configure, Small
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("backbone", "image_size"), [("conv4", 28), ("conv4", 36), ("edge", 36), ("resnet12", 36)])
+@pytest.mark.parametrize(
+    ("backbone", "image_size"),
+    [("conv4", 28), ("conv4", 36), ("edge", 36), pytest.param("resnet12", 36, marks=pytest.mark.slow)],
+)
 def test_before_its_first_step_it_answers_as_the_last_layer_alone(
     backbone: str, image_size: int, tiny_config: Configure
 ) -> None:

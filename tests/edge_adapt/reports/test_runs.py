@@ -122,7 +122,7 @@ def test_what_is_no_run_is_named(runs: list[Path], tmp_path: Path) -> None:
     assert not list(tmp_path.glob("x.*"))
 
 
-@pytest.mark.parametrize("against", ["steps", "minutes"])
+@pytest.mark.parametrize("against", ["steps", pytest.param("minutes", marks=pytest.mark.slow)])
 def test_the_picture_shows_a_curve_of_each_run_that_has_one(runs: list[Path], tmp_path: Path, against: str) -> None:
     path = tmp_path / "compare.png"
     said = succeeded(command("compare", *runs, "-o", path, "--against", against))
@@ -130,7 +130,7 @@ def test_the_picture_shows_a_curve_of_each_run_that_has_one(runs: list[Path], tm
     assert _curves_in(path.read_bytes()) == set(COLOURS[:3])
 
 
-@pytest.mark.parametrize("against", ["steps", "minutes"])
+@pytest.mark.parametrize("against", ["steps", pytest.param("minutes", marks=pytest.mark.slow)])
 def test_a_run_that_only_got_worse_than_its_start_is_drawn(against: Axis, tiny_config: Configure) -> None:
     worse = checkpoint_of(tiny_config(), [0.3, 0.2], best=1)
     assert worse.best is not None

@@ -46,7 +46,7 @@ class Watched(nn.Module):
         return features
 
 
-@pytest.mark.parametrize("method", ["anil", "reptile", "pretrain"])
+@pytest.mark.parametrize("method", ["anil", pytest.param("reptile", marks=pytest.mark.slow), "pretrain"])
 @pytest.mark.parametrize(("crop_size", "trained_on"), [(20, 20), (None, 28)])
 def test_a_backbone_trains_on_crops_and_is_measured_on_whole_images(
     method: str, crop_size: int | None, trained_on: int, photos: ImageDataset, tmp_path: Path, tiny_config: Configure
@@ -67,7 +67,9 @@ def test_crops_are_of_the_part_that_is_seen(tiny_config: Configure) -> None:
     assert config.augmentation.crop_sizes == (20,)
 
 
-@pytest.mark.parametrize("method", ["anil", "reptile", "pretrain"])
+@pytest.mark.parametrize(
+    "method", ["anil", *(pytest.param(name, marks=pytest.mark.slow) for name in ("reptile", "pretrain"))]
+)
 def test_crops_grow_over_the_training(
     method: str, photos: ImageDataset, tmp_path: Path, tiny_config: Configure
 ) -> None:

@@ -65,7 +65,9 @@ def test_each_member_gives_the_features_of_its_run(
     assert torch.allclose(features.norm(dim=1), torch.ones(len(images)), atol=1e-5)
 
 
-@pytest.mark.parametrize(("method", "centred"), [("anil", True), ("anil", False), ("protonet", False)])
+@pytest.mark.parametrize(
+    ("method", "centred"), [("anil", True), pytest.param("anil", False, marks=pytest.mark.slow), ("protonet", False)]
+)
 def test_episodes_may_start_from_several(
     method: str,
     centred: bool,

@@ -99,6 +99,7 @@ print(end.iteration, end.execution.micro_batch)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
+@pytest.mark.slow
 def test_a_process_with_little_memory_goes_on_with_smaller_pieces(tiny_config: Configure, tmp_path: Path) -> None:
     config = tiny_config(iterations=2, meta_batch=64)
     command = [sys.executable, "-c", SCARCE, str(tmp_path / "run"), repr(config.to_dict())]

@@ -68,7 +68,10 @@ def test_a_checkpoint_without_a_best_state_exports_its_end(
     assert checkpoint.exported.iteration == 3
 
 
-@pytest.mark.parametrize(("before", "method"), [("pretrain", "maml"), ("fomaml", "anil"), ("maml", "head-only")])
+@pytest.mark.parametrize(
+    ("before", "method"),
+    [("pretrain", "maml"), pytest.param("fomaml", "anil", marks=pytest.mark.slow), ("maml", "head-only")],
+)
 def test_all_layers_and_the_last_do_not_start_from_each_other(
     before: str, method: str, brief: Callable[..., Checkpoint], tiny_config: Configure
 ) -> None:

@@ -49,7 +49,7 @@ def test_the_loss_falls_and_new_classes_are_told_apart(trained_run: Path, new_cl
     assert checkpoint.records[-1].validation == pytest.approx(accuracies[1], abs=0.1)
 
 
-@pytest.mark.parametrize("method", ["maml", "fomaml"])
+@pytest.mark.parametrize("method", ["maml", pytest.param("fomaml", marks=pytest.mark.slow)])
 def test_an_inner_loop_on_all_layers_learns_too(
     method: str, tiny_config: Configure, training_data: ImageDataset, tmp_path: Path
 ) -> None:

@@ -122,7 +122,9 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", ["residual", *(pytest.param(name, marks=pytest.mark.slow) for name in ("linear", "pooled"))]
+)
 def test_features_in_8_bits_point_where_those_in_float32_do(name: str) -> None:
     batch = images(40, 9)
     ours, theirs = run(in_8_bits(name), batch), run(graph(name), batch)

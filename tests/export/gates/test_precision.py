@@ -190,7 +190,7 @@ def test_images_to_calibrate_with_need_no_classes(trained_run: Path, new_classes
     for path in photos.rglob("*.png"):
         path.rename(loose / f"{path.parent.name} {path.name}")
     shutil.make_archive(str(tmp_path / "loose"), "zip", loose)
-    sources: tuple[ImageDataset | Path, ...] = (of_classes, loose, tmp_path / "loose.zip")
+    sources: tuple[ImageDataset | Path, ...] = (of_classes, tmp_path / "loose.zip")
     found = set()
     for source in sources:
         export_bundle(trained_run, tmp_path / "model.edge", precision=Precision("int8", calibrate=source))
