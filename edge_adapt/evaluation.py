@@ -15,7 +15,7 @@ from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.data.source import DataSource
-from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.errors import EdgeAdaptError, ProviderError
 from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
 from edge_adapt.runtime.model import load_model, models
 from edge_adapt.runtime.words import plural
@@ -108,6 +108,10 @@ def _open_run(
         raise EdgeAdaptError(
             f"{os.fspath(run)}: there is no checkpoint.pt; give a bundle, or the folder of a training run."
         )
+    if provider not in ("auto", "cpu", "cuda"):
+        raise ProviderError(
+            f"{os.fspath(run)} is a training run, which PyTorch runs: it takes --provider auto, cpu or cuda, not {provider}."
+        )
     try:
         import torch
 
@@ -180,7 +184,7 @@ def evaluate(
         protocol: over which episodes, and with how many steps.
         all_layers: adapt all layers, as in meta-training with MAML; runs only.
         backbone: an instance of the module that was trained, if it was one of the user's own.
-        provider: what computes, `auto`, `cpu` or `cuda`.
+        provider: what computes, as `load` takes it; a run takes `auto`, `cpu` or `cuda`.
         threads: of the CPU; None takes all cores.
         progress: show bars.
 

@@ -100,11 +100,13 @@ def load(
 
     Args:
         model: a path, or the name of a bundled model.
-        provider: `auto` runs `embed` on CUDA where it comes up, `cpu` and `cuda` insist.
+        provider: what runs `embed`: `auto` takes CUDA where it comes up and else the CPU; `cpu`, `cuda`, `tensorrt`, `openvino`,
+            `coreml`, `xnnpack` and `qnn` insist. `adapt` and `predict` are microseconds of work and stay on the CPU.
         threads: of the CPU; None takes all cores.
 
     Raises:
         BundleError: the file is missing, damaged, or not a bundle of this version.
+        ProviderError: when `embed` first runs: the provider is not there, does not come up, or takes no part of it.
     """
     name = os.fspath(model)
     path = MODELS / f"{name}.edge" if name in models() else Path(name)

@@ -10,15 +10,17 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+provider = click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml", "xnnpack", "qnn"]),
+    default="auto",
+    show_default=True,
+    help="What runs the backbone; auto takes CUDA where it comes up.",
+)
+
+
 def runs_a_bundle(command: Command) -> Command:
     """Give a command the options `--provider` and `--threads`."""
-    provider = click.option(
-        "--provider",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="What runs the backbone; auto takes CUDA where it comes up.",
-    )
     return provider(threads(command))
 
 

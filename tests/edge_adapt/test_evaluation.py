@@ -19,7 +19,7 @@ from edge_adapt.evaluation import evaluate, open_model
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
-from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
+from edge_adapt.runtime.errors import BundleError, EdgeAdaptError, ProviderError
 from edge_adapt.runtime.images.views import PHOTO_VIEWS, View
 from edge_adapt.training.config import TrainingConfig
 from tests.gratings import gratings
@@ -125,6 +125,11 @@ def test_what_cannot_be_evaluated_is_named(
     classifier.save(tmp_path / "mine.edge")
     with pytest.raises(BundleError, match="is an adapted classifier where a meta-model is needed"):
         evaluate(tmp_path / "mine.edge", new_classes)
+
+
+def test_a_run_is_not_for_the_providers_of_onnx_runtime(trained_run: Path) -> None:
+    with pytest.raises(ProviderError, match=r"is a training run, .* --provider auto, cpu or cuda, not openvino"):
+        open_model(trained_run, provider="openvino")
 
 
 def test_a_bundled_name_goes_before_a_folder_of_that_name(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edge_adapt.runtime import graphs as graphs_module
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.graphs import EmbeddedImage
 from edge_adapt.runtime.images.images import named
 from edge_adapt.runtime.model import load_model
+from edge_adapt.runtime.sessions import Provider, Session
 from tests.conftest import TINY
 from tests.encoded_images import encode, random_pixels
 
@@ -72,3 +75,21 @@ def test_a_picture_opened_once_may_be_given_many_times() -> None:
     for image in map(of, graphs.embed_all([named(opened)] * 16)):
         assert image.sha256 == expected.sha256
         np.testing.assert_array_equal(image.features, expected.features)
+
+
+def test_whatever_runs_embed_the_head_stays_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Provider] = {}
+
+    class Spy(Session):
+        def __init__(
+            self, graph: bytes, name: str, inputs: Sequence[str], provider: Provider, threads: int | None
+        ) -> None:
+            asked[name.split(": ")[1]] = provider
+            super().__init__(graph, name, inputs, "cpu", threads)
+
+    monkeypatch.setattr(graphs_module, "Session", Spy)
+    model = load_model(TINY, "openvino")
+    model.adapt({"a": [random_pixels((8, 8, 3))], "b": [random_pixels((8, 8, 3), 1)]}).classify(
+        random_pixels((8, 8, 3))
+    )
+    assert asked == {"embed.onnx": "openvino", "adapt.onnx": "cpu", "predict.onnx": "cpu"}

@@ -42,7 +42,7 @@ def report(
         output: the page, written whole or not at all.
         sampling: of the episodes for a figure; for one of more than five ways there are fewer in proportion.
         backbone: an instance of the module that was trained, if it was one of the user's own.
-        provider: what computes, `auto`, `cpu` or `cuda`.
+        provider: what computes, as `load` takes it; a run takes `auto`, `cpu` or `cuda`.
         threads: of the CPU; None takes all cores.
         progress: show bars.
 
