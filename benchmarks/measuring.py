@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median, quantiles
+
+from edge_adapt.runtime.timing import processor
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -119,7 +120,7 @@ def machine(*packages: str) -> str:
     versions = (f"{name} {_version(name)}" for name in packages)
     return ", ".join(
         [
-            f"{_processor()}, {os.cpu_count()} cores",
+            f"{processor()}, {os.cpu_count()} cores",
             f"{platform.system()}, Python {platform.python_version()}",
             *versions,
         ]
@@ -142,14 +143,3 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "absent"
-
-
-def _processor() -> str:
-    """The processor's name; Linux does not give it to `platform`."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

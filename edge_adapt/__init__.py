@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edge_adapt.reports.model.report import Report, report
     from edge_adapt.reports.runs import compare
     from edge_adapt.runtime.adaptation import adapt
+    from edge_adapt.runtime.bench import Benchmark, Latency, bench
     from edge_adapt.runtime.bundle.card import ModelCard
     from edge_adapt.runtime.checking import check
     from edge_adapt.runtime.classifier.check import Finding
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
     from edge_adapt.runtime.data.episodes import EvaluationProtocol, Sampling
     from edge_adapt.runtime.data.source import DataSource
+    from edge_adapt.runtime.doctor import DeviceCheck, Diagnosis, doctor
     from edge_adapt.runtime.editing import edit
     from edge_adapt.runtime.errors import (
         BundleError,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from edge_adapt.training.train import resume, train
 
 __all__ = [
+    "Benchmark",
     "BundleError",
     "ChosenRecipe",
     "Classifier",
@@ -67,6 +70,8 @@ __all__ = [
     "Compute",
     "DataError",
     "DataSource",
+    "DeviceCheck",
+    "Diagnosis",
     "EdgeAdaptError",
     "Evaluation",
     "EvaluationProtocol",
@@ -76,6 +81,7 @@ __all__ = [
     "HeadSettings",
     "ImageDataset",
     "ImageError",
+    "Latency",
     "MetaModel",
     "MissingDependencyError",
     "ModelCard",
@@ -92,8 +98,10 @@ __all__ = [
     "TrainingConfig",
     "__version__",
     "adapt",
+    "bench",
     "check",
     "compare",
+    "doctor",
     "edit",
     "evaluate",
     "evaluate_classifier",
@@ -114,6 +122,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Benchmark": "runtime.bench",
     "BundleError": "runtime.errors",
     "ChosenRecipe": "training.recipes",
     "Classifier": "runtime.classifier.classifier",
@@ -121,6 +130,8 @@ _HOME = {
     "Compute": "training.compute",
     "DataError": "runtime.errors",
     "DataSource": "runtime.data.source",
+    "DeviceCheck": "runtime.doctor",
+    "Diagnosis": "runtime.doctor",
     "EdgeAdaptError": "runtime.errors",
     "Evaluation": "runtime.evaluation",
     "EvaluationProtocol": "runtime.data.episodes",
@@ -130,6 +141,7 @@ _HOME = {
     "HeadSettings": "bundles.from_extractor",
     "ImageDataset": "runtime.data.dataset",
     "ImageError": "runtime.errors",
+    "Latency": "runtime.bench",
     "MetaModel": "runtime.model",
     "MissingDependencyError": "runtime.errors",
     "ModelCard": "runtime.bundle.card",
@@ -145,10 +157,12 @@ _HOME = {
     "SupportSet": "runtime.classifier.support",
     "TrainingConfig": "training.config",
     "adapt": "runtime.adaptation",
+    "bench": "runtime.bench",
     "check": "runtime.checking",
     "pack": "runtime.packing",
     "unpack": "runtime.packing",
     "compare": "reports.runs",
+    "doctor": "runtime.doctor",
     "edit": "runtime.editing",
     "evaluate": "evaluation",
     "evaluate_classifier": "runtime.folder_evaluation",

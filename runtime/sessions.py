@@ -117,6 +117,12 @@ def available() -> tuple[str, ...]:
     return tuple(provider for provider, name in NAMES.items() if name in there)
 
 
+def onnxruntime_version() -> str:
+    """Of the ONNX Runtime installed here."""
+    version: str = _onnxruntime().__version__
+    return version
+
+
 def _create(graph: bytes, name: str, provider: Provider, threads: int | None) -> onnxruntime.InferenceSession:
     if provider not in get_args(Provider):
         raise ProviderError(f"there is no provider {provider!r}; choose one of {', '.join(get_args(Provider))}.")
@@ -213,8 +219,12 @@ def _with_options(provider: str, runtime: Any, threads: int | None) -> list[tupl
 def _onnxruntime() -> Any:
     try:
         import onnxruntime
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"ONNX Runtime is not installed; {install('cpu')} brings it (or [gpu] on a machine with an NVIDIA GPU)."
+        ) from error
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"ONNX Runtime does not load ({first_line(error)}); install another version of it."
         ) from error
     return onnxruntime

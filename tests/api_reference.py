@@ -30,6 +30,7 @@ GROUPS = {
             "evaluate_classifier",
             "ClassifierEvaluation",
         ),
+        *("bench", "Benchmark", "Latency", "doctor", "Diagnosis", "DeviceCheck"),
     ),
     "Data": ("load_dataset", "ImageDataset", "DataSource", "Preprocessing"),
     "On a workstation": (
@@ -67,6 +68,8 @@ COMMANDS = {
     "strip": "Classifier.strip",
     "pack": "pack",
     "unpack": "unpack",
+    "bench": "bench",
+    "doctor": "doctor",
     "train": "train",
     "compare": "compare",
     "evaluate": "evaluate",

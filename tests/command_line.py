@@ -31,7 +31,7 @@ SMALL = [
 _SEPARATE: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
 _RUNNER = CliRunner(**_SEPARATE)
 
-PROGRESS = re.compile(r"(reading|classifying|embedding|evaluating|meta-training)\b.*:\s+\d+%")
+PROGRESS = re.compile(r"(reading|classifying|measuring|embedding|evaluating|meta-training)\b.*:\s+\d+%")
 
 
 def edge_adapt(*arguments: str | Path, stdin: bytes = b"") -> Result:

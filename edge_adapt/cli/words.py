@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_adapt.runtime.words import plural, size
+from edge_adapt.runtime.words import milliseconds, plural, size
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
@@ -22,6 +22,7 @@ __all__ = [
     "exported_step",
     "filled",
     "loss_line",
+    "milliseconds",
     "most_helpful",
     "plural",
     "print_json",

@@ -26,11 +26,12 @@ from edge_adapt.reports.model.mistakes import (
     reliability,
     search_protocol,
 )
-from edge_adapt.reports.model.timing import Timing, machine, time_model
+from edge_adapt.reports.model.timing import Timing, time_model
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import Sampling
 from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.progress import Progress
+from edge_adapt.runtime.timing import machine
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from edge_adapt.reports.model.plots import Caption, accuracy_plot, reliability_p
 from edge_adapt.runtime import __version__
 from edge_adapt.runtime.evaluation import Evaluation
 from edge_adapt.runtime.images.views import described
-from edge_adapt.runtime.words import plural, size
+from edge_adapt.runtime.words import milliseconds, plural, size
 
 
 def page(report: Report) -> str:
@@ -33,7 +33,7 @@ def page(report: Report) -> str:
     )
     environment.filters |= {
         "breakable": _breakable,
-        "milliseconds": _milliseconds,
+        "milliseconds": milliseconds,
         "number": "{:,}".format,
         "plural": plural,
         "size": size,
@@ -66,8 +66,8 @@ def page(report: Report) -> str:
         timing_rows=[
             [
                 entry.what,
-                _milliseconds(entry.median),
-                f"{_milliseconds(entry.low).removesuffix(' ms')} to {_milliseconds(entry.high)}",
+                milliseconds(entry.median),
+                f"{milliseconds(entry.low).removesuffix(' ms')} to {milliseconds(entry.high)}",
             ]
             for entry in report.timings
         ],
@@ -145,8 +145,3 @@ def _bin_row(entry: Bin) -> list[str]:
 def _span(counts: NDArray[np.int64]) -> str:
     low, high = int(counts.min()), int(counts.max())
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _milliseconds(seconds: float) -> str:
-    value = 1000 * seconds
-    return f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 1 else f"{value:.3f} ms"

@@ -1,20 +1,14 @@
-"""How long a model takes on this machine, as data: embed, adapt and predict, and what ran them."""
+"""How long a model takes on this machine, as data: embed, adapt and predict."""
 
 from __future__ import annotations
 
-import os
-import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from edge_adapt.reports.model.accuracy import Subject
-
-SECONDS, LEAST, MOST = 1.0, 5, 200
-"""A measurement ends after MOST calls, or after SECONDS and LEAST calls."""
+from edge_adapt.runtime.timing import seconds_of_calls
 
 
 @dataclass(frozen=True)
@@ -29,14 +23,8 @@ class Timing:
 
 
 def time_calls(what: str, call: Callable[[], object]) -> Timing:
-    """Time calls one after another; a first one, which may load or allocate, does not count."""
-    call()
-    seconds: list[float] = []
-    began = time.perf_counter()
-    while len(seconds) < MOST and (len(seconds) < LEAST or time.perf_counter() - began < SECONDS):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
+    """Time calls one after another."""
+    seconds = seconds_of_calls(call)
     low, median, high = np.quantile(seconds, (0.1, 0.5, 0.9))
     return Timing(what, float(median), float(low), float(high), len(seconds))
 
@@ -58,21 +46,3 @@ def time_model(subject: Subject, n_way: int, n_shot: int) -> tuple[Timing, ...]:
         time_calls(f"adapt, {n_way}-way {n_shot}-shot{with_steps}", lambda: model.adapt(support, labels, n_way, steps)),
         time_calls(f"predict, 1 image, {n_way}-way", lambda: model.predict(query, state)),
     )
-
-
-def machine() -> str:
-    """Processor, cores and system, in words."""
-    return f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
-
-
-def _processor() -> str:
-    """The processor's name; Linux does not give it to `platform`, and ARM boards have it elsewhere."""
-    for source, key in (("/proc/cpuinfo", "model name"), ("/proc/cpuinfo", "Model")):
-        try:
-            lines = Path(source).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            break
-        for line in lines:
-            if line.startswith(key):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

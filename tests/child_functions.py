@@ -1,0 +1,51 @@
+"""What tests have done in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from edge_adapt.runtime.bench import peak_memory
+from edge_adapt.runtime.errors import ProviderError
+
+
+def add(one: int, other: int) -> dict[str, int]:
+    """Say so, in Python and beside it, and add."""
+    print("I add")
+    os.write(1, b"as a library in C prints\n")
+    return {"sum": one + other}
+
+
+def refuse(what: str) -> None:
+    """Raise an error of ours."""
+    raise ProviderError(f"there is no {what}.")
+
+
+def die(name: str) -> None:
+    """Be killed by a signal."""
+    os.kill(os.getpid(), signal.Signals[name])
+
+
+def leave() -> None:
+    """End without an answer."""
+    print("so long.", file=sys.stderr)
+    raise SystemExit(3)
+
+
+def crash() -> None:
+    """Raise an error of nobody's."""
+    raise ZeroDivisionError("one by zero")
+
+
+def folder() -> str:
+    """The working directory."""
+    return str(Path.cwd())
+
+
+def memory_with(mebibytes: int) -> int | None:
+    """The peak after so much was held and let go."""
+    held = b"\1" * (mebibytes * 2**20)
+    del held
+    return peak_memory()
