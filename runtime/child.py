@@ -26,13 +26,15 @@ class DiedError(EdgeAdaptError):
 
     Attributes:
         signal: what killed it, such as `SIGILL`; empty where nothing did.
+        how: it ended, in words.
     """
 
     def __init__(self, status: int, said: str) -> None:
         self.signal = signal.Signals(-status).name if status < 0 else ""
-        how = f"is killed by {self.signal}" if status < 0 else f"ends with status {status}"
+        end = f"is killed by {self.signal}" if status < 0 else f"ends with status {status}"
         why = signal.strsignal(-status) if status < 0 else said
-        super().__init__(f"Python in a process of its own {how}" + (f" ({why})." if why else "."))
+        self.how = f"Python in a process of its own {end}" + (f" ({why})" if why else "")
+        super().__init__(f"{self.how}; `edge-adapt doctor` says more.")
 
 
 @dataclass(frozen=True)

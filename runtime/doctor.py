@@ -143,7 +143,8 @@ def _wheels() -> DeviceCheck:
 def _does_not_load(error: EdgeAdaptError) -> DeviceCheck:
     if not isinstance(error, DiedError):
         return DeviceCheck("ONNX Runtime", "fault", _fault(error))
-    text = f"{_version('onnxruntime') or 'it'} does not load: {_fault(error)}"
+    wheel = " and ".join(f"{name} {_version(name)}" for name in _WHEELS if _version(name)) or "ONNX Runtime"
+    text = f"{wheel} does not load: {_fault(error)}"
     remedy = f"install another version of it; {install('cpu')} brings the newest"
     if error.signal == "SIGILL":
         remedy = (
@@ -196,8 +197,8 @@ def _samples(name: str) -> DeviceCheck:
 
 
 def _fault(error: EdgeAdaptError) -> str:
-    """Its sentence, for one that goes on."""
-    return str(error).rstrip(".")
+    """What it says, for a sentence that goes on."""
+    return error.how if isinstance(error, DiedError) else str(error).rstrip(".")
 
 
 def load_packages() -> None:

@@ -43,7 +43,8 @@ _BRINGS = {
 """What has a provider in it."""
 
 _NEEDS = {
-    "cuda": "an NVIDIA GPU with a working driver, and CUDA and cuDNN libraries that load",
+    "cuda": "an NVIDIA GPU with a working driver, and CUDA and cuDNN libraries that load, which "
+    '`pip install "onnxruntime-gpu[cuda,cudnn]"` brings',
     "tensorrt": "an NVIDIA GPU with a working driver, and CUDA, cuDNN and TensorRT libraries that load",
     "openvino": "OpenVINO's libraries",
     "coreml": "macOS",

@@ -53,6 +53,7 @@ assert "red" in command("classify", "too.edge", photos)
 assert "100.00%" in command("evaluate", "too.edge", photos)
 command("evaluate", tiny, photos, "--way", 2, "--query", 1, "--episodes", 2)
 assert "passed" in command("info", "too.edge")
+assert "No fault found" in command("doctor", "too.edge")
 command("models")
 assert not REFUSED & set(sys.modules)
 """

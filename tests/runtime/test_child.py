@@ -31,13 +31,16 @@ def test_a_death_is_one_sentence(name: str, words: str) -> None:
     with pytest.raises(DiedError) as caught:
         in_child(child_functions.die, name)
     assert caught.value.signal == name
-    assert str(caught.value) == f"Python in a process of its own is killed by {name} ({words})."
+    assert (
+        str(caught.value)
+        == f"Python in a process of its own is killed by {name} ({words}); `edge-adapt doctor` says more."
+    )
 
 
 def test_an_end_without_an_answer_is_one_sentence_with_the_last_words() -> None:
-    with pytest.raises(DiedError, match=r"^Python in a process of its own ends with status 3 \(so long\)\.$"):
+    with pytest.raises(DiedError, match=r"^Python in a process of its own ends with status 3 \(so long\); "):
         in_child(child_functions.leave)
-    with pytest.raises(DiedError, match=r"ends with status 1 \(ZeroDivisionError: one by zero\)\.$") as caught:
+    with pytest.raises(DiedError, match=r"ends with status 1 \(ZeroDivisionError: one by zero\); ") as caught:
         in_child(child_functions.crash)
     assert caught.value.signal == ""
 
