@@ -145,13 +145,17 @@ def _does_not_load(error: EdgeAdaptError) -> DeviceCheck:
         return DeviceCheck("ONNX Runtime", "fault", _fault(error))
     wheel = " and ".join(f"{name} {_version(name)}" for name in _WHEELS if _version(name)) or "ONNX Runtime"
     text = f"{wheel} does not load: {_fault(error)}"
-    remedy = f"install another version of it; {install('cpu')} brings the newest"
+    return DeviceCheck("ONNX Runtime", "fault", text, _other_version(error))
+
+
+def _other_version(error: DiedError) -> str:
+    """What to do about an ONNX Runtime that kills Python."""
     if error.signal == "SIGILL":
-        remedy = (
+        return (
             "it is built for newer processors, as 1.21.0 is for newer ones than a Raspberry Pi 4's: "
             '`pip install "onnxruntime!=1.21.0"`'
         )
-    return DeviceCheck("ONNX Runtime", "fault", text, remedy)
+    return f"install another version of ONNX Runtime; {install('cpu')} brings the newest"
 
 
 def _golden_vectors(names: Sequence[str], provider: str) -> Iterator[DeviceCheck]:
@@ -164,9 +168,7 @@ def _golden_vectors(names: Sequence[str], provider: str) -> Iterator[DeviceCheck
             yield DeviceCheck(provider, "skipped" if provider in _OPTIONAL else "fault", _fault(error))
             return
         except DiedError as error:
-            remedy = "install another version of ONNX Runtime" + (
-                "" if provider == "cpu" else ", or take --provider cpu"
-            )
+            remedy = _other_version(error) if provider == "cpu" else "take --provider cpu"
             yield DeviceCheck(what, "fault", _fault(error), remedy)
         except EdgeAdaptError as error:
             yield DeviceCheck(what, "fault", _fault(error))
@@ -188,7 +190,7 @@ def _samples(name: str) -> DeviceCheck:
     try:
         right, images = in_child(right_labels, name, str(folder)).value
     except EdgeAdaptError as error:
-        return DeviceCheck(what, "fault", _fault(error))
+        return DeviceCheck(what, "fault", _fault(error), _other_version(error) if isinstance(error, DiedError) else "")
     text = f"{right} of {images} labels right"
     if right >= _LEAST_RIGHT * images:
         return DeviceCheck(what, "OK", text)

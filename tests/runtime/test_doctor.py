@@ -107,6 +107,28 @@ def test_an_onnx_runtime_that_kills_python_is_survived(tmp_path: Path, monkeypat
     assert "Raspberry Pi 4" in last.remedy and '"onnxruntime!=1.21.0"' in last.remedy
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+@pytest.mark.parametrize(("name", "remedy"), [("SIGILL", "Raspberry Pi 4"), ("SIGSEGV", "install another version")])
+def test_an_onnx_runtime_that_kills_python_while_it_runs_is_survived(
+    name: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"""
+import os, signal
+__version__ = "1.21.0"
+def get_available_providers():
+    return ["CPUExecutionProvider"]
+class SessionOptions:
+    def __init__(self):
+        os.kill(os.getpid(), signal.{name})
+"""
+    fake("onnxruntime", code, tmp_path, monkeypatch)
+    checks = {check.what: check for check in doctor("characters").checks}
+    assert checks["ONNX Runtime"].status == "OK"
+    for what in ("characters, cpu", "characters, samples"):
+        assert checks[what].status == "fault" and f"is killed by {name}" in checks[what].text
+        assert remedy in checks[what].remedy
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

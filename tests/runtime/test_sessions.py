@@ -220,6 +220,13 @@ def test_a_graph_that_fails_is_named_in_one_sentence(
     session.run(FEEDS)  # and works on
 
 
+def test_a_graph_that_fails_elsewhere_may_run_on_the_cpu(predict: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(predict, "a.edge: embed.onnx", PREDICT_INPUTS)
+    monkeypatch.setattr(session._session, "get_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(BundleError, match=r"cannot be run \(.*\) with CUDAExecutionProvider; try --provider cpu\.$"):
+        session.run({**FEEDS, "bias": np.zeros(7, np.float32)})
+
+
 def test_an_unknown_provider_is_not_taken_for_auto(predict: bytes) -> None:
     with pytest.raises(ProviderError, match="'tpu'; choose one of auto, cpu, cuda, tensorrt,"):
         Session(predict, "predict", PREDICT_INPUTS, "tpu")  # type: ignore[arg-type]
