@@ -6,6 +6,7 @@ import os
 
 from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.folder_evaluation import embed_support
+from edge_adapt.runtime.graphs import Trust
 from edge_adapt.runtime.images.folders import open_folder
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.model_choice import choose_model
@@ -21,6 +22,7 @@ def adapt(
     threads: int | None = None,
     progress: bool = False,
     skip_bad: bool = False,
+    trust: Trust = "known",
 ) -> Classifier:
     """Teach a model the classes in a folder or zip with one sub-folder a class.
 
@@ -32,6 +34,7 @@ def adapt(
         threads: of the CPU; None takes all cores.
         progress: show bars, and say what is skipped.
         skip_bad: leave out images that cannot be read, as long as one of each class is left.
+        trust: in `model`, as `load` takes it.
 
     Raises:
         EdgeAdaptError: the folder, the model or the number of steps cannot be used, or images cannot be read.
@@ -39,6 +42,6 @@ def adapt(
     if model is None:
         choice = choose_model(photos, provider, threads, progress, steps, skip_bad)
         return choice.model.adapt_embedded(choice.images, steps)
-    meta_model = load_model(model, provider, threads)
+    meta_model = load_model(model, provider, threads, trust)
     images = embed_support(meta_model, open_folder(photos), progress, steps, skip_bad)
     return meta_model.adapt_embedded(images, steps)

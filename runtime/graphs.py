@@ -11,23 +11,28 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
+from edge_adapt.runtime.bundle.bundle import GRAPHS, Bundle, Manifest
 from edge_adapt.runtime.contract import BATCH, HeadState
-from edge_adapt.runtime.errors import BundleError, ImageError
+from edge_adapt.runtime.errors import BundleError, ImageError, ProviderError
 from edge_adapt.runtime.images.images import UnreadImage
 from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.images.views import shot_features
 from edge_adapt.runtime.parallel import cores, in_order
+from edge_adapt.runtime.sandbox.process import Child, ChildSession
 from edge_adapt.runtime.sessions import Provider, Session, scalar
 
 if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
+
+
+Trust = Literal["known", "unknown"]
+"""Where a bundle comes from: from here or from somebody who is trusted, or from a stranger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +57,21 @@ class Graphs:
         bundle: the file.
         provider: what runs `embed`; the other two are microseconds of work and stay on the CPU.
         threads: of `embed` on the CPU; None takes all cores.
+        trust: `unknown` runs all three in a child process that can compute and do nothing else, on the CPU.
+
+    Raises:
+        ProviderError: a bundle of unknown origin on anything but the CPU.
     """
 
-    def __init__(self, bundle: Bundle, provider: Provider = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, provider: Provider = "auto", threads: int | None = None, trust: Trust = "known"
+    ) -> None:
+        if trust == "unknown" and provider not in ("auto", "cpu"):
+            raise ProviderError(f"a bundle of unknown origin runs on the CPU alone, and not with {provider}.")
         self.bundle = bundle
         self._provider: Provider = provider
         self._threads = threads
+        self._trust: Trust = trust
 
     @property
     def manifest(self) -> Manifest:
@@ -141,7 +155,7 @@ class Graphs:
         """
         threads, images = self._threads or cores(), iter(images)
         first = list(islice(images, 2))
-        graphs = self if len(first) < 2 or threads == 1 else self._on_one_thread
+        graphs = self if len(first) < 2 or threads == 1 or self._trust == "unknown" else self._on_one_thread
         work = partial(_embedded_or_error, graphs, as_shots)
         if graphs is self:
             yield from map(work, chain(first, images))
@@ -171,23 +185,31 @@ class Graphs:
         return Graphs(self.bundle, self._provider, threads=1)
 
     @cached_property
-    def _embed(self) -> Session:
+    def _embed(self) -> Session | ChildSession:
         return self._session("embed.onnx", ("images",), self._provider, self._threads)
 
     @cached_property
-    def _adapt(self) -> Session:
+    def _adapt(self) -> Session | ChildSession:
         self.check_task()
         return self._session("adapt.onnx", ("features", "targets", "n_way", "steps"))
 
     @cached_property
-    def _predict(self) -> Session:
+    def _predict(self) -> Session | ChildSession:
         self.check_task()
         return self._session("predict.onnx", ("features", *self.manifest.head_state))
 
+    @cached_property
+    def _child(self) -> Child:
+        sizes = self.bundle.sizes
+        return Child(sum(sizes[graph] for graph in GRAPHS), self._threads or cores())
+
     def _session(
         self, graph: str, inputs: tuple[str, ...], provider: Provider = "cpu", threads: int | None = 1
-    ) -> Session:
-        return Session(self.bundle.graph(graph), f"{self.bundle.path}: {graph}", inputs, provider, threads)
+    ) -> Session | ChildSession:
+        data, name = self.bundle.graph(graph), f"{self.bundle.path}: {graph}"
+        if self._trust == "unknown":
+            return self._child.session(data, name, inputs)
+        return Session(data, name, inputs, provider, threads)
 
 
 def _embedded_or_error(graphs: Graphs, as_shot: bool, image: UnreadImage) -> EmbeddedImage | ImageError:

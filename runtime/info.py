@@ -8,27 +8,24 @@ from typing import Any
 
 from edge_adapt.runtime.model import load
 from edge_adapt.runtime.self_check import self_check
-from edge_adapt.runtime.sessions import Provider
 
 
-def info(model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None) -> dict[str, Any]:
+def info(model: str | os.PathLike[str]) -> dict[str, Any]:
     """What a bundle says of itself, after a check: every entry against its SHA-256, and the graphs against the numbers that they
-    gave when they were exported.
+    gave when they were exported. The graphs run in a child process, on the CPU: a file from anywhere may be looked at.
 
     Args:
         model: a path, or the name of a bundled model.
-        provider: what runs `embed`, as `load` takes it.
-        threads: of the CPU; None takes all cores.
 
     Returns:
         what docs/bundle-format.md calls the fields of the manifest, and `file`, `kind` (`meta-model` or `classifier`), `size` and
         `entries` in bytes, `classifier` (labels, shots, steps, losses and the leave-one-out estimate; None for a meta-model),
-        `provider`, and `self_check`, the largest relative errors of the golden vectors, or None where there are none.
+        and `self_check`, the largest relative errors of the golden vectors, or None where there are none.
 
     Raises:
         BundleError: the file is missing or damaged, is no bundle, or does not compute here what it should.
     """
-    graphs = load(model, provider, threads).graphs
+    graphs = load(model, trust="unknown").graphs
     bundle = graphs.bundle
     bundle.verify()
     manifest = asdict(replace(bundle.manifest, golden=None))
@@ -45,4 +42,4 @@ def info(model: str | os.PathLike[str], provider: Provider = "auto", threads: in
             "losses": record.losses,
             "leave_one_out": record.leave_one_out,
         }
-    return facts | {"self_check": self_check(graphs) or None, "provider": graphs.provider}
+    return facts | {"self_check": self_check(graphs) or None}

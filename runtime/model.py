@@ -12,7 +12,7 @@ from edge_adapt.runtime.classifier.classifier import Classifier, adapt
 from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
 from edge_adapt.runtime.classifier.support import OTHER, SupportSet
 from edge_adapt.runtime.errors import BundleError, DataError
-from edge_adapt.runtime.graphs import EmbeddedImage, Graphs, embedded_or_raise
+from edge_adapt.runtime.graphs import EmbeddedImage, Graphs, Trust, embedded_or_raise
 from edge_adapt.runtime.images.images import ImageSource, named
 from edge_adapt.runtime.sessions import Provider
 
@@ -94,7 +94,7 @@ def models() -> tuple[str, ...]:
 
 
 def load(
-    model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None
+    model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None, trust: Trust = "known"
 ) -> MetaModel | Classifier:
     """Open a bundle: a meta-model to `adapt`, or a classifier to `classify` with.
 
@@ -103,9 +103,12 @@ def load(
         provider: what runs `embed`: `auto` takes CUDA where it comes up and else the CPU; `cpu`, `cuda`, `tensorrt`, `openvino`,
             `coreml`, `xnnpack` and `qnn` insist. `adapt` and `predict` are microseconds of work and stay on the CPU.
         threads: of the CPU; None takes all cores.
+        trust: `unknown` runs the graphs of a file, not of a bundled model, in a child process that can compute and do nothing
+            else, with limits on time and memory; see SECURITY.md.
 
     Raises:
         BundleError: the file is missing, damaged, or not a bundle of this version.
+        ProviderError: a bundle of unknown origin on anything but the CPU.
         ProviderError: when `embed` first runs: the provider is not there, does not come up, or takes no part of it.
     """
     name = os.fspath(model)
@@ -113,15 +116,17 @@ def load(
     if not path.exists() and path.suffix != ".edge" and path.name == name:
         known = ", ".join(models())
         raise BundleError(f"{name} is neither a file nor a bundled model ({known}).")
-    graphs = Graphs(Bundle.open(path), provider, threads)
+    graphs = Graphs(Bundle.open(path), provider, threads, "known" if path.parent == MODELS else trust)
     if graphs.bundle.is_adapted:
         return Classifier(graphs, graphs.bundle.labels(), graphs.bundle.head_state())
     return MetaModel(graphs)
 
 
-def load_model(model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None) -> MetaModel:
+def load_model(
+    model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None, trust: Trust = "known"
+) -> MetaModel:
     """`load` where only a meta-model will do."""
-    loaded = load(model, provider, threads)
+    loaded = load(model, provider, threads, trust)
     if isinstance(loaded, Classifier):
         raise BundleError(
             f"{os.fspath(model)} is an adapted classifier where a meta-model is needed; give the model it was made from."
@@ -130,10 +135,10 @@ def load_model(model: str | os.PathLike[str], provider: Provider = "auto", threa
 
 
 def load_classifier(
-    model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None
+    model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None, trust: Trust = "known"
 ) -> Classifier:
     """`load` where only an adapted classifier will do."""
-    loaded = load(model, provider, threads)
+    loaded = load(model, provider, threads, trust)
     if isinstance(loaded, MetaModel):
         raise BundleError(
             f"{os.fspath(model)} is a meta-model that knows no classes yet; first run `edge-adapt adapt PHOTOS -o MINE.edge`."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edge_adapt.runtime.classifier.classifier import Classifier
-    from edge_adapt.runtime.graphs import EmbeddedImage
+    from edge_adapt.runtime.graphs import EmbeddedImage, Trust
     from edge_adapt.runtime.model_choice import Choice
     from edge_adapt.runtime.sessions import Provider
 
@@ -40,6 +40,7 @@ _WORST = 2  # findings that are shown; `check` shows all
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object: the model, the classes and what to expect."
 )
+@options.untrusted
 @options.runs_a_bundle
 def adapt(
     photos: str,
@@ -48,6 +49,7 @@ def adapt(
     steps: int | None,
     skip_bad: bool,
     as_json: bool,
+    trust: Trust,
     provider: Provider,
     threads: int | None,
 ) -> None:
@@ -67,7 +69,7 @@ def adapt(
 
     images: Mapping[str, Sequence[EmbeddedImage]] | None = None
     if model:
-        meta_model = load_model(model, provider, threads)
+        meta_model = load_model(model, provider, threads, trust)
         require_output(output, meta_model.graphs.bundle.path, photos)
     else:
         require_output(output, *MODELS.glob("*.edge"), photos)

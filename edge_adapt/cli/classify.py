@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.classifier.prediction import Prediction
-    from edge_adapt.runtime.graphs import EmbeddedImage
+    from edge_adapt.runtime.graphs import EmbeddedImage, Trust
     from edge_adapt.runtime.images.images import UnreadImage
     from edge_adapt.runtime.sessions import Provider
     from edge_adapt.runtime.streams.vote import Vote
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 )
 @options.unknown_at
 @live.takes_live_images
+@options.untrusted
 @options.runs_a_bundle
 @click.pass_context
 def classify(
@@ -59,6 +60,7 @@ def classify(
     vote: Vote | None,
     unknown_at: float,
     never_unknown: bool,
+    trust: Trust,
     provider: Provider,
     threads: int | None,
 ) -> None:
@@ -80,7 +82,7 @@ def classify(
     failures = 0
     with live.ended_by_signals(watch is not None or camera is not None):
         coming = live.live_images(frames, watch, camera, every)
-        mine = load_classifier(classifier, provider, threads)
+        mine = load_classifier(classifier, provider, threads, trust)
         answer: Callable[[str, Prediction], None] = partial(_print_prediction, top, as_json)
         if as_csv:
             from edge_adapt.cli.csv_answers import csv_answers

@@ -24,6 +24,15 @@ def runs_a_bundle(command: Command) -> Command:
     return provider(threads(command))
 
 
+untrusted = click.option(
+    "--untrusted",
+    "trust",
+    flag_value="unknown",
+    default="known",
+    help="The file is a stranger's: run its graphs in a child process that can compute and do nothing else.",
+)
+
+
 def unknown_at(command: Command) -> Command:
     """Give a command the options `--unknown-at` and `--never-unknown`."""
     share = click.option(
