@@ -74,7 +74,7 @@ def test_the_examples_are_commands_that_exist_with_options_that_exist(name: str)
         command.make_context(words[1], arguments)  # raises a UsageError
 
 
-@pytest.mark.parametrize("name", ["adapt", "classify", "info", "evaluate", "report", "demo"])
+@pytest.mark.parametrize("name", ["adapt", "classify", "evaluate", "report", "demo"])
 def test_every_command_that_runs_a_bundle_takes_provider_and_threads(name: str) -> None:
     assert {"provider", "threads"} <= {parameter.name for parameter in command_reference.command(name).params}
 
