@@ -92,7 +92,7 @@ main(ARGUMENTS)
     ("missing", "arguments", "install"),
     [
         ("onnxruntime", ["adapt", "photos", "-o", "x.edge", "--model", str(TINY)], "edge-adapt[cpu]"),
-        ("onnxruntime", ["info", str(TINY)], "edge-adapt[cpu]"),
+        ("onnxruntime", ["check", "photos", "--model", str(TINY)], "edge-adapt[cpu]"),
         ("torch", ["evaluate", "run", "photos"], "edge-adapt[train]"),
         ("jinja2", ["report", str(TINY), "photos", "-o", "x.edge"], "edge-adapt[report]"),
         ("matplotlib", ["report", str(TINY), "photos", "-o", "x.edge"], "edge-adapt[report]"),
