@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from edge_adapt.runtime.classifier.estimate import Estimate, estimate
 from edge_adapt.runtime.classifier.history import recorded, redone, undone
 from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut, leave_one_out
 from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
-from edge_adapt.runtime.classifier.prediction import Prediction
+from edge_adapt.runtime.classifier.prediction import Prediction, probabilities
 from edge_adapt.runtime.classifier.rejection import UNKNOWN_AT, Likeness, familiarity
 from edge_adapt.runtime.classifier.self_knowledge import self_knowledge
 from edge_adapt.runtime.classifier.support import NO_SHA256, OTHER, SupportSet, one_line
@@ -44,7 +44,7 @@ class Classifier:
         self.graphs = graphs
         self.labels = labels
         self._state = state
-        self._learned = learned  # what was adapted just now; its leave-one-out estimate is made when it is needed
+        self._learned = learned  # what was adapted just now
         self._history = history
 
     def __repr__(self) -> str:
@@ -76,12 +76,11 @@ class Classifier:
     @cached_property
     def self_knowledge(self) -> SelfKnowledge | None:
         """Its temperature, and the scores of images of its classes; read or estimated when first asked for."""
-        priors = self.manifest.priors
-        if priors is None:
-            return None
         if self._learned is None:
             return self.graphs.bundle.record.self_knowledge
-        support = self.support
+        support, priors = self.support, self.manifest.priors
+        if priors is None:
+            return None
         logits = self.graphs.predict(support.features, self._state)
         return self_knowledge(support.features, support.targets, logits, self.left_out, priors)
 
@@ -115,16 +114,21 @@ class Classifier:
 
     # Edits: each gives a new classifier, that of adapting once to the support set as it is then
 
-    def add(self, label: str, images: Iterable[ImageSource]) -> Classifier:
+    def add(self, label: str, images: Iterable[ImageSource], *, bgr: bool = False) -> Classifier:
         """With images of a class, old or new, or of no class (`OTHER`); one that the class has already is not taken twice.
 
+        Args:
+            label: the class.
+            images: see `ImageSource`.
+            bgr: as of `classify`.
+
         Raises:
-            ImageError: an image cannot be read.
+            ImageError: an image cannot be read, or is no array where `bgr` is said.
             DataError: the class has all of them already, or the model does not take so many classes or images.
         """
-        return self.add_unread(label, [named(image, f"image {number}") for number, image in enumerate(images, 1)])
+        return self.add_unread(label, _numbered(images, bgr))
 
-    def add_unread(self, label: str, images: Sequence[UnreadImage]) -> Classifier:
+    def add_unread(self, label: str, images: Iterable[UnreadImage]) -> Classifier:
         """`add` of files."""
         return self.add_embedded(label, self._embedded(images))
 
@@ -148,7 +152,9 @@ class Classifier:
         """With the images of several classes in one. Raises DataError where one of them is not there, or too few are left."""
         return self._edited(f"merge {', '.join(labels)} into {into}", self.support.merge(labels, into))
 
-    def correct(self, image: ImageSource, label: str | None = None, *, never: str | None = None) -> Classifier:
+    def correct(
+        self, image: ImageSource, label: str | None = None, *, never: str | None = None, bgr: bool = False
+    ) -> Classifier:
         """Learn from a mistake.
 
         Args:
@@ -156,9 +162,10 @@ class Classifier:
             label: its class, or `OTHER` for none: it becomes an image of that class, and of no other.
             never: instead, a class that it is not: it leaves that class if it is one of its images, and else becomes a photo of
                 no class.
+            bgr: as of `classify`.
 
         Raises:
-            ImageError: the image cannot be read.
+            ImageError: the image cannot be read, or is no array where `bgr` is said.
             DataError: it is an image of the class already.
             EdgeAdaptError: neither a class is given nor one that it is not, or both.
         """
@@ -166,7 +173,7 @@ class Classifier:
             raise EdgeAdaptError("a correction takes either the class of the image, or one that it is not.")
         if label is None and never not in self.labels:
             raise DataError(f"there is no class {never!r}; there are {', '.join(self.labels)}.")
-        return self.correct_embedded(self._embedded([named(image)])[0], label, never=never)
+        return self.correct_embedded(self._embedded([named(image, bgr=bgr)])[0], label, never=never)
 
     def correct_embedded(
         self, shot: EmbeddedImage, label: str | None = None, *, never: str | None = None
@@ -192,7 +199,7 @@ class Classifier:
         shots = tuple(Shot(shot.label, "", NO_SHA256) for shot in self.adaptation.shots)
         return Classifier(self.graphs, self.labels, self._state, replace(self.adaptation, shots=shots), History())
 
-    def _embedded(self, images: Sequence[UnreadImage]) -> list[EmbeddedImage]:
+    def _embedded(self, images: Iterable[UnreadImage]) -> list[EmbeddedImage]:
         return list(embedded_or_raise(self.graphs.embed_all(images, as_shots=True)))
 
     def _edited(self, what: str, support: SupportSet) -> Classifier:
@@ -224,10 +231,9 @@ class Classifier:
             images: see `ImageSource`.
             unknown_at, bgr: as of `classify`.
         """
-        sources = (named(image, f"image {number}", bgr) for number, image in enumerate(images, 1))
         return [
             image if isinstance(image, EdgeAdaptError) else self.classify_embedded(image, unknown_at=unknown_at)
-            for image in self.graphs.embed_all(sources)
+            for image in self.graphs.embed_all(_numbered(images, bgr))
         ]
 
     def classify_embedded(self, image: EmbeddedImage, *, unknown_at: float = UNKNOWN_AT) -> Prediction:
@@ -238,11 +244,8 @@ class Classifier:
                 f"{self.graphs.bundle.path}: predict.onnx gives no finite logits for {len(self.labels)} classes."
             )
         known = self.self_knowledge
-        exponentials = np.exp((logits - logits.max()) / (known.temperature if known else 1))
-        probabilities = exponentials / exponentials.sum()
-        order = np.argsort(-probabilities, kind="stable")
-        scores = {self.labels[index]: float(probabilities[index]) for index in order}
-        label = self.labels[order[0]]
+        scores = probabilities(self.labels, logits, known.temperature if known else 1)
+        label = next(iter(scores))
         if not (unknown_at and known and self.likeness):
             return Prediction(label, scores[label], scores)
         score = float(self.likeness.scores(image.features[None], logits[None])[0])
@@ -290,3 +293,8 @@ def adapt(
         support_targets=np.array([shot.label for shot in support.shots], np.int64),
     )
     return Classifier(graphs, support.labels, state, learned, history or History())
+
+
+def _numbered(images: Iterable[ImageSource], bgr: bool) -> Iterator[UnreadImage]:
+    """To be read later; messages call what has no path by its number."""
+    return (named(image, f"image {number}", bgr) for number, image in enumerate(images, 1))

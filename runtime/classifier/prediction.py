@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -24,3 +30,10 @@ class Prediction:
     scores: Mapping[str, float]
     known: bool = True
     familiarity: float | None = None
+
+
+def probabilities(labels: Sequence[str], logits: NDArray[np.float64], temperature: float) -> dict[str, float]:
+    """The probability of every class, the most probable first: the softmax of logits [N] divided by the temperature."""
+    exponentials = np.exp((logits - logits.max()) / temperature)
+    shares = exponentials / exponentials.sum()
+    return {labels[index]: float(shares[index]) for index in np.argsort(-shares, kind="stable")}

@@ -38,6 +38,15 @@ def test_a_bgr_array_is_the_rgb_array_that_shows_the_same() -> None:
         assert same.classify_all([turned(image)], bgr=True) == [expected]
 
 
+def test_edits_take_the_order_too() -> None:
+    mine = TINY_MODEL.adapt({"a": RGB[:1], "b": RGB[1:2]})
+    added = mine.add("c", [turned(RGB[2])], bgr=True)
+    assert added.support.shots == mine.add("c", [RGB[2]]).support.shots
+    for label, never in (("a", None), (None, "c")):
+        expected = added.correct(RGB[2], label, never=never).support
+        assert added.correct(turned(RGB[2]), label, never=never, bgr=True).support.shots == expected.shots
+
+
 def test_alpha_stays_and_grey_has_no_order() -> None:
     np.testing.assert_array_equal(rgb(random_pixels((3, 2, 4))), turned(random_pixels((3, 2, 4))))
     for shape in ((3, 2), (3, 2, 1)):
@@ -49,6 +58,10 @@ def test_of_all_else_the_order_is_known(image: Any) -> None:
     mine = TINY_MODEL.adapt({"a": RGB[:1], "b": RGB[1:2]})
     with pytest.raises(ImageError, match="but bgr=True is for arrays as OpenCV gives them; leave it out"):
         mine.classify(image, bgr=True)
+    with pytest.raises(ImageError, match="bgr=True"):
+        mine.add("c", [image], bgr=True)
+    with pytest.raises(ImageError, match="bgr=True"):
+        mine.correct(image, "a", bgr=True)
     with pytest.raises(ImageError, match="bgr=True"):
         TINY_MODEL.adapt({"a": [image], "b": RGB[:1]}, bgr=True)
     error, prediction = mine.classify_all([image, RGB[0]], bgr=True)

@@ -185,9 +185,9 @@ def test_it_is_not_that(mine: Classifier) -> None:
     support: Photos = photos({"a": 3, "b": 2, "c": 2})
     assert mine.correct(support["a"][0], never="a").support.counts == {"a": 2, "b": 2, "c": 2}
     assert mine.correct(photos({"d": 1})["d"][0], never="a").support.counts[OTHER] == 1
-    for wrong in ({}, {"label": "a", "never": "b"}):
+    for label, never in ((None, None), ("a", "b")):
         with pytest.raises(EdgeAdaptError, match="either the class of the image, or one that it is not"):
-            mine.correct(support["a"][0], **wrong)
+            mine.correct(support["a"][0], label, never=never)
     with pytest.raises(DataError, match="there is no class 'x'; there are a, b, c"):
         mine.correct(support["a"][0], never="x")
 
