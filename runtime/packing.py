@@ -5,28 +5,36 @@ from __future__ import annotations
 import os
 
 from edge_adapt.runtime.bundle.bundle import Bundle
-from edge_adapt.runtime.bundle.task import graphs_of_task, read_task, write_task
+from edge_adapt.runtime.bundle.task import Task, write_task
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.files import require_output
 from edge_adapt.runtime.model import load_classifier, load_model, models
 
 
-def pack(classifier: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+def pack(
+    classifier: str | os.PathLike[str], path: str | os.PathLike[str], *, sign: str | os.PathLike[str] | None = None
+) -> None:
     """Write what a classifier holds beyond its model, for a device that has the model.
 
     Args:
         classifier: an adapted bundle.
         path: the `.task` file to write.
+        sign: a private key of Ed25519, a PEM file as `openssl genpkey -algorithm ed25519` writes it, to sign with.
 
     Raises:
-        EdgeAdaptError: there is no such classifier, it is damaged, or the file cannot be written.
+        EdgeAdaptError: there is no such classifier, it is damaged, there is no such key, or the file cannot be written.
+        MissingDependencyError: it is to be signed, and the extra [sign] is not installed.
     """
-    require_output(path, classifier)
-    write_task(load_classifier(classifier, "cpu").graphs.bundle, path)
+    require_output(path, classifier, *([] if sign is None else [sign]))
+    write_task(load_classifier(classifier, "cpu").graphs.bundle, path, sign)
 
 
 def unpack(
-    task: str | os.PathLike[str], path: str | os.PathLike[str], *, model: str | os.PathLike[str] | None = None
+    task: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    verify: str | os.PathLike[str] | None = None,
 ) -> None:
     """Make a classifier of a task and its model: the very file that was packed.
 
@@ -34,19 +42,24 @@ def unpack(
         task: what `pack` wrote.
         path: the `.edge` file to write.
         model: what the task was made with, by its path or its name; None finds it among the bundled models.
+        verify: the public key that belongs to the private one that it must be signed with, a PEM file as `openssl pkey -pubout`
+            writes it; None takes any task, signed or not.
 
     Raises:
-        EdgeAdaptError: the task is damaged or of another model, or the file cannot be written.
+        EdgeAdaptError: the task is damaged, of another model, or not signed so; or the file cannot be written.
+        MissingDependencyError: the signature is to be verified, and the extra [sign] is not installed.
     """
-    base = _bundled(task) if model is None else load_model(model, "cpu").graphs.bundle
-    require_output(path, task, base.path)
-    read_task(task, base, path)
+    found = Task.read(task)
+    if verify is not None:
+        found.require_signature(verify)
+    base = _bundled(found) if model is None else load_model(model, "cpu").graphs.bundle
+    require_output(path, task, base.path, *([] if verify is None else [verify]))
+    found.unpack(base, path)
 
 
-def _bundled(task: str | os.PathLike[str]) -> Bundle:
-    wanted = graphs_of_task(task)
+def _bundled(task: Task) -> Bundle:
     for name in models():
         bundle = load_model(name, "cpu").graphs.bundle
-        if dict(bundle.manifest.graphs) == wanted:
+        if dict(bundle.manifest.graphs) == task.graphs:
             return bundle
-    raise BundleError(f"{os.fspath(task)} was made with none of the bundled models; name the file of its model.")
+    raise BundleError(f"{task.path} was made with none of the bundled models; name the file of its model.")

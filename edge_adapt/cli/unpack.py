@@ -9,7 +9,13 @@ import click
 from edge_adapt.cli import words
 
 
-@click.command(epilog=words.examples("edge-adapt unpack mine.task -o mine.edge"))
+@click.command(
+    epilog=words.examples(
+        "edge-adapt unpack mine.task -o mine.edge",
+        "openssl pkey -in key.pem -pubout -out public.pem",
+        "edge-adapt unpack mine.task -o mine.edge --verify public.pem",
+    )
+)
 @click.argument("task", type=click.Path(), metavar="MINE.task")
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.edge", help="The classifier to write.")
 @click.option(
@@ -18,9 +24,16 @@ from edge_adapt.cli import words
     metavar="MODEL.edge|NAME",
     help="The model that the task was made with: a file, or a name that `edge-adapt models` lists.",
 )
-def unpack(task: str, output: str, model: str | None) -> None:
-    """Make a classifier of a task and its model: the very file that was packed. A task of another model is refused."""
+@click.option(
+    "--verify", type=click.Path(), metavar="PUBLIC.pem", help="Refuse a task that the owner of this key did not sign."
+)
+def unpack(task: str, output: str, model: str | None, verify: str | None) -> None:
+    """Make a classifier of a task and its model: the very file that was packed. A task of another model is refused.
+
+    A signature is looked at with --verify alone.
+    """
     from edge_adapt.runtime.packing import unpack as write
 
-    write(task, output, model=model)
-    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
+    write(task, output, model=model, verify=verify)
+    signed = f", signed by the owner of {verify}" if verify else ""
+    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}){signed}.")

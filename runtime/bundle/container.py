@@ -51,6 +51,14 @@ class Entry(NamedTuple):
 
 def write_container(stream: BinaryIO, entries: Iterable[tuple[str, bytes]]) -> None:
     """Writes entries (ASCII name, data) in the given order. Raises BundleError where they are too large."""
+    directory = write_entries(stream, entries)
+    central = b"".join(map(_central_header, directory))
+    stream.write(central)
+    stream.write(_end_record(len(directory), len(central), directory[-1].end if directory else 0))
+
+
+def write_entries(stream: BinaryIO, entries: Iterable[tuple[str, bytes]]) -> list[Entry]:
+    """Writes what of a container lies before its directory, and gives what the directory says."""
     directory: list[Entry] = []
     offset = 0
     for name, data in entries:
@@ -61,9 +69,7 @@ def write_container(stream: BinaryIO, entries: Iterable[tuple[str, bytes]]) -> N
         stream.write(_local_header(entry))
         stream.write(data)
         directory.append(entry)
-    central = b"".join(map(_central_header, directory))
-    stream.write(central)
-    stream.write(_end_record(len(directory), len(central), offset))
+    return directory
 
 
 def read_directory(stream: BinaryIO, path: str) -> tuple[Entry, ...]:
