@@ -53,15 +53,16 @@ def numbers(path: Path, label: str) -> set[int]:
 
 
 @posix
-def test_of_two_processes_none_loses_what_the_other_did(path: Path) -> None:
-    processes = [start(path, label, 1, 12) for label in ("new", "newer")]
+@pytest.mark.parametrize("edits", [12, pytest.param(50, marks=pytest.mark.slow)])
+def test_of_two_processes_none_loses_what_the_other_did(path: Path, edits: int) -> None:
+    processes = [start(path, label, 1, edits) for label in ("new", "newer")]
     assert [process.wait() for process in processes] == [0, 0]
-    assert numbers(path, "new") == numbers(path, "newer") == set(range(1, 13))
+    assert numbers(path, "new") == numbers(path, "newer") == set(range(1, edits + 1))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 @posix
-@pytest.mark.parametrize("kills", [6, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_the_file_is_the_old_or_the_new_one(path: Path, kills: int) -> None:
     random = np.random.default_rng(0)
     first = 1
@@ -92,6 +93,57 @@ def test_a_full_disk_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(EdgeAdaptError, match="the disk is full; free some space"):
         edit(path, lambda mine: mine.rename("a", "x"), provider="cpu")
     assert path.read_bytes() == before and [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+FILLING = """
+import sys
+from pathlib import Path
+from edge_adapt.runtime.editing import edit
+from edge_adapt.runtime.errors import EdgeAdaptError
+
+path = Path(sys.argv[1])
+before = path.read_bytes()
+if len(sys.argv) > 2:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    edit(path, lambda mine: mine.rename("a", "x"), provider="cpu", threads=1)
+except EdgeAdaptError as error:
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+    print(error)
+"""
+
+
+@posix
+def test_where_a_file_may_not_grow_so_long_the_old_one_stays(path: Path) -> None:
+    size = path.stat().st_size
+    for limit in (0, 1, size // 2, size - 1):
+        run = subprocess.run(
+            [sys.executable, "-c", FILLING, str(path), str(limit)], capture_output=True, text=True, check=False
+        )
+        assert "mine.edge could not be saved because File too large" in run.stdout, run.stderr
+    load_classifier(path, "cpu").graphs.bundle.verify()
+
+
+@posix
+@pytest.mark.slow
+def test_a_disk_that_is_full_indeed_leaves_the_old_file(path: Path, tmp_path: Path) -> None:
+    """A small one, in memory: it holds the file once, and not twice."""
+    disk, pages = tmp_path / "disk", -(-path.stat().st_size // 4096) + 2
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size="$1" none "$2" && cp "$3" "$2" && echo mounted && exec "$4" -c "$5" "$2/mine.edge"'
+    within = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    try:
+        run = subprocess.run(
+            [*within, str(4096 * pages), disk, path, sys.executable, FILLING],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        pytest.skip("there is no unshare here")
+    if "mounted" not in run.stdout:
+        pytest.skip(f"nothing can be mounted here: {run.stderr.strip()}")
+    assert "mine.edge could not be saved because the disk is full; free some space" in run.stdout, run.stderr
 
 
 def test_an_edit_that_fails_leaves_the_file(path: Path) -> None:
