@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edge_adapt.evaluation import evaluate
     from edge_adapt.export.gates.precision import Precision
     from edge_adapt.methods.feature_teacher import FeatureTeacher
+    from edge_adapt.reports.classifier.report import ClassifierReport, report_classifier
     from edge_adapt.reports.model.report import Report, report
     from edge_adapt.reports.runs import compare
     from edge_adapt.runtime.adaptation import adapt
@@ -67,6 +68,7 @@ __all__ = [
     "ChosenRecipe",
     "Classifier",
     "ClassifierEvaluation",
+    "ClassifierReport",
     "Compute",
     "DataError",
     "DataSource",
@@ -114,6 +116,7 @@ __all__ = [
     "models",
     "pack",
     "report",
+    "report_classifier",
     "resume",
     "suggest_model",
     "train",
@@ -127,6 +130,7 @@ _HOME = {
     "ChosenRecipe": "training.recipes",
     "Classifier": "runtime.classifier.classifier",
     "ClassifierEvaluation": "runtime.folder_evaluation",
+    "ClassifierReport": "reports.classifier.report",
     "Compute": "training.compute",
     "DataError": "runtime.errors",
     "DataSource": "runtime.data.source",
@@ -174,6 +178,7 @@ _HOME = {
     "load_model": "runtime.model",
     "models": "runtime.model",
     "report": "reports.model.report",
+    "report_classifier": "reports.classifier.report",
     "resume": "training.train",
     "suggest_model": "runtime.model_choice",
     "train": "training.train",

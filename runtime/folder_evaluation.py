@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.classifier.estimate import wilson_interval
+from edge_adapt.runtime.classifier.support import OTHER
 from edge_adapt.runtime.data.dataset import open_classes, report_faults
 from edge_adapt.runtime.errors import DataError, ImageError
 from edge_adapt.runtime.graphs import EmbeddedImage
 from edge_adapt.runtime.images.folders import ImageFolder
+from edge_adapt.runtime.images.images import UnreadImage
 from edge_adapt.runtime.model import MetaModel
 from edge_adapt.runtime.progress import Progress
 
@@ -65,6 +67,65 @@ def without_bad(folder: ImageFolder, images: Mapping[str, Sequence[EmbeddedImage
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a classifier says of a labelled image.
+
+    Attributes:
+        label: the class that it is of; `OTHER` for none.
+        image: it.
+        predicted, confidence, known: as of `Prediction`.
+        in_support: whether the classifier was adapted on it, by SHA-256.
+    """
+
+    label: str
+    image: UnreadImage
+    predicted: str
+    confidence: float
+    known: bool
+    in_support: bool
+
+    @property
+    def right(self) -> bool:
+        """Whether it is of the class that is the most probable."""
+        return self.predicted == self.label
+
+
+def classify_folder(
+    classifier: Classifier,
+    path: str | os.PathLike[str],
+    classes: Sequence[str | os.PathLike[str]] = (),
+    progress: bool = False,
+    skip_bad: bool = False,
+) -> list[Answer]:
+    """The answers to every image of a folder or zip, with arguments and errors as of `evaluate_classifier`."""
+    folder = open_classes(path, classes)
+    unknown = [label for label in folder.classes if label not in (*classifier.labels, OTHER)]
+    if unknown:
+        raise DataError(
+            f"{path} has classes that {classifier.graphs.bundle.path} does not know ({_some(unknown)}; it knows "
+            f"{_some(classifier.labels)}); rename or remove them."
+        )
+    files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
+    faults: dict[int, str] = {}
+    taught = {shot.sha256 for shot in classifier.adaptation.shots}
+    answers = []
+    embedded = classifier.graphs.embed_all(file for _, file in files)
+    with Progress(f"classifying {path}", len(files), "images", show=progress) as bar:
+        for position, ((label, file), image) in enumerate(zip(files, embedded, strict=True)):
+            bar.advance()
+            if isinstance(image, ImageError):
+                faults[position] = str(image)
+                continue
+            found = classifier.classify_embedded(image)
+            answers.append(Answer(label, file, found.label, found.confidence, found.known, image.sha256 in taught))
+    if faults:
+        report_faults(faults, str(path), len(files), skip_bad, progress)
+    if all(answer.label == OTHER for answer in answers):
+        raise DataError(f"{path} has no image of a class that can be read; add some.")
+    return answers
+
+
 @dataclass(frozen=True)
 class ClassResult:
     """How many images of a class there were, and how many of them were classified right."""
@@ -90,10 +151,11 @@ class ClassifierEvaluation:
     Attributes:
         accuracy: the share of right answers, 0 to 1.
         interval: its 95% confidence interval over images (Wilson 1927, which holds for few images and near 0 and 1 too).
-        images: how many there were.
+        images: how many there were of classes.
         refused: how many of them were taken for unknown; None where the classifier knows no unknown images.
         accuracy_of_rest: the share of right answers among the others; None where there are none.
-        in_support: how many of them the classifier was adapted on, by SHA-256; these say nothing about new images.
+        others, others_refused: images of no class, and how many of them were taken for unknown.
+        in_support: how many images of classes the classifier was adapted on, by SHA-256; these say nothing about new images.
         classes: one result a class of the data, in their order.
         confusions: the most frequent first.
     """
@@ -103,9 +165,37 @@ class ClassifierEvaluation:
     images: int
     refused: int | None
     accuracy_of_rest: float | None
+    others: int
+    others_refused: int
     in_support: int
     classes: tuple[ClassResult, ...]
     confusions: tuple[Confusion, ...]
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer], tells_unknown: bool) -> ClassifierEvaluation:
+        """That of these answers, at least one of them to an image of a class."""
+        of_classes = [answer for answer in answers if answer.label != OTHER]
+        others = [answer for answer in answers if answer.label == OTHER]
+        known = [answer for answer in of_classes if answer.known]
+        images = Counter(answer.label for answer in of_classes)
+        counts = Counter((answer.label, answer.predicted) for answer in of_classes)
+        right = sum(answer.right for answer in of_classes)
+        return cls(
+            right / len(of_classes),
+            wilson_interval(right, len(of_classes)),
+            len(of_classes),
+            len(of_classes) - len(known) if tells_unknown else None,
+            sum(answer.right for answer in known) / len(known) if known else None,
+            len(others),
+            sum(not answer.known for answer in others),
+            sum(answer.in_support for answer in of_classes),
+            tuple(ClassResult(label, count, counts[label, label]) for label, count in images.items()),
+            tuple(
+                Confusion(label, predicted, count)
+                for (label, predicted), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+                if label != predicted
+            ),
+        )
 
 
 def evaluate_classifier(
@@ -119,7 +209,7 @@ def evaluate_classifier(
 
     Args:
         classifier: adapted to these classes, and perhaps to more.
-        path: the folder or zip.
+        path: the folder or zip; a sub-folder `_other` has images of no class.
         classes: files with one class a line, as `edge_adapt.load_dataset` takes them; empty: all.
         progress: show a bar, and say what is skipped.
         skip_bad: leave out images that cannot be read, instead of refusing the folder.
@@ -128,52 +218,8 @@ def evaluate_classifier(
         DataError: the folder cannot be used, or has classes that the classifier does not know.
         ImageError: images cannot be read; counts them all, and names the first `MOST_NAMED`.
     """
-    folder = open_classes(path, classes)
-    unknown = [label for label in folder.classes if label not in classifier.labels]
-    if unknown:
-        raise DataError(
-            f"{path} has classes that {classifier.graphs.bundle.path} does not know ({_some(unknown)}; it knows "
-            f"{_some(classifier.labels)}); rename or remove them."
-        )
-    files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
-    faults: dict[int, str] = {}
-    known = {shot.sha256 for shot in classifier.adaptation.shots}
-    answers: Counter[tuple[str, str]] = Counter()
-    images: Counter[str] = Counter()
-    in_support = refused = right_of_rest = 0
-    embedded = classifier.graphs.embed_all(file for _, file in files)
-    with Progress(f"classifying {path}", len(files), "images", show=progress) as bar:
-        for position, ((label, _), image) in enumerate(zip(files, embedded, strict=True)):
-            bar.advance()
-            if isinstance(image, ImageError):
-                faults[position] = str(image)
-                continue
-            images[label] += 1
-            in_support += image.sha256 in known
-            prediction = classifier.classify_embedded(image)
-            answers[label, prediction.label] += 1
-            refused += not prediction.known
-            right_of_rest += prediction.known and prediction.label == label
-    if faults:
-        report_faults(faults, str(path), len(files), skip_bad, progress)
-    total = images.total()
-    right = sum(count for (label, predicted), count in answers.items() if label == predicted)
-    results = tuple(ClassResult(label, count, answers[label, label]) for label, count in images.items())
-    confusions = tuple(
-        Confusion(label, predicted, count)
-        for (label, predicted), count in sorted(answers.items(), key=lambda item: (-item[1], item[0]))
-        if label != predicted
-    )
-    return ClassifierEvaluation(
-        right / total,
-        wilson_interval(right, total),
-        total,
-        None if classifier.manifest.priors is None else refused,
-        right_of_rest / (total - refused) if refused < total else None,
-        in_support,
-        results,
-        confusions,
-    )
+    answers = classify_folder(classifier, path, classes, progress, skip_bad)
+    return ClassifierEvaluation.of(answers, classifier.manifest.priors is not None)
 
 
 def _some(names: Sequence[str]) -> str:

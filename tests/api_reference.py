@@ -43,7 +43,17 @@ GROUPS = {
         "Reading",
         "FeatureTeacher",
     ),
-    "Measuring": ("evaluate", "Evaluation", "EvaluationProtocol", "Sampling", "report", "Report", "compare"),
+    "Measuring": (
+        "evaluate",
+        "Evaluation",
+        "EvaluationProtocol",
+        "Sampling",
+        "report",
+        "Report",
+        "report_classifier",
+        "ClassifierReport",
+        "compare",
+    ),
     "Bundles": ("export_bundle", "wrap", "ModelCard", "Precision", "Provenance", "ExtractorSettings", "HeadSettings"),
     "Errors": (
         *("EdgeAdaptError", "ImageError", "DataError", "BundleError", "ProviderError", "MissingDependencyError"),

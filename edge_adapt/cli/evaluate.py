@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from edge_adapt.cli import options, words
 
@@ -76,8 +74,8 @@ def evaluate(
 
     MODEL is a bundle, the name of a bundled model, or the folder of a training run; its accuracy is the mean over random
     episodes, each query image on its own, with a 95% confidence interval. If MODEL is a classifier that `edge-adapt adapt`
-    wrote, DATA has a sub-folder for each of its classes, and the answer is how many of those images it gets right, and what
-    it takes for what.
+    wrote, DATA has a sub-folder for each of its classes, and `_other` where there are images of none; the answer is how many of
+    those images it gets right, and what it takes for what.
     """
     from edge_adapt import evaluation as verbs
     from edge_adapt.runtime.classifier.classifier import Classifier
@@ -88,7 +86,7 @@ def evaluate(
     if not verbs.is_run(model):
         loaded = load(model, provider, threads)
         if isinstance(loaded, Classifier):
-            _refuse_episodes(ctx, model)
+            options.refuse_episodes(ctx, model)
             _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)
             return
 
@@ -117,17 +115,6 @@ def evaluate(
     )
 
 
-def _refuse_episodes(ctx: click.Context, model: str) -> None:
-    """Options about episodes would be passed over in silence for a classifier; say so instead."""
-    of_episodes = {"rotations", "cache", "n_way", "n_shot", "n_query", "episodes", "support_files", "query_files"}
-    of_episodes |= {"steps", "all_layers", "seed"}
-    for parameter in ctx.command.params:
-        if parameter.name in of_episodes and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                f"{parameter.opts[0]} is about episodes, and {Path(model).name} is adapted already to classes of its own."
-            )
-
-
 def _evaluate_classifier(
     classifier: Classifier, model: str, data: str, classes: tuple[str, ...], skip_bad: bool, as_json: bool
 ) -> None:
@@ -154,6 +141,8 @@ def _evaluate_classifier(
             "interval": result.interval,
             "images": result.images,
             "refused": result.refused,
+            "others": result.others,
+            "others_refused": result.others_refused,
             "accuracy_of_rest": result.accuracy_of_rest,
             "in_support": result.in_support,
             "classes": {entry.label: {"images": entry.images, "right": entry.right} for entry in result.classes},
@@ -163,15 +152,12 @@ def _evaluate_classifier(
 
 
 def _print_classifier_evaluation(result: ClassifierEvaluation) -> None:
-    low, high = result.interval
-    right = sum(entry.right for entry in result.classes)
-    click.echo(
-        f"{result.accuracy:.2%}: {right} of {words.plural(result.images, 'image')} right "
-        f"(95% confidence {low:.1%} to {high:.1%})"
-    )
+    click.echo(words.classifier_accuracy(result))
     if result.refused:
         rest = "" if result.accuracy_of_rest is None else f"; of the rest {result.accuracy_of_rest:.2%} are right"
         click.echo(f"{words.plural(result.refused, 'image')} taken for unknown{rest}.")
+    if result.others:
+        click.echo(f"Of {words.plural(result.others, 'image')} of no class, {result.others_refused} taken for unknown.")
     if result.in_support:
         click.echo(
             f"{words.plural(result.in_support, 'image')} of these taught the classifier; "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -160,3 +162,14 @@ def episodes(default: int, help: str) -> Callable[[Command], Command]:
     """`--episodes`."""
     least = click.IntRange(min=1)
     return click.option("--episodes", type=least, default=default, show_default=True, metavar="E", help=help)
+
+
+def refuse_episodes(ctx: click.Context, model: str) -> None:
+    """Options about episodes would be passed over in silence for a classifier; say so instead."""
+    of_episodes = {"rotations", "cache", "n_way", "n_shot", "n_query", "episodes", "support_files", "query_files"}
+    of_episodes |= {"steps", "all_layers", "seed"}
+    for parameter in ctx.command.params:
+        if parameter.name in of_episodes and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{parameter.opts[0]} is about episodes, and {Path(model).name} is adapted already to classes of its own."
+            )

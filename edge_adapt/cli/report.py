@@ -10,6 +10,9 @@ import click
 from edge_adapt.cli import options, words
 
 if TYPE_CHECKING:
+    from edge_adapt.runtime.classifier.classifier import Classifier
+    from edge_adapt.runtime.data.episodes import Sampling
+    from edge_adapt.runtime.data.source import DataSource
     from edge_adapt.runtime.sessions import Provider
 
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     epilog=words.examples(
         "edge-adapt report characters omniglot.zip --classes test.txt -o report.html",
         "edge-adapt report model.edge photos --support-files 'train_*' --query-files 'test_*' -o report.html",
+        "edge-adapt report mine.edge labelled_photos -o report.html",
     ),
 )
 @click.argument("model", type=click.Path())
@@ -29,7 +33,9 @@ if TYPE_CHECKING:
 @options.episodes(600, "Episodes to draw for a figure; for more than five ways, fewer in proportion.")
 @options.seed("The same seed draws the same episodes.")
 @options.runs_a_bundle
+@click.pass_context
 def report(
+    ctx: click.Context,
     model: str,
     data: str,
     output: str,
@@ -44,26 +50,45 @@ def report(
     provider: Provider,
     threads: int | None,
 ) -> None:
-    """Write a page about a model: how good it is on the images in DATA, and how fast.
+    """Write a page about a model or a classifier: how good it is on the images in DATA.
 
     MODEL is a bundle, the name of a bundled model, or the folder of a training run. The page is one HTML file that needs nothing
     else: accuracy by way, shot and number of steps, how far the confidence can be trusted, which classes are confused, example
-    episodes, time and size. The same figures come from `edge-adapt evaluate`.
+    episodes, time and size. If MODEL is a classifier that `edge-adapt adapt` wrote, DATA has a sub-folder for each of its
+    classes, and `_other` where there are images of none; the page shows its mistakes as pictures. The same figures come from
+    `edge-adapt evaluate`.
     """
-    from edge_adapt.reports.model.report import report as write_report
+    from edge_adapt.evaluation import is_run
+    from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.data.episodes import Sampling
     from edge_adapt.runtime.data.source import DataSource
+    from edge_adapt.runtime.model import load
 
-    result = write_report(
-        model,
-        DataSource(data, classes, rotations, cache, skip_bad),
-        output,
-        Sampling(episodes=episodes, seed=seed, support_files=support_files, query_files=query_files),
-        provider=provider,
-        threads=threads,
-        progress=True,
-    )
+    loaded = None if is_run(model) else load(model, provider, threads)
+    if isinstance(loaded, Classifier):
+        options.refuse_episodes(ctx, model)
+        _report_classifier(loaded, data, output, classes, skip_bad)
+    else:
+        sampling = Sampling(episodes=episodes, seed=seed, support_files=support_files, query_files=query_files)
+        _report_model(model, DataSource(data, classes, rotations, cache, skip_bad), output, sampling, provider, threads)
+    click.echo(f"Look at {output}: {words.size(Path(output).stat().st_size)}, one page that needs nothing else.")
+
+
+def _report_model(
+    model: str, source: DataSource, output: str, sampling: Sampling, provider: Provider, threads: int | None
+) -> None:
+    from edge_adapt.reports.model.report import report as write_report
+
+    result = write_report(model, source, output, sampling, provider=provider, threads=threads, progress=True)
     for (way, shot), cell in result.table.cells.items():
         if way == result.steps.n_way and shot in result.steps.shots:
             click.echo(f"{way}-way {shot}-shot: {cell.accuracy:.2%} +- {cell.ci95:.2%}")
-    click.echo(f"Look at {output}: {words.size(Path(output).stat().st_size)}, one page that needs nothing else.")
+
+
+def _report_classifier(
+    classifier: Classifier, data: str, output: str, classes: tuple[str, ...], skip_bad: bool
+) -> None:
+    from edge_adapt.reports.classifier.report import report_classifier
+
+    result = report_classifier(classifier, data, output, classes, progress=True, skip_bad=skip_bad)
+    click.echo(words.classifier_accuracy(result.evaluation))

@@ -13,10 +13,12 @@ from edge_adapt.runtime.words import milliseconds, plural, size
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
+    from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation
     from edge_adapt.training.checkpoint import Checkpoint
 
 __all__ = [
     "accuracy",
+    "classifier_accuracy",
     "examples",
     "expectation",
     "exported_step",
@@ -94,6 +96,16 @@ def exported_step(checkpoint: Checkpoint) -> str:
 def accuracy(entry: dict[str, Any]) -> str:
     episodes = f"{entry['n_way']}-way {entry['n_shot']}-shot"
     return f"{entry['accuracy']:.2%} +- {entry['ci95']:.2%} {episodes} on {entry['data']}"
+
+
+def classifier_accuracy(result: ClassifierEvaluation) -> str:
+    """How good a classifier is on labelled images."""
+    low, high = result.interval
+    right = sum(entry.right for entry in result.classes)
+    return (
+        f"{result.accuracy:.2%}: {right} of {plural(result.images, 'image')} right "
+        f"(95% confidence {low:.1%} to {high:.1%})"
+    )
 
 
 def say_saved(bundle: str) -> None:

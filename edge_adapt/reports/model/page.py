@@ -1,14 +1,11 @@
-"""The report as one HTML page that needs nothing else: no script, no font, no file, no network."""
+"""The report about a model as one HTML page."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from edge_adapt.reports.model.accuracy import N_QUERY
@@ -16,36 +13,22 @@ from edge_adapt.reports.model.measurements import Report
 from edge_adapt.reports.model.mistakes import Bin, Reliability
 from edge_adapt.reports.model.pictures import Pictures
 from edge_adapt.reports.model.plots import Caption, accuracy_plot, reliability_plot
-from edge_adapt.runtime import __version__
+from edge_adapt.reports.pages import environment, file_name
 from edge_adapt.runtime.evaluation import Evaluation
 from edge_adapt.runtime.images.views import described
 from edge_adapt.runtime.words import milliseconds, plural, size
 
 
 def page(report: Report) -> str:
-    """The whole document: `page.html`, filled in. What comes from outside is escaped, as everything that is no `Markup`."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "breakable": _breakable,
-        "milliseconds": milliseconds,
-        "number": "{:,}".format,
-        "plural": plural,
-        "size": size,
-        "span": _span,
-        "views": described,
-    }
-    table, curve = report.table, report.steps
-    return environment.get_template("page.html").render(
+    """The whole document: `page.html`, filled in."""
+    templates = environment()
+    templates.filters |= {"milliseconds": milliseconds, "span": _span, "views": described}
+    table, curve, data_name = report.table, report.steps, file_name(report.data.source)
+    return templates.get_template("model/page.html").render(
         report=report,
-        version=__version__,
+        title=f"{report.model.card.name} on {data_name}",
         n_query=N_QUERY,
-        data_name=report.data.source.replace("\\", "/").rstrip("/").rpartition("/")[2],
+        data_name=data_name,
         episodes=_episodes_by_way(report),
         accuracy_plot=Markup(_plot_of_shots(report)),
         steps_plot=Markup(_plot_of_steps(report)),
@@ -123,11 +106,6 @@ def _episodes_by_way(report: Report) -> Mapping[int, list[int]]:
         if way not in ways:
             ways.append(way)
     return found
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may break where its parts do."""
-    return Markup(re.sub("[/_]", r"\g<0><wbr>", str(escape(name))))
 
 
 def _points(result: Evaluation | None) -> Markup:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from edge_adapt.reports.model.mistakes import Confusions, Example
+from edge_adapt.reports.pages import thumbnail
 from edge_adapt.runtime.data.dataset import ImageDataset
 
 SIDE = 96
@@ -49,17 +48,9 @@ class Pictures:
         self.most_queries, self.most_support = MOST_QUERIES, MOST_SUPPORT
 
     def of_image(self, image: int) -> str:
-        """An image of the data set, in the format that is smaller."""
+        """An image of the data set."""
         pixels = np.asarray(self._data.images[image])
-        shown = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        shown.thumbnail((SIDE, SIDE))
-        encoded = []
-        for kind, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 85})):
-            stream = io.BytesIO()
-            shown.save(stream, kind, **options)
-            encoded.append((len(stream.getvalue()), kind.lower(), stream.getvalue()))
-        _, kind, content = min(encoded)
-        return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+        return thumbnail(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), SIDE)
 
     def of_class(self, label: int) -> str:
         """The first image of a class."""

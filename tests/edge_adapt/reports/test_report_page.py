@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections.abc import Callable
 from html import escape
-from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -25,66 +21,7 @@ from tests import command_line
 from tests.command_line import COLOURS, complaint, succeeded, write_photos
 from tests.conftest import TINY
 from tests.gratings import gratings, write_images
-
-VOID = {"meta", "img", "br", "wbr", "hr", "link", "input"}
-
-
-class Parsed(HTMLParser):
-    """A page taken apart; fails where an element is not closed or another is closed in its place."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        """What is read."""
-        return " ".join(" ".join(self.words).split())
-
-
-def check(path: Path) -> Parsed:
-    """Parse a page, and make sure that it needs nothing and draws nothing outside its plots."""
-    text = path.read_text(encoding="utf-8")
-    parsed = Parsed(text)
-    tags = {tag for tag, _ in parsed.elements}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base"}
-    for tag, attributes in parsed.elements:
-        for name, value in attributes.items():
-            assert name not in ("srcset", "action") and not name.startswith("on"), (tag, name)
-            assert name != "href" or (tag == "use" and value is not None and value.startswith("#"))
-            if name == "src":
-                assert value is not None and value.startswith("data:image/")
-                Image.open(io.BytesIO(base64.b64decode(value.partition("base64,")[2]))).verify()
-        if tag == "img":
-            assert "alt" in attributes
-    assert not re.search(r"url\((?!#)|@import|https?:", text)
-    for drawing in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
-        _, _, width, height = map(float, re.findall(r"[\d.]+", drawing[: drawing.index("role")]))
-        for axis, value in re.findall(r'\b([xy])[12]?="(-?[\d.]+)"', drawing):
-            assert 0 <= float(value) <= (width if axis == "x" else height), drawing
-        assert drawing.index("<title>") < drawing.index("<desc>") < drawing.index("<g>")
-        ElementTree.fromstring(drawing)
-    return parsed
+from tests.pages import check
 
 
 @pytest.fixture(scope="module")
@@ -206,13 +143,6 @@ def test_the_command_writes_the_page_and_says_the_headline(tmp_path: Path, photo
     check(tmp_path / "r.html")
 
 
-def _classifier(folder: Path, photos: Path) -> list[Path]:
-    edge_adapt.load_model(TINY).adapt({"a": [photos / "red" / "0.png"], "b": [photos / "green" / "0.png"]}).save(
-        folder / "mine.edge"
-    )
-    return [folder / "mine.edge", photos]
-
-
 def _one_image(folder: Path, photos: Path) -> list[Path]:
     return [TINY, write_photos(folder / "few", {"red": 1, "green": 3})]
 
@@ -224,10 +154,6 @@ def _one_class(folder: Path, photos: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (
-            _classifier,
-            "mine.edge is an adapted classifier where a meta-model is needed; give the model it was made from",
-        ),
         (_one_image, "there are no episodes, for class 'red' has 1 images where an episode takes 2; add images"),
         (_one_class, "2 ways need as many classes and there are 1"),
         (lambda folder, photos: [photos, photos], "there is no checkpoint.pt"),
