@@ -89,10 +89,17 @@ def _confused(counts: Counter[tuple[str, str | None]], labels: Sequence[str]) ->
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Images of a class to look at, the surest answers first, and how many images of the class there are."""
+    """Images of a class to look at.
+
+    Attributes:
+        label: the class.
+        answers: to the images that are shown, the surest first.
+        count, images: how many such images there are, and how many of the class in all.
+    """
 
     label: str
     answers: tuple[Answer, ...]
+    count: int
     images: int
 
 
@@ -109,6 +116,8 @@ def unknown(answers: Sequence[Answer]) -> list[Shown]:
 def _by_class(answers: Sequence[Answer], chosen: Sequence[Answer]) -> list[Shown]:
     images = Counter(answer.label for answer in answers)
     surest = sorted(chosen, key=lambda answer: -answer.confidence)[:MOST_PICTURES]
-    frequent = Counter(answer.label for answer in chosen).most_common()
-    groups = [(label, tuple(answer for answer in surest if answer.label == label)) for label, _ in frequent]
-    return [Shown(label, of_label, images[label]) for label, of_label in groups if of_label]
+    groups = [
+        Shown(label, tuple(answer for answer in surest if answer.label == label), count, images[label])
+        for label, count in Counter(answer.label for answer in chosen).most_common()
+    ]
+    return [shown for shown in groups if shown.answers]

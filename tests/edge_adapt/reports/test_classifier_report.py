@@ -103,7 +103,12 @@ def test_mistakes_are_grouped_by_class_and_the_surest_come_first() -> None:
     answers = [answer("a", "b", 0.5), answer("a", "b", 0.9), answer("b", "a", 0.7), answer("b", "b", known=False)]
     answers += [answer("a", "a"), answer(OTHER, "a"), answer(OTHER, "b", known=False)]
     first, *rest = wrong(answers)
-    assert (first.label, first.images, [one.confidence for one in first.answers]) == ("a", 3, [0.9, 0.5])
+    assert (first.label, first.count, first.images, [one.confidence for one in first.answers]) == (
+        "a",
+        2,
+        3,
+        [0.9, 0.5],
+    )
     assert {shown.label for shown in rest} == {"b", OTHER}
     assert [(shown.label, len(shown.answers)) for shown in unknown(answers)] == [("b", 1)]
 
