@@ -71,6 +71,9 @@ def expectation(classifier: Classifier) -> str:
         f"Expect about {estimate.accuracy:.0%} ({low:.0%} to {high:.0%}): {estimate.right} of "
         f"{plural(estimate.left_out, 'image')} right when left out of the adaptation."
     )
+    more = estimate.with_twice
+    if more is not None and f"{more:.0%}" != f"{estimate.accuracy:.0%}":
+        said += f" Twice the photos would make it about {more:.0%}."
     alone = ", ".join(estimate.uncovered[:5]) + (", ..." if len(estimate.uncovered) > 5 else "")
     return f"{said} This says nothing of {alone}, of which there is a single photo." if alone else said
 

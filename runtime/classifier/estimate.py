@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 ENOUGH_SHOTS = 5
 """Shots of a class, below which more are what helps most."""
 
+_ERRORS_WITH_TWICE = 0.75  # of the errors, how many are left with twice the shots
+_LEAST_TO_DOUBLE = 3  # shots of a class, below which the estimate itself is too low to go on from
 _SHOTS_OF_ONE = 1.5  # shots that are left out, for one that were independent: each is learned from in all other folds
 
 
@@ -25,6 +27,9 @@ class Estimate:
         interval: where it is in about 95 of 100 adaptations, 0 to 1.
         right, left_out: shots that were right, and shots that were left out.
         uncovered: the classes with a single shot, which say nothing of themselves.
+        with_twice: the accuracy to expect with twice the shots, 0 to 1; None where a class has fewer than three on average. Of
+            the errors three quarters are left then, whatever the classes are: what smaller parts of a support set say of its
+            own learning curve is no nearer to what twice the shots really give (docs/benchmarks.md).
     """
 
     accuracy: float
@@ -32,6 +37,7 @@ class Estimate:
     right: int
     left_out: int
     uncovered: tuple[str, ...]
+    with_twice: float | None
 
 
 def estimate(left_out: LeaveOneOut, counts: Mapping[str, int]) -> Estimate | None:
@@ -45,7 +51,8 @@ def estimate(left_out: LeaveOneOut, counts: Mapping[str, int]) -> Estimate | Non
     independent = total / _SHOTS_OF_ONE
     uncovered = tuple(label for label, count in counts.items() if count == 1)
     interval = wilson_interval(accuracy * independent, independent)
-    return Estimate(accuracy, interval, right, total, uncovered)
+    with_twice = 1 - (1 - accuracy) * _ERRORS_WITH_TWICE if n_shot >= _LEAST_TO_DOUBLE else None
+    return Estimate(accuracy, interval, right, total, uncovered, with_twice)
 
 
 def advice(counts: Mapping[str, int], most: int = 3) -> dict[str, int]:

@@ -66,6 +66,20 @@ def test_adapt_says_what_it_does_and_saves_what_the_api_saves(photos: Path, mine
         np.testing.assert_array_equal(ours.head_state[name], array)
 
 
+def test_adapt_says_what_more_photos_would_bring(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", {"red": 4, "green": 4})
+    (photos / "red" / "0.png").write_bytes((photos / "green" / "1.png").read_bytes())
+    said = succeeded(command("adapt", photos, "-o", tmp_path / "a.edge", "--model", TINY))
+    found = re.search(r"Expect about (\d+)% .* Twice the photos would make it about (\d+)%\.\n", said)
+    assert found and int(found[1]) < int(found[2]) < 100
+    assert "What would help most: green: 4 photos, add 1; red: 4 photos, add 1." in said
+    (described,) = json_lines(succeeded(command("adapt", photos, "-o", tmp_path / "a.edge", "--model", TINY, "--json")))
+    expected = described["estimate"]
+    assert isinstance(expected, dict) and f"{expected['with_twice']:.0%}" == f"{found[2]}%"
+    few = write_photos(tmp_path / "few", {"red": 2, "green": 2})
+    assert "Twice" not in succeeded(command("adapt", few, "-o", tmp_path / "a.edge", "--model", TINY))
+
+
 def test_a_classifier_does_not_tell_where_the_photos_lay(photos: Path, tmp_path: Path) -> None:
     succeeded(command("adapt", photos, "-o", tmp_path / "a.edge", "--model", TINY))
     assert {shot.name for shot in Bundle.open(tmp_path / "a.edge").adaptation().shots} >= {"blå/0.png", "red/0.png"}

@@ -116,9 +116,19 @@ def test_an_estimate_says_how_far_it_holds_and_what_it_does_not_cover() -> None:
     found = estimate(LeaveOneOut(np.arange(4), np.array([0, 0, 1, 1]), logits), {"a": 2, "b": 2, "c": 1})
     assert found is not None and (found.right, found.left_out, found.uncovered) == (3, 4, ("c",))
     assert 0 <= found.interval[0] < 0.75 < found.accuracy < found.interval[1] <= 1
+    assert found.with_twice is None  # there are two shots of a class, or fewer
     empty = LeaveOneOut(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 2), np.float32))
     assert estimate(empty, {"a": 1, "b": 1}) is None
     assert advice({"a": 9, "b": 1, "c": 4, "d": 5}) == {"b": 4, "c": 1}
+
+
+def test_twice_the_shots_leave_three_quarters_of_the_errors() -> None:
+    logits = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 1], [1, 0]], np.float32)
+    found = estimate(LeaveOneOut(np.arange(6), np.array([0, 0, 0, 1, 1, 1]), logits), {"a": 3, "b": 3})
+    assert found is not None and found.with_twice is not None
+    assert 1 - found.with_twice == pytest.approx(0.75 * (1 - found.accuracy)) and found.accuracy < 1
+    faultless = estimate(LeaveOneOut(np.arange(2), np.array([0, 1]), np.eye(2, dtype=np.float32)), {"a": 3, "b": 3})
+    assert faultless is not None and faultless.with_twice == 1
 
 
 def test_a_saved_classifier_says_what_it_said_before(tmp_path: Path) -> None:
