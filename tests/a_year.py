@@ -15,14 +15,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "a-year.md"
 
-_PROMPT = "    $ "
+_COMMAND = re.compile(r"^    \$ (.*)\n((?:    (?!\$ ).*\n|\n+(?=    (?!\$ )))*)", re.MULTILINE)
+"""A command and what it printed, of which lines may be empty."""
 
 
 def run_again(document: str, folder: Path) -> str:
     """The document with what its commands print now.
 
-    A command is a line that is indented by four blanks and begins with `$ `; what follows, indented likewise, is what it printed. All
-    run one after another in a folder that has the checkout's `samples`.
+    A command is a line that is indented by four blanks and begins with `$ `; what follows, indented likewise, is what it printed.
+    All run one after another in a folder that has the checkout's `samples`.
 
     Args:
         document: Markdown.
@@ -35,23 +36,15 @@ def run_again(document: str, folder: Path) -> str:
     command.chmod(0o755)
     path = os.pathsep.join((str(command.parent), os.environ["PATH"]))
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
-    written, printed = [], False
-    for line in document.splitlines():
-        printed = printed and line.startswith("    ") and not line.startswith(_PROMPT)
-        if not printed:
-            written.append(line)
-        if line.startswith(_PROMPT):
-            written += _printed(line.removeprefix(_PROMPT), folder, environment)
-            printed = True
-    return "\n".join(written) + "\n"
+    return _COMMAND.sub(lambda found: f"    $ {found[1]}\n{_printed(found[1], folder, environment)}", document)
 
 
-def _printed(command: str, folder: Path, environment: dict[str, str]) -> list[str]:
+def _printed(command: str, folder: Path, environment: dict[str, str]) -> str:
     run = subprocess.run(
         ["sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     said = [*run.stdout.splitlines(), *(line for line in run.stderr.splitlines() if line.startswith("Error: "))]
-    return [f"    {line}".rstrip() for line in said]
+    return "".join(f"    {line}".rstrip() + "\n" for line in said)
 
 
 def stable(document: str) -> str:
