@@ -74,7 +74,7 @@ def measure(graphs: Graphs, episode: Episode, features: Features, n_way: int) ->
     state, _ = graphs.adapt(support, labels, n_way, steps)
     logits = graphs.predict(query, state)
     left_out = leave_one_out(graphs, support, labels, n_way, steps)
-    knowledge = self_knowledge(support, labels, graphs.predict(support, state), left_out, priors)
+    knowledge = self_knowledge(support, labels, support[:0], graphs.predict(support, state), left_out, priors)
     likeness = Likeness.of(support, labels, knowledge.own_logit)
     score = likeness.scores(query, logits)
     familiar = np.array([familiarity(one, knowledge.score, knowledge.score_spread) for one in score])

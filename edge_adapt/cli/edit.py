@@ -65,7 +65,8 @@ def add(
     """Add images of a class, old or new.
 
     The photos that MINE.edge was adapted to are not needed: their features are in the file. What it knew it still knows, and the
-    result is that of adapting once to all photos. CLASS may be _other, for photos of no class.
+    result is that of adapting once to all photos. CLASS may be _other, for photos of no class: what looks like them is the sooner
+    unknown.
     """
     from edge_adapt.runtime.images.folders import list_images
 

@@ -82,13 +82,14 @@ class Classifier:
         if priors is None:
             return None
         logits = self.graphs.predict(support.features, self._state)
-        return self_knowledge(support.features, support.targets, logits, self.left_out, priors)
+        return self_knowledge(support.features, support.targets, support.others, logits, self.left_out, priors)
 
     @cached_property
     def likeness(self) -> Likeness | None:
         """What scores images by how much they look like one of the classes; None for a model without priors."""
         known = self.self_knowledge
-        return None if known is None else Likeness.of(self.support.features, self.support.targets, known.own_logit)
+        shots = self.support
+        return None if known is None else Likeness.of(shots.features, shots.targets, known.own_logit, shots.others)
 
     @cached_property
     def estimate(self) -> Estimate | None:
@@ -118,8 +119,7 @@ class Classifier:
         """With images of a class, old or new, or of no class (`OTHER`); one that the class has already is not taken twice.
 
         Args:
-            label: the class.
-            images: see `ImageSource`.
+            label, images: the class, and its images; see `ImageSource`.
             bgr: as of `classify`.
 
         Raises:

@@ -3,7 +3,8 @@
 An image is as familiar as two things say together: the cosine to the nearest prototype, and how far the largest logit is above
 the mean of the logits. Either alone fails somewhere: the logits do not see what is unlike all classes, and the cosine counts what
 the classes do not differ in. The cosine counts from what shots of different classes have in common, so that classes that are
-alike as a whole (coins, drawings) give the same numbers as others.
+alike as a whole (coins, drawings) give the same numbers as others. Where there are photos of no class, an image is the less
+familiar the more it looks like one of them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ UNKNOWN_AT = 0.05
 
 _COMMON = 0.85  # of the mean cosine between classes, how much is taken for what all classes have in common
 _LOGIT_SHARE = 0.25  # of the logits beside the cosine, with many shots; of a single one they say what the cosine says
+_OTHER_SHARE = 0.35  # of the cosine to the nearest photo of no class, where there are any
 # Shots that a prior counts for. Photos of one class are often taken in a row, and then speak for more than queries will keep.
 _PRIOR_SHOTS = 25
 _SPREAD = 3**0.5 / np.pi  # the scale of a logistic distribution, in standard deviations
@@ -40,6 +42,7 @@ class Likeness:
         between: the mean cosine between shots of different classes.
         n_shot: shots of a class, on average.
         own_logit: how far the logit of a shot's own class is above the mean of its logits, on average.
+        others: the photos of no class, each brought to length 1; float64 [Q, D].
     """
 
     prototypes: NDArray[np.float64]
@@ -47,10 +50,17 @@ class Likeness:
     between: float
     n_shot: float
     own_logit: float
+    others: NDArray[np.float64]
 
     @classmethod
-    def of(cls, features: NDArray[np.float32], labels: NDArray[np.int64], own_logit: float) -> Likeness:
-        """That of a support set, features [M, D] and labels [M]."""
+    def of(
+        cls,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        own_logit: float,
+        others: NDArray[np.float32] | None = None,
+    ) -> Likeness:
+        """That of a support set, features [M, D] and labels [M], and photos of no class, features [Q, D] or None for none."""
         counts = np.bincount(labels)
         means = np.zeros((len(counts), features.shape[1]))
         np.add.at(means, labels, _unit(features))
@@ -61,11 +71,12 @@ class Likeness:
         within[alone] = within[~alone].mean() if not alone.all() else 1
         n_shot = float(counts.mean())
         lengths = np.sqrt(np.maximum(within + (1 - within) / n_shot, 1e-12))
-        return cls(means / lengths[:, None], lengths, _between_classes(means), n_shot, own_logit)
+        of_none = _unit(features[:0] if others is None else others)
+        return cls(means / lengths[:, None], lengths, _between_classes(means), n_shot, own_logit, of_none)
 
     def scores(self, features: NDArray[np.float32], logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Of images, features [B, D] and logits [B, N]: float64 [B], higher where they look more like a class."""
-        return self._scores(_unit(features) @ self.prototypes.T, logits)
+        return self._scores(_unit(features) @ self.prototypes.T, logits) - self.strangeness(features)
 
     def left_out_scores(
         self, features: NDArray[np.float32], labels: NDArray[np.int64], left_out: LeaveOneOut
@@ -76,7 +87,15 @@ class Likeness:
         counts, rows = np.bincount(labels)[own], np.arange(len(own))
         lengths = self.lengths[own]
         cosines[rows, own] = (cosines[rows, own] * lengths * counts - (unit**2).sum(axis=1)) / (counts - 1) / lengths
-        return self._scores(cosines, left_out.logits)
+        return self._scores(cosines, left_out.logits) - self.strangeness(features[left_out.folds])
+
+    def strangeness(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What images score less for looking like a photo of no class, features [B, D]: float64 [B], 0 where there is none."""
+        if not len(self.others):
+            return np.zeros(len(features))
+        common = _COMMON * self.between
+        nearest = (_unit(features) @ self.others.T).max(axis=1)
+        return np.asarray(_OTHER_SHARE * (nearest - common) / (1 - common), np.float64)
 
     def _scores(self, cosines: NDArray[np.float64], logits: NDArray[np.floating]) -> NDArray[np.float64]:
         common = _COMMON * self.between
@@ -98,15 +117,18 @@ def _between_classes(means: NDArray[np.float64]) -> float:
     return float(((means.sum(axis=0) ** 2).sum() - (means**2).sum()) / (n_way * (n_way - 1)))
 
 
-def known_scores(scores: NDArray[np.float64], n_shot: float, priors: Priors) -> tuple[float, float]:
+def known_scores(
+    scores: NDArray[np.float64], n_shot: float, priors: Priors, strangeness: float = 0
+) -> tuple[float, float]:
     """The mean and standard deviation to expect of images of the classes.
 
     Args:
         scores: of shots that were left out, float64 [F], none or more; the prior counts for `_PRIOR_SHOTS` beside them.
         n_shot: shots of a class, on average.
-        priors: what meta-training gives.
+        priors: what meta-training gives, where there are no photos of no class.
+        strangeness: of shots, on average.
     """
-    mean, variance = priors.score + priors.score_of_one_shot / n_shot, priors.score_spread**2
+    mean, variance = priors.score + priors.score_of_one_shot / n_shot - strangeness, priors.score_spread**2
     total = len(scores) + _PRIOR_SHOTS
     if len(scores):
         mean = (float(scores.sum()) + _PRIOR_SHOTS * mean) / total

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def self_knowledge(
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
+    others: NDArray[np.float32],
     logits: NDArray[np.float32],
     left_out: LeaveOneOut,
     priors: Priors,
@@ -26,13 +27,14 @@ def self_knowledge(
     """Temperature, and the scores of images of its classes.
 
     Args:
-        features, labels: the support set, [M, D] and [M].
+        features, labels, others: the support set: shots [M, D] and [M], and photos of no class [Q, D].
         logits: what the classifier says of its own shots, float32 [M, N].
         left_out: what it says of them when they are left out.
         priors: of the model.
     """
-    likeness = Likeness.of(features, labels, own_logit(logits, labels))
-    mean, spread = known_scores(likeness.left_out_scores(features, labels, left_out), likeness.n_shot, priors)
+    likeness = Likeness.of(features, labels, own_logit(logits, labels), others)
+    scores, strangeness = likeness.left_out_scores(features, labels, left_out), likeness.strangeness(features)
+    mean, spread = known_scores(scores, likeness.n_shot, priors, float(strangeness.mean()))
     return SelfKnowledge(
         temperature(left_out, likeness.n_shot, likeness.between, priors), mean, spread, likeness.own_logit
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OTHER = "_other"
-"""In place of a class, for photos of no class: they are kept, and nothing is adapted to them."""
+"""In place of a class, for photos of no class: nothing is adapted to them, and what looks like them is the sooner unknown."""
 
 NO_SHA256 = "0" * 64
 """Of an image of which nothing is to be said."""

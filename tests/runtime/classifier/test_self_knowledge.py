@@ -18,6 +18,7 @@ from edge_adapt.runtime.classifier.calibration import negative_log_likelihood, p
 from edge_adapt.runtime.classifier.estimate import advice, estimate
 from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut
 from edge_adapt.runtime.classifier.rejection import Likeness, familiarity, known_scores
+from edge_adapt.runtime.classifier.support import OTHER
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.model import load_classifier, load_model
 from tests import bundle_samples as samples
@@ -81,8 +82,39 @@ def test_a_class_with_one_shot_beside_many_is_as_familiar() -> None:
     assert abs(scores[0] - scores[1]) < 0.2
 
 
+def test_the_score_falls_with_the_likeness_to_a_photo_of_no_class_as_the_format_says() -> None:
+    features, labels = support((3, 3))
+    others, queries = support((2, 2), 5)[0], support((2, 2), 6)[0]
+    logits = np.zeros((4, 2), np.float32)
+    without, having = Likeness.of(features, labels, 0), Likeness.of(features, labels, 0, others)
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (queries, others)]
+    common = 0.85 * without.between
+    expected = 0.35 * ((unit[0] @ unit[1].T).max(axis=1) - common) / (1 - common)
+    found = without.scores(queries, logits) - having.scores(queries, logits)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_array_equal(without.strangeness(queries), 0)
+    left_out = LeaveOneOut(np.arange(6), labels, np.zeros((6, 2), np.float32))
+    scores = [of.left_out_scores(features, labels, left_out) for of in (without, having)]
+    np.testing.assert_allclose(scores[0] - scores[1], having.strangeness(features), rtol=1e-5)
+
+
+def test_what_is_of_no_class_once_is_less_familiar_the_next_time(tmp_path: Path) -> None:
+    model = load_model(variant(tmp_path / "model.edge", priors=PRIORS), provider="cpu")
+    mine = model.adapt(photos({"a": 4, "b": 4}))
+    stranger, again = photos({"c": 2}, 3)["c"]
+    told = mine.correct(stranger, OTHER)
+    before, after = mine.classify(again), told.classify(again)
+    assert before.familiarity is not None and after.familiarity is not None
+    assert after.familiarity < before.familiarity and after.scores == before.scores
+    told.save(tmp_path / "told.edge")
+    assert load_classifier(tmp_path / "told.edge", provider="cpu").classify(again) == after
+    known = photos({"a": 1}, 9)["a"][0]
+    assert told.classify(known).known
+
+
 def test_without_shots_left_out_the_priors_alone_count_and_with_many_they_hardly_do() -> None:
     assert known_scores(np.empty(0), 2, PRIORS) == pytest.approx((0.55, 0.1))
+    assert known_scores(np.empty(0), 2, PRIORS, 0.2) == pytest.approx((0.35, 0.1))
     random = np.random.default_rng(0).normal(1.5, 0.3, 100_000)
     assert known_scores(random, 2, PRIORS) == pytest.approx((1.5, 0.3), abs=0.01)
 
