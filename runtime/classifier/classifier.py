@@ -76,11 +76,10 @@ class Classifier:
     @cached_property
     def self_knowledge(self) -> SelfKnowledge | None:
         """Its temperature, and the scores of images of its classes; read or estimated when first asked for."""
-        if self._learned is None:
-            return self.graphs.bundle.record.self_knowledge
-        support, priors = self.support, self.manifest.priors
-        if priors is None:
-            return None
+        priors = self.manifest.priors
+        if priors is None or self._learned is None:
+            return None if priors is None else self.graphs.bundle.record.self_knowledge
+        support = self.support
         logits = self.graphs.predict(support.features, self._state)
         return self_knowledge(support.features, support.targets, support.others, logits, self.left_out, priors)
 
