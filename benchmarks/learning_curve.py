@@ -148,8 +148,8 @@ def main() -> None:
         everything += of_set
         rows.append([source.name, str(len(of_set)), *row(of_set)])
     rows.append(["all", str(len(everything)), *row(everything)])
-    header = ["data", "adaptations", "real, with twice", "predicted", "off by", "gain off by"]
-    print("Accuracy in percent, distances in points.\n")
+    header = ["data", "adaptations", "real", "estimated", "off by", "gain off by"]
+    print("Accuracy in percent, distances in points; as it is / with twice the shots.\n")
     print(table([*header, "by its curve: off by", "gain off by"], rows))
 
 
