@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from edge_adapt.runtime.errors import ImageError
-from edge_adapt.runtime.images.decoding import from_array, open_encoded, pixels_of, reason
+from edge_adapt.runtime.images.decoding import decode, from_array, pixels_of, reason
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,7 +36,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Lower-case suffixes of the files in a folder or zip that are taken for images."""
 
-MAX_ENCODED_BYTES = 512 * 1024 * 1024
+MAX_ENCODED_BYTES = 128 * 1024 * 1024
 
 _LOADING = threading.Lock()  # a PIL image, which may be given twice, reads its file and its EXIF data when first asked
 
@@ -137,7 +137,8 @@ def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None
 
     Raises:
         ImageError: the file is missing, unreadable, empty, no image, of a format not read here, cut short,
-            damaged or larger than `MAX_PIXELS` or `MAX_SIDE`, or the array has another dtype or shape.
+            damaged, larger than `MAX_PIXELS` or `MAX_SIDE` or than the memory that images are given
+            (`edge_adapt.runtime.images.memory`), or the array has another dtype or shape.
     """
     if isinstance(source, (str, os.PathLike)):
         name = name or os.fsdecode(source)
@@ -148,7 +149,7 @@ def load_image(source: ImageSource, name: str = "", size: tuple[int, int] | None
     elif not isinstance(source, (bytes, np.ndarray, Image.Image)) and hasattr(source, "read"):
         source = _read_open(source, name)
     if isinstance(source, bytes):
-        return LoadedImage(name, pixels_of(open_encoded(source, name), name, size), source)
+        return LoadedImage(name, decode(source, name, size), source)
     if isinstance(source, np.ndarray):
         return LoadedImage(name, pixels_of(from_array(source, name), name))
     if isinstance(source, Image.Image):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.runtime.images.decoding import to_8_bit
+from edge_adapt.runtime.images.decoding import on_white, to_8_bit
 from edge_adapt.runtime.images.views import LEAST_PART
 
 if TYPE_CHECKING:
@@ -81,12 +81,7 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[
     Returns:
         uint8 [height, width, channels], C-contiguous.
     """
-    image = to_8_bit(image)
-    if image.mode == "RGBA":
-        # Before the resize: after it, the colours of transparent pixels would have bled into visible ones.
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        image = white
+    image = on_white(to_8_bit(image))  # before the resize: after it, hidden colours would have bled into visible ones
     mode = "L" if preprocessing.channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)

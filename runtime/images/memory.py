@@ -1,0 +1,71 @@
+"""How much memory decoding may take: one budget for all threads of the process.
+
+A small file may claim pixels that fill a device. What an image needs is told by its header, and it waits until that much of the
+budget is free; what needs more than all of it is refused before it is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edge_adapt.runtime.errors import EdgeAdaptError, ImageError
+from edge_adapt.runtime.words import size
+
+BUDGET_VARIABLE = "EDGE_ADAPT_IMAGE_MEMORY"
+"""The environment variable that sets the budget, in MiB: it belongs to a machine, and reaches processes that are started."""
+
+MOST_BY_DEFAULT = 384 * 1024 * 1024
+"""Enough for a JPEG of 50 million pixels at full size, upright, and for those of phones many times over."""
+
+_SHARE_OF_MACHINE = 4  # a quarter of its memory, where that is less
+
+_free_again = threading.Condition()
+_taken: list[int] = []  # by each image that is being decoded
+
+
+def budget() -> int:
+    """Bytes that all images being decoded may take together.
+
+    Raises:
+        EdgeAdaptError: the environment variable is not a number of MiB.
+    """
+    given = os.environ.get(BUDGET_VARIABLE, "")
+    if not given:
+        return min(MOST_BY_DEFAULT, _machine_memory() // _SHARE_OF_MACHINE)
+    if not (given.isascii() and given.isdecimal() and int(given[:9]) > 0 and len(given) < 9):
+        raise EdgeAdaptError(f"{BUDGET_VARIABLE} is {given[:40]!r}; set it to a number of MiB, such as 384.")
+    return int(given) * 1024 * 1024
+
+
+def _machine_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return MOST_BY_DEFAULT * _SHARE_OF_MACHINE
+
+
+@contextmanager
+def room(needed: int, name: str) -> Iterator[None]:
+    """Wait until so many bytes of the budget are free, and hold them. One image at a time in a thread.
+
+    Raises:
+        ImageError: the image that messages call `name` needs more than the whole budget.
+    """
+    most = budget()
+    if needed > most:
+        raise ImageError(
+            f"{name} takes {size(needed)} of memory to decode, and images are given {size(most)} here: scale it down, or set "
+            f"{BUDGET_VARIABLE}, in MiB, to {(needed >> 20) + 1} or more."
+        )
+    with _free_again:
+        _free_again.wait_for(lambda: sum(_taken) + needed <= most)
+        _taken.append(needed)
+    try:
+        yield
+    finally:
+        with _free_again:
+            _taken.remove(needed)
+            _free_again.notify_all()
