@@ -33,7 +33,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     _remove_abandoned(target.parent)
     try:
         with suppress(FileNotFoundError):
-            _require_file(target.stat().st_mode)
+            require_file(target.stat().st_mode)
         with temporary.open("xb") as stream:
             write(stream)
             stream.flush()
@@ -93,6 +93,7 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     target = Path(os.path.realpath(path))
     while True:
         try:
+            require_file(target.stat().st_mode)
             stream = target.open("rb")
         except OSError as error:
             raise EdgeAdaptError(f"{os.fspath(path)} cannot be opened ({error.strerror or error}).") from error
@@ -126,7 +127,7 @@ def require_output(output: str | os.PathLike[str], *sources: str | os.PathLike[s
     try:
         target.parent.stat()
         with suppress(FileNotFoundError):
-            _require_file(target.stat().st_mode)
+            require_file(target.stat().st_mode)
     except OSError as error:
         raise EdgeAdaptError(_why_not_saved(output, target, error)) from error
     places = [target] if target.suffix in WRITTEN else [target, *target.parents]
@@ -139,8 +140,8 @@ def require_output(output: str | os.PathLike[str], *sources: str | os.PathLike[s
                 )
 
 
-def _require_file(mode: int) -> None:
-    """Raise OSError unless this is the mode of a file: root could replace /dev/null."""
+def require_file(mode: int) -> None:
+    """Raise OSError unless this is the mode of a file: root could replace /dev/null, and a pipe waits for who writes."""
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):

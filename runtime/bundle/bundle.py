@@ -49,7 +49,7 @@ from edge_adapt.runtime.bundle.manifest import (
 from edge_adapt.runtime.bundle.npy import array_from_npy, array_to_npy
 from edge_adapt.runtime.bundle.strict_json import quoted
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.files import write_atomically
+from edge_adapt.runtime.files import require_file, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -279,8 +279,9 @@ def _check_size(entry: str, size: int, path: str) -> None:
 
 @contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """A file to read from. Raises BundleError where there is none."""
+    """A file to read from. Raises BundleError where there is none, or something that is no file."""
     try:
+        require_file(Path(path).stat().st_mode)
         with Path(path).open("rb") as stream:
             yield stream
     except FileNotFoundError as error:

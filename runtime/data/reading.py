@@ -23,6 +23,9 @@ MANY = 2000
 _BLOCK = 8
 """Images that are read together: enough to hide the cost of handing them over, few enough that encoded photos fit."""
 
+_MOST_HELD = 16 * 1024 * 1024
+"""Bytes of entries of a zip beyond which they are decoded before the next is read."""
+
 _Decode: TypeAlias = "Callable[[Sequence[tuple[str, str | bytes]]], tuple[NDArray[np.uint8], dict[int, str]]]"
 
 
@@ -58,9 +61,11 @@ def read_blocks(
 
 def _read(files: Sequence[ImageFile], source: str, decode_block: _Decode, start: int) -> Block:
     faults: dict[int, str] = {}
+    pixels: list[NDArray[np.uint8]] = []
     positions: list[int] = []
     images: list[tuple[str, str | bytes]] = []
-    for position in range(start, min(start + _BLOCK, len(files))):
+    held, end = 0, min(start + _BLOCK, len(files))
+    for position in range(start, end):
         file = files[position]
         try:
             content = file.read() if file.own_file is None else str(file.own_file)
@@ -69,6 +74,10 @@ def _read(files: Sequence[ImageFile], source: str, decode_block: _Decode, start:
         else:
             images.append((file.shown, content))
             positions.append(position)
-    pixels, undecoded = decode_block(images)
-    faults |= {positions[index]: sentence for index, sentence in undecoded.items()}
-    return Block(pixels, dict(sorted(faults.items())))
+            held += len(content)
+        if held > _MOST_HELD or position == end - 1:
+            decoded, undecoded = decode_block(images)
+            pixels.append(decoded)
+            faults |= {positions[index]: sentence for index, sentence in undecoded.items()}
+            positions, images, held = [], [], 0
+    return Block(np.concatenate(pixels), dict(sorted(faults.items())))

@@ -172,6 +172,8 @@ def _kind(path: Path) -> str:
         raise DataError(f"{path} cannot be read ({reason(error)}).") from error
     if stat.S_ISDIR(mode):
         return "folder"
+    if not stat.S_ISREG(mode):  # a pipe waits for a writer, and some devices never end
+        raise DataError(f"{path} is a device or a pipe; give a folder, a zip or an image.")
     return "zip" if path.suffix.lower() == ".zip" else "file"
 
 

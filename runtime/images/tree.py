@@ -6,6 +6,7 @@ import os
 import threading
 import unicodedata
 import zipfile
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 from edge_adapt.runtime.errors import DataError, ImageError
 from edge_adapt.runtime.images.decoding import reason
 from edge_adapt.runtime.images.images import IMAGE_SUFFIXES, MAX_ENCODED_BYTES
+from edge_adapt.runtime.words import size
 
 
 class Source(NamedTuple):
@@ -33,35 +35,54 @@ _LEFT_LYING_ABOUT = frozenset(("thumbs.db", "desktop.ini", "__macosx", "$recycle
 MAX_DEPTH = 100
 """How deep folders may lie in one another: names that grow with each would take memory without end."""
 
+MAX_CHARACTERS = 10_000_000
+"""Of the paths of all folders in a zip: 100,000 folders of 100 characters; each name in the file counts at every depth."""
+
+_LARGE_ENTRY, _MOST_INFLATED = 16 * 1024 * 1024, 100
+"""An entry of more bytes may not be more than so many times as large as it is in the zip: images are compressed already."""
+
 _ENCRYPTED_FLAG = 0x1
 _UTF8_FLAG = 0x800
 
 
 def folder_tree(root: Path) -> Tree:
-    """The images below a folder. Raises DataError where it cannot be listed, or folders lie deeper than `MAX_DEPTH`."""
-    tree: Tree = {}
+    """The images below a folder, each folder once: one that a link leads to is passed over where it was met before.
 
-    def visit(folder: Path, below_root: str, above: frozenset[tuple[int, int]]) -> None:
+    Links are followed after everything else, so that a folder has its own name wherever it has one.
+
+    Raises:
+        DataError: a folder cannot be listed, or folders lie deeper than `MAX_DEPTH`.
+    """
+    tree: Tree = {}
+    met: set[tuple[int, int]] = set()
+    folders, links = deque([(root, "", 0)]), deque[tuple[Path, str, int]]()
+    while folders or links:
+        folder, below_root, depth = folders.popleft() if folders else links.popleft()
         try:
             status = folder.stat()
+            if (status.st_dev, status.st_ino) in met:
+                continue
+            met.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
-                found = sorted((entry.name, entry.is_dir()) for entry in entries)
+                found = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries)
         except OSError as error:
             raise DataError(f"{folder} cannot be listed ({reason(error)}).") from error
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:  # a link back to a folder that it lies in
-            return
-        if len(above) > MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise _too_deep(root)
         tree[below_root] = {
-            name: Source(folder / name, None) for name, is_folder in found if not is_folder and is_image(name)
+            name: Source(folder / name, None) for name, is_folder, _ in found if not is_folder and is_image(name)
         }
-        for name, is_folder in found:
+        for name, is_folder, is_link in found:
             if is_folder and not _is_left_lying_about(name):
-                visit(folder / name, f"{below_root}/{name}".lstrip("/"), above | {identity})
-
-    visit(root, "", frozenset())
+                (links if is_link else folders).append((folder / name, f"{below_root}/{name}".lstrip("/"), depth + 1))
     return tree
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def zip_tree(path: Path) -> Tree:
@@ -76,6 +97,7 @@ def zip_tree(path: Path) -> Tree:
         ) from error
     lock = threading.Lock()  # ZipFile counts its open entries without one
     tree: Tree = {"": {}}
+    characters = 0
     for entry in archive.infolist():
         *parts, name = _entry_name(entry).split("/")  # a folder's own entry ends with "/"
         parts = [part for part in parts if part not in ("", ".")]
@@ -84,9 +106,13 @@ def zip_tree(path: Path) -> Tree:
         if len(parts) > MAX_DEPTH:
             raise _too_deep(path)
         for depth in range(len(parts), 0, -1):
-            if "/".join(parts[:depth]) in tree:
+            folder = "/".join(parts[:depth])
+            if folder in tree:
                 break
-            tree["/".join(parts[:depth])] = {}
+            tree[folder] = {}
+            characters += len(folder)
+            if characters > MAX_CHARACTERS:
+                raise DataError(f"{path} has more folders in folders than are read here; make a zip of a part of them.")
         if is_image(name):
             _check_entry(path, entry)
             tree["/".join(parts)][name] = Source(path, partial(_read_entry, path, archive, lock, entry))
@@ -121,6 +147,11 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         )
     if entry.file_size > MAX_ENCODED_BYTES:
         raise DataError(f"{path} holds {name}, which is larger than an image may be ({MAX_ENCODED_BYTES >> 20} MiB).")
+    if entry.file_size > max(_LARGE_ENTRY, _MOST_INFLATED * entry.compress_size):
+        raise DataError(
+            f"{path} holds {name}, of which {size(entry.compress_size)} unpack to {size(entry.file_size)}, as no image does; "
+            "leave it out."
+        )
 
 
 def _read_entry(path: Path, archive: zipfile.ZipFile, lock: threading.Lock, entry: zipfile.ZipInfo) -> bytes:

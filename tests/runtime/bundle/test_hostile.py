@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from edge_adapt.runtime.bundle import container
 from edge_adapt.runtime.bundle.bundle import GRAPHS, MAX_BYTES, Bundle, write_bundle
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
+from edge_adapt.runtime.files import locked
 from tests import bundle_samples as samples
 from tests.bundle_samples import refusal, refusal_of
 
@@ -265,3 +266,15 @@ def test_saving_where_it_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(EdgeAdaptError, match="it is a folder"):
         write_bundle(tmp_path, samples.manifest(), samples.GRAPHS)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.edge")
+    with pytest.raises(BundleError, match=r"a\.edge cannot be read \(it is a device or a pipe\)"):
+        Bundle.open(tmp_path / "a.edge")
+    with (
+        pytest.raises(EdgeAdaptError, match=r"a\.edge cannot be opened \(it is a device or a pipe\)"),
+        locked(tmp_path / "a.edge"),
+    ):
+        pass

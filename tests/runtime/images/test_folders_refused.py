@@ -167,3 +167,41 @@ def test_an_entry_that_lies_about_its_size(tmp_path: Path) -> None:
     patch_entry(path, "size", 10)
     with pytest.raises(ImageError, match="which is damaged"):
         open_folder(path).classes["cat"][0].read()
+
+
+def test_an_entry_that_unpacks_to_far_more_than_it_is(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "photos.zip", {"cat/1.png": bytes(20 << 20)}, zipfile.ZIP_DEFLATED)
+    assert "cat/1.png" in refusal(path) and "unpack to 21.0 MB" in refusal(path)
+
+
+def test_more_folders_in_folders_than_are_read(tmp_path: Path) -> None:
+    names = (f"{'/'.join([f'{number:05}', *'a' * 96])}/1.png" for number in range(3000))
+    assert "more folders in folders" in refusal(write_zip(tmp_path / "photos.zip", dict.fromkeys(names, b"")))
+
+
+def test_links_that_double_are_each_followed_once(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", {f"{depth}/1.png": b"x" for depth in range(30)})
+    for depth in range(29):
+        for name in ("left", "right"):
+            (root / f"{depth}" / name).symlink_to(root / f"{depth + 1}")
+    assert list(open_folder(root).classes) == sorted(map(str, range(30)))
+
+
+def test_a_link_to_itself_is_passed_over(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", {"cat/1.png": b"x"})
+    for name in ("cat/loop", "loop"):
+        (root / name).symlink_to(root / name)
+    assert list(open_folder(root).classes) == ["cat"]
+
+
+def test_a_folder_goes_by_its_own_name_and_not_by_a_link_to_it(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "photos", {"zebra/1.png": b"x"})
+    (root / "a link").symlink_to(root / "zebra")
+    assert list(open_folder(root).classes) == ["zebra"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["photos", "photos.zip"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert "is a device or a pipe" in refusal(tmp_path / name)
