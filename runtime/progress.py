@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+from edge_adapt.runtime.words import shown
+
 _MOMENT_SECONDS = 0.5
 """Work that takes no longer shows nothing: a bar would flash by, and an `adapt` would take a tenth longer to import tqdm."""
 
@@ -25,7 +27,7 @@ class Progress:
     """
 
     def __init__(self, label: str, total: float, unit: str = "", show: bool = True, done: float = 0) -> None:
-        self._label, self._total, self._unit, self._done = label, total, unit, done
+        self._label, self._total, self._unit, self._done = shown(label), total, unit, done
         self._show = (
             show and sys.stderr is not None
         )  # None where a program has no console or was started with it closed
@@ -91,4 +93,4 @@ class _Lines:
 def say(line: str, show: bool = True) -> None:
     """Print a line on standard error, where there is one."""
     if show and sys.stderr is not None:
-        print(line, file=sys.stderr, flush=True)
+        print(shown(line), file=sys.stderr, flush=True)

@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
+MOST_SAID = 10_000
+"""Characters of an error: twenty images that cannot be read are named in one."""
+_MOST_OF_OTHERS = 300  # characters of what another library says, which may quote all of a file
+
+# Controls, line breaks of Unicode, what turns the direction of text around, and halves of surrogate pairs.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    """A text on one line of a terminal or table, whoever wrote it: what would steer or forge lines is escaped as in Python."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters, without its middle where it is longer."""
+    return text if len(text) <= most else f"{text[: most - most // 4 - 5]} ... {text[-(most // 4) :]}"
+
 
 def plural(count: int, one: str, many: str = "") -> str:
     """A number and its noun."""
@@ -26,4 +45,10 @@ def install(extra: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """What an error says first, without a full stop; its type where it says nothing."""
-    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
+    return shortened(str(error).strip().partition("\n")[0].rstrip(". "), _MOST_OF_OTHERS) or type(error).__name__
+
+
+def reason(error: Exception) -> str:
+    """The operating system's or another library's words, fit to stand in a sentence of ours."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return shortened(" ".join(text.split()).rstrip("."), _MOST_OF_OTHERS)

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from edge_adapt import __version__
+from edge_adapt.cli import words
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 EDITS = ("add", "remove", "rename", "merge", "correct", "undo", "redo", "log", "strip")
@@ -62,12 +63,12 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except EdgeAdaptError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(words.error(error)) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has gone; click ends quietly
                 raise
             where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}.") from error
+            raise click.ClickException(words.shown(f"{where}{error.strerror or error}.")) from error
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

@@ -75,7 +75,7 @@ def adapt(
         require_output(output, *MODELS.glob("*.edge"), photos)
         choice = choose_model(photos, provider, threads, True, steps, skip_bad)
         if not as_json:
-            click.echo(_chosen(choice))
+            words.say(_chosen(choice))
         meta_model, images = choice.model, choice.images
     images = images or embed_support(meta_model, open_folder(photos), True, steps, skip_bad)
     classifier = meta_model.adapt_embedded(images, steps)
@@ -85,8 +85,8 @@ def adapt(
     if as_json:
         words.print_json(_described(classifier, output))
         return
-    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
-    click.echo(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")
+    words.say(f"Saved {output} ({words.size(Path(output).stat().st_size)}).")
+    words.say(f"Next: edge-adapt classify {output} IMAGE_OR_FOLDER")
 
 
 def _described(classifier: Classifier, output: str) -> dict[str, object]:
@@ -109,18 +109,18 @@ def _print_classifier(classifier: Classifier) -> None:
 
     images = classifier.counts
     total = sum(images.values())
-    click.echo(f"{words.plural(len(images), 'class', 'classes')}, {words.plural(total, 'image')}:")
+    words.say(f"{words.plural(len(images), 'class', 'classes')}, {words.plural(total, 'image')}:")
     counts = words.filled(f"{label} {count}" for label, count in images.items())
     click.echo(textwrap.indent(counts, "  "))
     adaptation = classifier.adaptation
-    click.echo(f"Support loss over {words.plural(adaptation.steps, 'step')}: {words.loss_line(adaptation.losses)}")
+    words.say(f"Support loss over {words.plural(adaptation.steps, 'step')}: {words.loss_line(adaptation.losses)}")
     if adaptation.losses and adaptation.losses[-1] > adaptation.losses[0]:
         click.echo("The loss rose: these steps are too large for the images; fewer may do better, try --steps 0.")
-    click.echo(words.expectation(classifier))
+    words.say(words.expectation(classifier))
     if helpful := words.most_helpful(classifier):
-        click.echo(helpful)
+        words.say(helpful)
     for finding in check_support(classifier.graphs, classifier.support, classifier.steps, classifier.left_out)[:_WORST]:
-        click.echo(f"Look at this: {finding.text}.")
+        words.say(f"Look at this: {finding.text}.")
 
 
 def _chosen(choice: Choice) -> str:

@@ -61,13 +61,13 @@ def check(
         if as_json:
             words.print_json(asdict(finding))
         else:
-            click.echo(f"{finding.kind}: {finding.text}.")
+            words.say(f"{finding.kind}: {finding.text}.")
     if not findings and not as_json:
         click.echo("Nothing to complain of.")
     if sheet is not None:
         _draw(path, findings, Path(sheet))
         if not as_json:
-            click.echo(f"Look at {sheet}.")
+            words.say(f"Look at {sheet}.")
 
 
 def _picture(file: ImageFile) -> Image.Image | None:

@@ -91,7 +91,7 @@ def classify(
         for outcome in _of_files(mine, images) if coming is None else _one_by_one(mine, coming):
             if isinstance(outcome, EdgeAdaptError):
                 failures += 1
-                click.echo(f"Error: {outcome}", err=True)
+                click.echo(f"Error: {words.error(outcome)}", err=True)
                 continue
             prediction = mine.classify_embedded(outcome, unknown_at=0 if never_unknown else unknown_at)
             if vote is None or vote.changes(prediction.label if prediction.known else "unknown"):
@@ -141,4 +141,4 @@ def _print_prediction(top: int | None, as_json: bool, image: str, prediction: Pr
     else:
         shown = best if top else {prediction.label: prediction.confidence}
         unknown = [] if prediction.known else ["unknown", f"{prediction.familiarity:.1%}"]
-        click.echo("\t".join([image, *unknown, *(f"{label}\t{score:.1%}" for label, score in shown.items())]))
+        words.say(image, *unknown, *(field for label, score in shown.items() for field in (label, f"{score:.1%}")))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_adapt.runtime.words import shown
+
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.prediction import Prediction
 
@@ -33,5 +35,5 @@ def csv_answers(labels: Sequence[str], top: int | None) -> Callable[[str, Predic
 
 def _print_row(row: Sequence[object]) -> None:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(row)
+    csv.writer(line, lineterminator="\n").writerow([shown(cell) if isinstance(cell, str) else cell for cell in row])
     click.echo(line.getvalue(), nl=False)

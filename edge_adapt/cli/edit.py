@@ -36,14 +36,14 @@ def _edit(
     mine = edit(path, change, output, **(runs or {"provider": "cpu"}))
     counts, edits, done = mine.support.counts, mine.history.edits, mine.history.done
     if edits:
-        click.echo(f"Done: {edits[done - 1].what}" if done else "Done: nothing since it was adapted")
+        words.say(f"Done: {edits[done - 1].what}" if done else "Done: nothing since it was adapted")
     if edits[done:]:
-        click.echo(f"Undone: {edits[done].what}; `edge-adapt redo` does it again.")
-    click.echo(
+        words.say(f"Undone: {edits[done].what}; `edge-adapt redo` does it again.")
+    words.say(
         f"{output or path}: {words.plural(len(mine.labels), 'class', 'classes')}, "
         f"{words.plural(sum(counts.values()), 'image')}"
     )
-    click.echo(words.expectation(mine))
+    words.say(words.expectation(mine))
 
 
 @click.command(
@@ -182,6 +182,6 @@ def log(classifier: str, as_json: bool) -> None:
                 {"at": edit.at, "what": edit.what, "done": done, "lost": len(edit.lost), "gained": len(edit.gained)}
             )
         else:
-            click.echo(f"{' ' if done else '-'} {edit.at}  {edit.what}")
+            words.say(f"{' ' if done else '-'} {edit.at}  {edit.what}")
     if not history.edits and not as_json:
-        click.echo(f"{classifier} was never edited.")
+        words.say(f"{classifier} was never edited.")

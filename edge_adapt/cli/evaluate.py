@@ -108,7 +108,7 @@ def evaluate(
         measured = {"accuracy": result.accuracy, "ci95": result.ci95}
         words.print_json(measured | asdict(result.protocol) | {"model": model})
         return
-    click.echo(
+    words.say(
         f"{result.accuracy:.2%} +- {result.ci95:.2%} (95% confidence over {words.plural(episodes, 'episode')}), "
         f"{n_way}-way {n_shot}-shot, up to {n_query} queries a class, {words.plural(result.protocol.steps or 0, 'step')}"
         f"{' on all layers' if all_layers else ''}, seed {seed}"
@@ -152,25 +152,25 @@ def _evaluate_classifier(
 
 
 def _print_classifier_evaluation(result: ClassifierEvaluation) -> None:
-    click.echo(words.classifier_accuracy(result))
+    words.say(words.classifier_accuracy(result))
     if result.refused:
         rest = "" if result.accuracy_of_rest is None else f"; of the rest {result.accuracy_of_rest:.2%} are right"
-        click.echo(f"{words.plural(result.refused, 'image')} taken for unknown{rest}.")
+        words.say(f"{words.plural(result.refused, 'image')} taken for unknown{rest}.")
     if result.others:
-        click.echo(f"Of {words.plural(result.others, 'image')} of no class, {result.others_refused} taken for unknown.")
+        words.say(f"Of {words.plural(result.others, 'image')} of no class, {result.others_refused} taken for unknown.")
     if result.in_support:
-        click.echo(
+        words.say(
             f"{words.plural(result.in_support, 'image')} of these taught the classifier; "
             "expect less on new ones, and measure on those."
         )
     width = max(len("class"), *(len(entry.label) for entry in result.classes))
     click.echo(f"\n{'class':<{width}}  images  right")
     for entry in result.classes:
-        click.echo(f"{entry.label:<{width}}  {entry.images:>6}  {entry.right:>5}  {entry.right / entry.images:>6.1%}")
+        words.say(f"{entry.label:<{width}}  {entry.images:>6}  {entry.right:>5}  {entry.right / entry.images:>6.1%}")
     if result.confusions:
         click.echo("\nconfusions")
     for confusion in result.confusions[:MOST_CONFUSIONS]:
-        click.echo(f"{confusion.label} taken for {confusion.predicted}: {words.plural(confusion.images, 'time')}")
+        words.say(f"{confusion.label} taken for {confusion.predicted}: {words.plural(confusion.images, 'time')}")
     hidden = len(result.confusions) - MOST_CONFUSIONS
     if hidden > 0:
-        click.echo(f"and {words.plural(hidden, 'rarer confusion')} (all of them with --json)")
+        words.say(f"and {words.plural(hidden, 'rarer confusion')} (all of them with --json)")

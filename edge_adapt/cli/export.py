@@ -66,13 +66,13 @@ def export(
     from edge_adapt.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(run)
-    click.echo(f"The model after {words.exported_step(checkpoint)}.")
+    words.say(f"The model after {words.exported_step(checkpoint)}.")
     click.echo("The bundle against PyTorch:")
     export_bundle(
         run,
         output,
         provenance=Provenance(name, license),
         precision=Precision(precision, calibrate, ALLOWED_DROP if allow_drop is None else allow_drop),
-        report=lambda comparison: click.echo(f"  {comparison}"),
+        report=lambda comparison: words.say(f"  {comparison}"),
     )
     words.say_saved(output)

@@ -36,7 +36,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
     pixels = facts["preprocessing"]
     lines = {
-        facts["kind"]: facts["file"],
+        facts["kind"]: words.shown(facts["file"]),
         "name": facts["name"],
         "method": f"{facts['method']}, {facts['task']}, {words.plural(facts['default_steps'], 'step')} by default",
         "images": f"{pixels['height']} x {pixels['width']}, {'grey' if pixels['channels'] == 1 else 'RGB'}, "
@@ -71,4 +71,5 @@ def _print_facts(facts: dict[str, Any]) -> None:
         else "not possible: the bundle has no golden vectors for it"
     )
     for key, value in lines.items():
-        click.echo(textwrap.indent(str(value), " " * 15).replace(" " * 15, f"{key:<15}", 1))
+        for line in textwrap.indent(str(value), " " * 15).replace(" " * 15, f"{key:<15}", 1).split("\n"):
+            words.say(line)

@@ -29,9 +29,9 @@ def models() -> None:
     for name in names:
         bundle = Bundle.open(MODELS / f"{name}.edge")
         manifest = bundle.manifest
-        click.echo(f"{name}  {words.size(bundle.path.stat().st_size)}, {manifest.method}")
+        words.say(f"{name}  {words.size(bundle.path.stat().st_size)}, {manifest.method}")
         for line in (
             f"trained on {manifest.trained_on}",
             *(words.accuracy(asdict(entry)) for entry in manifest.accuracy),
         ):
-            click.echo(f"  {line}")
+            words.say(f"  {line}")

@@ -30,4 +30,4 @@ def pack(classifier: str, output: str, sign: str | None) -> None:
 
     write(classifier, output, sign=sign)
     sizes = [words.size(Path(path).stat().st_size) for path in (output, classifier)]
-    click.echo(f"Saved {output} ({sizes[0]}, where {classifier} has {sizes[1]}).")
+    words.say(f"Saved {output} ({sizes[0]}, where {classifier} has {sizes[1]}).")

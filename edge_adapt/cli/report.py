@@ -71,7 +71,7 @@ def report(
     else:
         sampling = Sampling(episodes=episodes, seed=seed, support_files=support_files, query_files=query_files)
         _report_model(model, DataSource(data, classes, rotations, cache, skip_bad), output, sampling, provider, threads)
-    click.echo(f"Look at {output}: {words.size(Path(output).stat().st_size)}, one page that needs nothing else.")
+    words.say(f"Look at {output}: {words.size(Path(output).stat().st_size)}, one page that needs nothing else.")
 
 
 def _report_model(
@@ -82,7 +82,7 @@ def _report_model(
     result = write_report(model, source, output, sampling, provider=provider, threads=threads, progress=True)
     for (way, shot), cell in result.table.cells.items():
         if way == result.steps.n_way and shot in result.steps.shots:
-            click.echo(f"{way}-way {shot}-shot: {cell.accuracy:.2%} +- {cell.ci95:.2%}")
+            words.say(f"{way}-way {shot}-shot: {cell.accuracy:.2%} +- {cell.ci95:.2%}")
 
 
 def _report_classifier(
@@ -91,4 +91,4 @@ def _report_classifier(
     from edge_adapt.reports.classifier.report import report_classifier
 
     result = report_classifier(classifier, data, output, classes, progress=True, skip_bad=skip_bad)
-    click.echo(words.classifier_accuracy(result.evaluation))
+    words.say(words.classifier_accuracy(result.evaluation))

@@ -36,4 +36,4 @@ def unpack(task: str, output: str, model: str | None, verify: str | None) -> Non
 
     write(task, output, model=model, verify=verify)
     signed = f", signed by the owner of {verify}" if verify else ""
-    click.echo(f"Saved {output} ({words.size(Path(output).stat().st_size)}){signed}.")
+    words.say(f"Saved {output} ({words.size(Path(output).stat().st_size)}){signed}.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_adapt.runtime.words import milliseconds, plural, size
+from edge_adapt.runtime.words import MOST_SAID, milliseconds, plural, shortened, shown, size
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "accuracy",
     "classifier_accuracy",
+    "error",
     "examples",
     "expectation",
     "exported_step",
@@ -28,7 +29,9 @@ __all__ = [
     "most_helpful",
     "plural",
     "print_json",
+    "say",
     "say_saved",
+    "shown",
     "size",
 ]
 
@@ -38,15 +41,25 @@ def examples(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+def say(*fields: str) -> None:
+    """Print a line for people, or its fields with tabs between; names in it may be a stranger's."""
+    click.echo("\t".join(map(shown, fields)))
+
+
 def print_json(value: object) -> None:
     """One object on one line, in ASCII: every terminal and pipe takes it."""
     click.echo(json.dumps(value))
 
 
+def error(error: Exception) -> str:
+    """What an error says, on one line that ends."""
+    return shortened(shown(str(error)), MOST_SAID)
+
+
 def filled(items: Iterable[str]) -> str:
     """Items separated by commas, on lines that do not break within an item where they can help it."""
     lines = [""]
-    for item in items:
+    for item in map(shown, items):
         if lines[-1] and len(lines[-1]) + len(item) > 78:
             lines.append("")
         lines[-1] += f"{item}, "
@@ -113,6 +126,6 @@ def classifier_accuracy(result: ClassifierEvaluation) -> str:
 
 def say_saved(bundle: str) -> None:
     """Say that a bundle is there, and what to do with it."""
-    click.echo(f"Saved {bundle} ({size(Path(bundle).stat().st_size)}).")
-    click.echo(f"Next: edge-adapt evaluate {bundle} DATA")
-    click.echo(f"      edge-adapt adapt PHOTOS -o MINE.edge --model {bundle}")
+    say(f"Saved {bundle} ({size(Path(bundle).stat().st_size)}).")
+    say(f"Next: edge-adapt evaluate {bundle} DATA")
+    say(f"      edge-adapt adapt PHOTOS -o MINE.edge --model {bundle}")

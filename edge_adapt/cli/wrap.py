@@ -96,7 +96,7 @@ def wrap(
         settings=ExtractorSettings(_normalization(normalize, mean, std), image_size, part or 1.0, output_name, threads),
         head=HeadSettings(initialization, steps, seed),
         provenance=Provenance(name, license),
-        report=lambda comparison: click.echo(f"  {comparison}"),
+        report=lambda comparison: words.say(f"  {comparison}"),
         progress=True,
     )
     words.say_saved(output)

@@ -37,7 +37,8 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = distributed.is_first()
         give_back()
-        say("\nstopping at the end of this step; once more stops at once", asked)
+        say("", asked)  # behind the ^C
+        say("stopping at the end of this step; once more stops at once", asked)
 
     for number in heard:
         signal.signal(number, ask)

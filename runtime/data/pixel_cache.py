@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from edge_adapt.runtime.data.reading import read_blocks
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
-from edge_adapt.runtime.images.decoding import reason
 from edge_adapt.runtime.images.folders import ImageFile, ImageFolder
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.progress import Progress, say
+from edge_adapt.runtime.words import reason
 
 FORMAT_VERSION = 1
 """Counts up when the same files would give other pixels or another layout."""

@@ -16,7 +16,7 @@ from PIL import Image
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.images.headers import bytes_beside_image, webp_canvas
 from edge_adapt.runtime.images.memory import room
-from edge_adapt.runtime.words import install
+from edge_adapt.runtime.words import install, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -275,9 +275,3 @@ def from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
 
 def _damaged(name: str, error: Exception) -> ImageError:
     return ImageError(f"{name} cannot be decoded ({reason(error)}): it is cut short or damaged; save it again.")
-
-
-def reason(error: Exception) -> str:
-    """The operating system's or Pillow's words, fit to stand in a sentence of ours."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(text.split()).rstrip(".")

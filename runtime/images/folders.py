@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_adapt.runtime.errors import DataError
-from edge_adapt.runtime.images.decoding import reason
 from edge_adapt.runtime.images.images import LoadedImage, load_image, read_file
 from edge_adapt.runtime.images.tree import folder_tree, nfc, without_wrapper, zip_tree
+from edge_adapt.runtime.words import reason
 
 
 @dataclass(frozen=True)

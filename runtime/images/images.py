@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from edge_adapt.runtime.errors import ImageError
-from edge_adapt.runtime.images.decoding import decode, from_array, pixels_of, reason
+from edge_adapt.runtime.images.decoding import decode, from_array, pixels_of
+from edge_adapt.runtime.words import reason
 
 if TYPE_CHECKING:
     import numpy.typing as npt

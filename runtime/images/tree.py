@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from edge_adapt.runtime.errors import DataError, ImageError
-from edge_adapt.runtime.images.decoding import reason
 from edge_adapt.runtime.images.images import IMAGE_SUFFIXES, MAX_ENCODED_BYTES
-from edge_adapt.runtime.words import size
+from edge_adapt.runtime.words import reason, size
 
 
 class Source(NamedTuple):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_adapt.runtime.errors import DataError
-from edge_adapt.runtime.images.decoding import reason
 from edge_adapt.runtime.images.images import UnreadImage, named
 from edge_adapt.runtime.images.tree import is_image
+from edge_adapt.runtime.words import reason
 
 LOOK_SECONDS = 0.2
 QUIET_SECONDS = 1.0
