@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edge_adapt.runtime.bundle.strict_json import LARGEST_FLOAT, Fields, dump_json, load_json, quoted
+from edge_adapt.runtime.contract import MAX_STEPS
 from edge_adapt.runtime.errors import BundleError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def record_from_json(data: bytes, manifest: Manifest, path: str) -> AdaptationRe
         fields.fail("has targets, or lacks labels, and the task is classification")
     if manifest.max_ways is not None and len(labels) > manifest.max_ways:
         fields.fail(f"has {len(labels)} labels, and the model takes at most {manifest.max_ways}")
-    steps = fields.integer("steps", 0)
+    steps = fields.integer("steps", 0, MAX_STEPS)
     losses = tuple(
         fields.check_number(loss, "a loss", -LARGEST_FLOAT, LARGEST_FLOAT) for loss in fields.items("losses")
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_adapt.runtime.bundle.card import PRECISIONS, TASKS, Accuracy, ModelCard, Priors
 from edge_adapt.runtime.bundle.strict_json import LARGEST_INTEGER, Fields, dump_json, load_json, quoted
+from edge_adapt.runtime.contract import MAX_STEPS
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
 from edge_adapt.runtime.images.preprocessing import GROUNDS, Preprocessing
 from edge_adapt.runtime.images.views import LEAST_PART, MOST_VIEWS, View
@@ -25,6 +26,8 @@ FORMAT_VERSION = 5
 """The newest version; a bundle is written in the lowest that can hold it."""
 GRAPHS = ("embed.onnx", "adapt.onnx", "predict.onnx")
 MAX_HEAD_TENSORS = 64
+MAX_GOLDEN_PIXELS = 2**24
+"""Of all golden images together, blown up, unless there is one: 64 of 512 x 512."""
 MOST_PRIOR = 100
 """What the priors are at most, in size: far beyond what is learned."""
 
@@ -139,7 +142,7 @@ def manifest_from_json(data: bytes, path: str) -> Manifest:
         method=fields.line("method"),
         preprocessing=preprocessing,
         feature_size=feature_size,
-        default_steps=fields.integer("default_steps", 0),
+        default_steps=fields.integer("default_steps", 0, MAX_STEPS),
         head_state=_head_state(fields),
         max_ways=None if fields.is_null("max_ways") else fields.integer("max_ways", 1),
         max_support=None if fields.is_null("max_support") else fields.integer("max_support", 1),
@@ -236,6 +239,8 @@ def _golden_to_json(golden: Golden) -> dict[str, object]:
 def _golden(fields: Fields, task: str, preprocessing: Preprocessing, feature_size: int) -> Golden:
     pixels = _array(fields.child("pixels"), "uint8", (None, None, None, preprocessing.channels))
     images = pixels.shape[0]
+    if images > 1 and images * preprocessing.height * preprocessing.width > MAX_GOLDEN_PIXELS:
+        fields.fail(f"has {images} images, which blown up have more than {MAX_GOLDEN_PIXELS:,} pixels")
     logits = _array(fields.child("logits"), "float32", (images, None))
     if task == "regression":
         labels = _array(fields.child("labels"), "float32", logits.shape)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.bundle.manifest import manifest_to_json
+from edge_adapt.runtime.contract import MAX_STEPS
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.views import View
@@ -253,3 +254,15 @@ def test_a_forged_graph_is_refused_where_it_is_read(file: Path) -> None:
     sums = json.loads(ENTRIES["manifest.json"])["graphs"] | {"embed.onnx": hashlib.sha256(graph).hexdigest()}
     forged = samples.change_json(ENTRIES, "manifest.json", graphs=sums) | {"embed.onnx": graph}
     assert ": embed.onnx keeps a tensor in another file" in refusal_of(file, forged)
+
+
+@pytest.mark.parametrize(("entry", "key"), [("manifest.json", "default_steps"), ("classifier.json", "steps")])
+def test_more_steps_than_any_method_takes(file: Path, entry: str, key: str) -> None:
+    fault = f'has "{key}" that is not an integer from 0 to {MAX_STEPS}'
+    assert fault in refusal_of(file, samples.change_json(ENTRIES, entry, **{key: MAX_STEPS + 1}))
+
+
+def test_golden_images_that_would_fill_memory(file: Path) -> None:
+    seen = json.loads(ENTRIES["manifest.json"])["preprocessing"] | {"height": 8192, "width": 8192}
+    said = refusal_of(file, samples.change_json(ENTRIES, "manifest.json", preprocessing=seen))
+    assert "has 2 images, which blown up have more than 16,777,216 pixels" in said
