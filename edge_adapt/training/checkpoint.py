@@ -1,20 +1,31 @@
-"""A moment of a run, and where it lies: RUN/checkpoint.pt, or that of the last stage of a recipe."""
+"""A moment of a run, and where it lies: RUN/checkpoint.pt, or that of the last stage of a recipe.
+
+The file is the SHA-256 of the rest of it, 32 bytes, and what `torch.save` writes: a flipped bit in a weight would train on
+unseen.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.words import first_line
 from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
+from edge_adapt.training.field_types import require_types
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
+MISFITS = (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError)
+"""What is raised where parts of another kind are put together: missing keys, other types, tensors of other shapes."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Snapshot:
 
     iteration: int
     validation: float | None
-    learner: Mapping[str, Any]
+    learner: Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class Checkpoint:
     execution: Execution
     iteration: int
     seconds: float
-    learner: Mapping[str, Any]
+    learner: Mapping[str, torch.Tensor]
     optimizer: Mapping[str, Any]
     records: Sequence[Record]
     window: Sequence[tuple[float, float]] = ()
@@ -99,6 +110,31 @@ def last_stage(run: str | os.PathLike[str]) -> Path:
     return stages_of(run)[-1]
 
 
+def write_payload(stream: BinaryIO, payload: Mapping[str, Any]) -> None:
+    """Write plain data and tensors, and first their digest."""
+    saved = io.BytesIO()
+    torch.save(payload, saved)
+    stream.write(hashlib.sha256(saved.getbuffer()).digest())
+    stream.write(saved.getbuffer())
+
+
+def read_payload(path: Path) -> Any:
+    """What `write_payload` wrote; PyTorch sees nothing that the digest does not cover.
+
+    Raises:
+        EdgeAdaptError: the file cannot be read, is damaged, or holds other things.
+    """
+    try:
+        data = memoryview(path.read_bytes())
+        if hashlib.sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
+            raise ValueError("it does not match its SHA-256, or another version wrote it")
+        return torch.load(io.BytesIO(data[_DIGEST_BYTES:]), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises half a dozen unrelated types for what it does not take
+        raise EdgeAdaptError(
+            f"{path}: the checkpoint is damaged and cannot be read ({first_line(error)}); train again."
+        ) from error
+
+
 def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
     """Read checkpoint.pt of a run.
 
@@ -108,13 +144,9 @@ def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
     path = last_stage(run) / "checkpoint.pt"
     if not path.is_file():
         raise EdgeAdaptError(f"{run}: there is no checkpoint.pt; give the folder that `edge-adapt train -o` wrote.")
-    try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen unrelated types for a damaged file
-        raise EdgeAdaptError(
-            f"{path}: the checkpoint is damaged and cannot be read ({type(error).__name__}); train again."
-        ) from error
+    payload = read_payload(path)
     version = payload.pop("version", None) if isinstance(payload, dict) else None
+    version = version if type(version) is int else None
     if version != CHECKPOINT_VERSION:
         raise EdgeAdaptError(
             f"{path}: the checkpoint has version {version}; this edge-adapt reads version {CHECKPOINT_VERSION}."
@@ -124,9 +156,11 @@ def load_checkpoint(run: str | os.PathLike[str]) -> Checkpoint:
         payload["execution"] = Execution(**payload["execution"])
         payload["records"] = [Record(*values) for values in payload["records"]]
         payload["best"] = Snapshot(**payload["best"]) if payload.get("best") else None
-        return Checkpoint(**payload, folder=str(path.parent.absolute()))
-    except (KeyError, TypeError, EdgeAdaptError) as error:
+        checkpoint = Checkpoint(**payload, folder=str(path.parent.absolute()))
+        require_types(checkpoint)
+        return checkpoint
+    except (*MISFITS, EdgeAdaptError) as error:
         raise EdgeAdaptError(
-            f"{path}: the checkpoint is of another edge-adapt, or lacks a part ({str(error).rstrip('.')}); "
+            f"{path}: the checkpoint is of another edge-adapt, or lacks a part ({first_line(error)}); "
             "use the edge-adapt that wrote it, or train again."
         ) from error

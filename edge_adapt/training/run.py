@@ -31,7 +31,15 @@ from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.files import write_atomically
 from edge_adapt.training import curve, distributed
 from edge_adapt.training.build import build_learner
-from edge_adapt.training.checkpoint import CHECKPOINT_VERSION, Checkpoint, Record, last_stage, load_checkpoint
+from edge_adapt.training.checkpoint import (
+    CHECKPOINT_VERSION,
+    MISFITS,
+    Checkpoint,
+    Record,
+    last_stage,
+    load_checkpoint,
+    write_payload,
+)
 from edge_adapt.training.config import TrainingConfig
 
 
@@ -82,7 +90,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
         "best": vars(checkpoint.best) if checkpoint.best else None,
     }
     payload = {**fields, **parts}
-    write_atomically(run / "checkpoint.pt", lambda stream: torch.save(payload, stream))
+    write_atomically(run / "checkpoint.pt", lambda stream: write_payload(stream, payload))
     exported = {"iteration": checkpoint.exported.iteration, "validation": checkpoint.exported.validation}
     described = {
         "trained_on": checkpoint.trained_on,
@@ -107,10 +115,10 @@ def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None)
     checkpoint = load_checkpoint(run)
     state = checkpoint.exported.learner
     config = dataclasses.replace(checkpoint.config, pretrained=False)  # no need to fetch what the checkpoint holds
-    learner = build_learner(config, state["embedding.mean"], state["embedding.std"], backbone)
     try:
+        learner = build_learner(config, state["embedding.mean"], state["embedding.std"], backbone)
         learner.load_state_dict(dict(state))
-    except RuntimeError as error:
+    except MISFITS as error:
         raise misfit(run, checkpoint.config, backbone is not None) from error
     return learner.eval(), checkpoint
 

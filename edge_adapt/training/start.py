@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.training import autotune, distributed
 from edge_adapt.training.build import build_learner
-from edge_adapt.training.checkpoint import Checkpoint
+from edge_adapt.training.checkpoint import MISFITS, Checkpoint
 from edge_adapt.training.compiling import fused_where_faster
 from edge_adapt.training.compute import Compute, Execution
 from edge_adapt.training.config import TrainingConfig
@@ -144,8 +144,8 @@ def prepare(
         try:
             learner.load_state_dict(dict(previous.learner))
             objective.load_state_dict(previous.objective)
-            optimizer.load_state_dict(dict(previous.optimizer))
-        except (RuntimeError, ValueError) as error:
+            _load_optimizer(optimizer, previous.optimizer)
+        except MISFITS as error:
             raise misfit(run, config, config.backbone == "custom") from error
     elif weights:
         _start_from(learner, objective, weights, config, data)
@@ -218,6 +218,19 @@ def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
         raise DataError(f"{data.source}: all images are the same flat colour, and nothing can be learned from them.")
     # One channel may be flat where another is not.
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, object]) -> None:
+    """Raise one of MISFITS for what is of another optimizer or of other parameters: PyTorch compares their number alone."""
+    kinds = [{name: type(value) for name, value in group.items()} for group in optimizer.param_groups]
+    optimizer.load_state_dict(dict(state))
+    if kinds != [{name: type(value) for name, value in group.items()} for group in optimizer.param_groups]:
+        raise ValueError("the settings of the optimizer are of other types")
+    for parameter, own in optimizer.state.items():
+        if not all(isinstance(value, torch.Tensor) and value.shape in ((), parameter.shape) for value in own.values()):
+            raise ValueError("the state of the optimizer is of other parameters")
+    if len({frozenset(own) for own in optimizer.state.values()}) > 1:
+        raise ValueError("the state of the optimizer lacks a part")
 
 
 def _start_from(

@@ -17,7 +17,7 @@ from edge_adapt.networks.backbones.layers import classified
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.training.build import build_learner
-from edge_adapt.training.checkpoint import Checkpoint
+from edge_adapt.training.checkpoint import MISFITS, Checkpoint
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.run import misfit
 from edge_adapt.training.validation import digest_of_classes
@@ -100,16 +100,16 @@ class Teacher(nn.Module):
         if not isinstance(config.method, Pretrain) or weight is None:
             raise EdgeAdaptError(f"a teacher is a run of the method pretrain, and this is one of {config.method.name}.")
         self.config = replace(config, pretrained=False)  # no need to fetch what the checkpoint holds
-        learner = build_learner(self.config, state["embedding.mean"], state["embedding.std"])
         try:
+            learner = build_learner(self.config, state["embedding.mean"], state["embedding.std"])
             learner.load_state_dict(dict(state))
-        except RuntimeError as error:
+            self.classifier = CosineClassifier(*weight.shape)
+            self.classifier.load_state_dict(
+                {name.removeprefix("classifier."): tensor for name, tensor in checkpoint.objective.items()}
+            )
+        except MISFITS as error:
             raise misfit("the teacher", config, own=False) from error
         self.embedding = learner.embedding
-        self.classifier = CosineClassifier(*weight.shape)
-        self.classifier.load_state_dict(
-            {name.removeprefix("classifier."): tensor for name, tensor in checkpoint.objective.items()}
-        )
         self.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()

@@ -10,18 +10,18 @@ import pytest
 
 pytest.importorskip("torch")
 
-import torch
 
 from edge_adapt.methods.reptile import INNER_RATE
-from edge_adapt.training.checkpoint import Checkpoint
+from edge_adapt.training.checkpoint import Checkpoint, read_payload, write_payload
 from edge_adapt.training.run import load_learner
 from tests.training_runs import Configure, Small, assert_same_weights, refusal
 
 
 def _altered(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    payload = torch.load(run / "checkpoint.pt", weights_only=True)
+    payload = read_payload(run / "checkpoint.pt")
     change(payload)
-    torch.save(payload, run / "checkpoint.pt")
+    with (run / "checkpoint.pt").open("wb") as stream:
+        write_payload(stream, payload)
 
 
 def _rename_a_weight(payload: dict[str, Any]) -> None:
