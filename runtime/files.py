@@ -29,7 +29,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             Whatever else `write` raises passes through.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.parent / f"{_temporary_of(os.getpid())}{os.urandom(8).hex()}.tmp"
+    temporary = _temporary_beside(target)
     _remove_abandoned(target.parent)
     try:
         with suppress(FileNotFoundError):
@@ -41,12 +41,27 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         with suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
+        _bring_to_disk(target.parent)
     except BaseException as error:
         with suppress(OSError):  # it may not exist, and the first error is the one to report
             temporary.unlink()
         if isinstance(error, OSError):
             raise EdgeAdaptError(_why_not_saved(path, target, error)) from error
         raise
+
+
+def _bring_to_disk(folder: Path) -> None:
+    """After a power cut, a file has its new name only where its folder was written too. Not every system lets one ask for it."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _temporary_beside(target: Path) -> Path:
+    return target.parent / f"{_temporary_of(os.getpid())}{os.urandom(8).hex()}.tmp"
 
 
 def _temporary_of(process: int) -> str:
@@ -121,13 +136,16 @@ def require_output(output: str | os.PathLike[str], *sources: str | os.PathLike[s
             report. What is not there is passed over.
 
     Raises:
-        EdgeAdaptError: its folder does not exist, it is no file, or it would be lost; names it and what to do.
+        EdgeAdaptError: its folder does not exist or may not be written to, it is no file, or it would be lost; names it and what
+            to do.
     """
     target = Path(os.path.realpath(output))
     try:
-        target.parent.stat()
         with suppress(FileNotFoundError):
             require_file(target.stat().st_mode)
+        temporary = _temporary_beside(target)  # what a folder lets one write, only writing tells
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
     except OSError as error:
         raise EdgeAdaptError(_why_not_saved(output, target, error)) from error
     places = [target] if target.suffix in WRITTEN else [target, *target.parents]

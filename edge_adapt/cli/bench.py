@@ -49,7 +49,7 @@ def _print(measured: Benchmark) -> None:
         "peak memory": "not known on this system" if memory is None else f"{words.size(memory)}, to the first answer",
     }
     for key, value in lines.items():
-        click.echo(f"{key:<13}{value}")
+        words.say(f"{key:<13}{value}")
     threads = sorted({latency.threads for latency in measured.latencies})
     names = list(dict.fromkeys(latency.what for latency in measured.latencies))
     cells = {(latency.what, latency.threads): latency for latency in measured.latencies}
@@ -60,4 +60,4 @@ def _print(measured: Benchmark) -> None:
             for count in threads
             for value in (cells[name, count].median, cells[name, count].p95)
         )
-        click.echo(f"{name:<26}" + "".join(f"{value:>11}" for value in row))
+        words.say(f"{name:<26}" + "".join(f"{value:>11}" for value in row))

@@ -21,7 +21,7 @@ def doctor(model: str | None) -> None:
     width = max(len(check.what) for check in diagnosis.checks)
     for check in diagnosis.checks:
         remedy = f"; {check.remedy}" if check.remedy else ""
-        click.echo(f"{check.status:<9}{check.what:<{width}}  {check.text}{remedy}")
+        words.say(f"{check.status:<9}{check.what:<{width}}  {check.text}{remedy}")
     faults = len(diagnosis.faults)
     click.echo(f"{words.plural(faults, 'fault')} found." if faults else "No fault found.")
     raise SystemExit(1 if faults else 0)

@@ -187,3 +187,30 @@ def test_a_place_that_cannot_be_written_to_is_refused_as_it_would_be_in_the_end(
         with pytest.raises(EdgeAdaptError) as early:
             require_output(output)
         assert str(early.value) == str(late.value)
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(self: Path, mode: int = 0o666, exist_ok: bool = True) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    require_output(tmp_path / "a.edge")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(Path, "touch", read_only)  # root, who runs many a test, may write everywhere
+    with pytest.raises(EdgeAdaptError, match=r"a\.edge could not be saved because .* may not be written to"):
+        require_output(tmp_path / "a.edge")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems open no folders")
+def test_the_folder_is_brought_to_the_disk_after_the_new_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[bool, bool]] = []
+    fsync, target = os.fsync, tmp_path / "a.edge"
+
+    def recorded(number: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(number).st_mode), target.exists()))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    write_atomically(target, lambda stream: stream.write(b"new"))
+    assert synced == [(False, False), (True, True)]

@@ -120,7 +120,7 @@ small, large = (open(path, "rb").read() for path in sys.argv[1:])
 work(small)
 before = peak()
 with ThreadPoolExecutor(4) as pool:
-    list(pool.map(work, [large] * 12))
+    list(pool.map(work, [large] * 8))
 print(peak() - before)
 """
 
