@@ -69,7 +69,7 @@ def decode(data: bytes, name: str, size: tuple[int, int] | None = None) -> Image
             "here: save it as PNG."
         )
     box = _draft(image, size)
-    with room(beside + _bytes_to_decode(image, may_turn=b"eXIf" in data), name):
+    with room(beside + _bytes_to_decode(image, may_turn=plugin == "Png" and b"eXIf" in data), name):
         pixels = _reduced(pixels_of(image, name, box), size)
         del image  # before others take its room
     return pixels

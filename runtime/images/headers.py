@@ -19,7 +19,8 @@ _MOST_TILES = 250_000  # of a TIFF, and other values of one tag
 _MOST_PPM_HEADER = 4096
 _MOST_PPM_COMMENTS = 100
 
-_MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # a stuffed FF and restart markers lie within the data of a scan
+_MARKER = re.compile(rb"\xff+[\x01-\xfe]")
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _ALONE = (0x01, *range(0xD0, 0xD8))  # markers without a segment
 _SOI, _EOI, _SOS, _DHT, _JPG, _DAC = 0xD8, 0xD9, 0xDA, 0xC4, 0xC8, 0xCC
 _WEBP_EXIF, _WEBP_ALPHA = 0x08, 0x10  # flags of VP8X
@@ -48,28 +49,35 @@ def bytes_beside_image(data: bytes, plugin: str, name: str) -> int:
 
 def _jpeg_coefficients(data: bytes, name: str) -> int:
     """The coefficients of a JPEG of several scans, which libjpeg keeps for all pixels at whatever scale it decodes."""
-    at, scans, pixels, samples = 2, 0, 0, 0.0
+    at, pixels, samples, components, progressive = 2, 0, 0.0, 0, False
     for _ in range(_MOST_MARKERS):
-        found = _MARKER.search(data, at)
-        if not scans and (found.end() if found else len(data)) > at + _MOST_JUNK:
+        found = _MARKER.search(data, at, at + _MOST_JUNK)
+        if found is None and len(data) > at + _MOST_JUNK:
             raise _hostile(name, f"more than {_MOST_JUNK:,} bytes between two markers")
         if found is None or data[found.end() - 1] in (_SOI, _EOI):
-            break
+            return 0
         code, at = data[found.end() - 1], found.end()
         if code in _ALONE:
             continue
+        if code == _SOS:
+            break
         if 0xC0 <= code <= 0xCF and code not in (_DHT, _JPG, _DAC) and len(data) >= at + 8:
             height, width, components = struct.unpack_from(">HHB", data, at + 3)
             factors = [(value >> 4, value & 15) for value in data[at + 9 : at + 8 + 3 * components : 3]]
             whole = max((across for across, _ in factors), default=1) * max((down for _, down in factors), default=1)
             pixels, samples = width * height, sum(across * down for across, down in factors) / max(whole, 1)
-        scans += code == _SOS
+            progressive = code in _PROGRESSIVE
         at += int.from_bytes(data[at : at + 2], "big")
     else:
         raise _hostile(name, f"more than {_MOST_MARKERS:,} markers")
+    if not progressive and data[at + 2 : at + 3] == bytes(
+        [components]
+    ):  # all of it is in this scan; others are not looked at
+        return 0
+    scans = 1 + data.count(bytes((0xFF, _SOS)), at)  # an FF within a scan is followed by 00
     if scans * pixels > MOST_SCANNED:
         raise _hostile(name, f"{scans:,} scans over {pixels:,} pixels")
-    return round(2 * pixels * samples) if scans > 1 else 0
+    return round(2 * pixels * samples)
 
 
 def webp_canvas(data: bytes) -> tuple[int, int, int]:
