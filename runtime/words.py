@@ -6,6 +6,8 @@ import re
 
 MOST_SAID = 10_000
 """Characters of an error: twenty images that cannot be read are named in one."""
+MOST_OF_PART = 500
+"""Characters of what stands between two semicolons of an error, such as one of those images."""
 _MOST_OF_OTHERS = 300  # characters of what another library says, which may quote all of a file
 
 # Controls, line breaks of Unicode, what turns the direction of text around, and halves of surrogate pairs.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_adapt.runtime.words import MOST_SAID, milliseconds, plural, shortened, shown, size
+from edge_adapt.runtime.words import MOST_OF_PART, MOST_SAID, milliseconds, plural, shortened, shown, size
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
@@ -52,8 +52,8 @@ def print_json(value: object) -> None:
 
 
 def error(error: Exception) -> str:
-    """What an error says, on one line that ends."""
-    return shortened(shown(str(error)), MOST_SAID)
+    """What an error says, on one line, each of its parts short: what a file quotes in one does not hide the remedy."""
+    return shortened("; ".join(shortened(part, MOST_OF_PART) for part in shown(str(error)).split("; ")), MOST_SAID)
 
 
 def filled(items: Iterable[str]) -> str:

@@ -143,9 +143,9 @@ def test_lies_are_one_sentence_or_none(
     brief(config)
     path, refused = run / "checkpoint.pt", 0
     payload = read_payload(path)
-    places = [place for place in _paths(payload) if place[0] not in ("learner", "optimizer") or len(place) <= 4]
+    places = [place for place in _paths(payload) if place[:2] != ("optimizer", "state") or place[2:3] in ((), (0,))]
+    lies = [(place, index) for place in places if "betas" not in place[:-1] for index in range(len(LIES) + 1)]
     draw = random.Random(0)
-    lies = [(place, index) for place in places for index in range(len(LIES) + 1)]
     for place, index in draw.sample(lies, 250):
         path.write_bytes(_written(_with(payload, place, *LIES[index : index + 1])))
         try:
