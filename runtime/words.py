@@ -47,10 +47,11 @@ def install(extra: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """What an error says first, without a full stop; its type where it says nothing."""
-    return shortened(str(error).strip().partition("\n")[0].rstrip(". "), _MOST_OF_OTHERS) or type(error).__name__
+    first = shown(str(error).strip().partition("\n")[0]).rstrip(". ")
+    return shortened(first, _MOST_OF_OTHERS) or type(error).__name__
 
 
 def reason(error: Exception) -> str:
     """The operating system's or another library's words, fit to stand in a sentence of ours."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return shortened(" ".join(text.split()).rstrip("."), _MOST_OF_OTHERS)
+    return shortened(shown(" ".join(text.split())).rstrip("."), _MOST_OF_OTHERS)
