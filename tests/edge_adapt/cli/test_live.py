@@ -176,7 +176,7 @@ def test_each_frame_is_answered_before_the_next_one_comes(mine: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_watched_folder(mine: Path, tmp_path: Path, number: signal.Signals) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()

@@ -136,8 +136,9 @@ def _with(tree: Any, path: tuple[Any, ...], *value: Any) -> Any:
 LIES: tuple[Any, ...] = (None, True, -1, 0.5, "x", [], {}, {"a": [1]}, torch.zeros(3, 1, 4), [[1]])
 
 
+@pytest.mark.parametrize("count", [50, pytest.param(250, marks=pytest.mark.slow)])
 def test_lies_are_one_sentence_or_none(
-    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
+    count: int, brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path
 ) -> None:
     config, run = tiny_config(iterations=2), tmp_path / "run"
     brief(config)
@@ -146,7 +147,7 @@ def test_lies_are_one_sentence_or_none(
     places = [place for place in _paths(payload) if place[:2] != ("optimizer", "state") or place[2:3] in ((), (0,))]
     lies = [(place, index) for place in places if "betas" not in place[:-1] for index in range(len(LIES) + 1)]
     draw = random.Random(0)
-    for place, index in draw.sample(lies, 250):
+    for place, index in draw.sample(lies, count):
         path.write_bytes(_written(_with(payload, place, *LIES[index : index + 1])))
         try:
             load_learner(run)
@@ -155,4 +156,4 @@ def test_lies_are_one_sentence_or_none(
         except EdgeAdaptError as error:
             refused += 1
             assert str(error).endswith(".") and "\n" not in str(error), error
-    assert refused > 150
+    assert refused > 0.6 * count

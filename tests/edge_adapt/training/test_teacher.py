@@ -116,6 +116,7 @@ def test_what_cannot_teach_is_refused(
 
 
 @pytest.mark.usefixtures("distilling")
+@pytest.mark.slow
 def test_a_teacher_from_outside_takes_the_place_of_one_of_the_recipes_own(
     training_data: ImageDataset, tmp_path: Path, tiny_config: Callable[..., TrainingConfig]
 ) -> None:

@@ -126,7 +126,9 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
-@pytest.mark.parametrize("kind", MODES)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "palette PNG")) for kind in MODES]
+)
 def test_four_threads_take_no_more_than_the_budget(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Image.fromarray(random_pixels((SIDE // 50, SIDE // 50, 3)))
     for name, side in (("small", 8), ("large", SIDE)):
