@@ -22,13 +22,14 @@ from edge_adapt.runtime.images.images import UnreadImage
 from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.images.views import shot_features
 from edge_adapt.runtime.parallel import cores, in_order
-from edge_adapt.runtime.sandbox.process import Child, ChildSession
 from edge_adapt.runtime.sessions import Provider, Session, scalar
 
 if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
+
+    from edge_adapt.runtime.sandbox.process import Child, ChildSession
 
 
 Trust = Literal["known", "unknown"]
@@ -200,6 +201,8 @@ class Graphs:
 
     @cached_property
     def _child(self) -> Child:
+        from edge_adapt.runtime.sandbox.process import Child  # what starts processes takes a tenth of the time to start
+
         sizes = self.bundle.sizes
         return Child(sum(sizes[graph] for graph in GRAPHS), self._threads or cores())
 
