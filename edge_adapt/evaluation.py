@@ -8,10 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edge_adapt.extras import missing
-from edge_adapt.runtime.contract import EpisodeModel
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.data.source import DataSource
@@ -21,12 +18,11 @@ from edge_adapt.runtime.model import load_model, models
 from edge_adapt.runtime.words import plural
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import nn
 
+    from edge_adapt.networks.episode_model import LearnerModel
     from edge_adapt.runtime.bundle.card import ModelCard
     from edge_adapt.runtime.graphs import Graphs
-    from edge_adapt.runtime.images.preprocessing import Preprocessing
     from edge_adapt.runtime.sessions import Provider
 
 
@@ -43,7 +39,7 @@ class OpenedModel:
         entries: bytes of each part of that file, by name.
     """
 
-    model: EpisodeModel
+    model: Graphs | LearnerModel
     card: ModelCard
     kind: str
     runs_on: Callable[[], str]
@@ -152,19 +148,6 @@ def require_within_limits(card: ModelCard, protocol: EvaluationProtocol) -> None
         )
 
 
-def takes_steps(model: EpisodeModel, features: NDArray[np.float32]) -> bool:
-    """Whether a model's `adapt` has an inner loop, tried on two support features [2, D]: one without gives no losses."""
-    _, losses = model.adapt(features, np.array([0, 1], np.int64), 2, 1)
-    return len(losses) > 0
-
-
-def require_steps(model: EpisodeModel, preprocessing: Preprocessing, name: str | os.PathLike[str]) -> None:
-    """Raise EdgeAdaptError for a model that takes no gradient steps, and would pass over a number of them in silence."""
-    blank = np.zeros((2, preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
-    if not takes_steps(model, model.embed(blank)):
-        raise EdgeAdaptError(f"{os.fspath(name)} takes no gradient steps; leave the number of steps out.")
-
-
 def evaluate(
     model: str | os.PathLike[str],
     data: ImageDataset | DataSource | str | os.PathLike[str],
@@ -194,8 +177,8 @@ def evaluate(
     opened = open_model(model, all_layers=all_layers, backbone=backbone, provider=provider, threads=threads)
     card, preprocessing = opened.card, opened.card.preprocessing
     require_within_limits(card, protocol)
-    if protocol.steps:
-        require_steps(opened.model, preprocessing, model)
+    if protocol.steps and not opened.model.takes_steps:
+        raise EdgeAdaptError(f"{os.fspath(model)} takes no gradient steps; leave the number of steps out.")
     if not isinstance(data, ImageDataset):
         data = DataSource.of(data).load(preprocessing, progress=progress)
     expected = (preprocessing.height, preprocessing.width, preprocessing.channels)

@@ -25,6 +25,8 @@ class LearnerModel:
 
     def __init__(self, learner: MetaLearner, device: torch.device, all_layers: bool = False) -> None:
         self._learner, self._device = learner, device
+        self.takes_steps = all_layers or learner.head.takes_steps
+        """Whether `adapt` has an inner loop."""
         self._embed = learner.embedding.normalize if all_layers else learner.embed
         self._adapt = learner.adapt_all_layers if all_layers else learner.adapt
         self._predict = learner.predict_all_layers if all_layers else learner.predict

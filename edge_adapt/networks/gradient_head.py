@@ -70,6 +70,8 @@ class GradientHead(Head):
         scale: s before meta-training.
     """
 
+    takes_steps = True
+
     def __init__(self, initialization: Initialization = "prototype", scale: float = 0.1) -> None:
         super().__init__()
         self.initialization = initialization

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ HeadState = dict[str, Tensor]
 
 class Head(nn.Module, ABC):
     """The last layer of a model, which a support set adapts. Leading dimensions, if any, are episodes, adapted in one go."""
+
+    takes_steps: ClassVar[bool] = False
+    """Whether `adapt` has an inner loop."""
 
     @abstractmethod
     def adapt(self, features: Tensor, labels: Tensor, n_way: int, steps: int) -> tuple[HeadState, Tensor]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_adapt.evaluation import takes_steps
 from edge_adapt.runtime.bundle.card import ModelCard
 from edge_adapt.runtime.classifier.limits import MAX_WAYS
 from edge_adapt.runtime.contract import EpisodeModel
@@ -37,6 +36,7 @@ class Subject:
         data: the images and their classes.
         features: of every image.
         sampling: of the episodes for a figure; `protocol` says how many there are of many classes.
+        takes_steps: whether the model's `adapt` has an inner loop.
     """
 
     model: EpisodeModel
@@ -44,6 +44,7 @@ class Subject:
     data: ImageDataset
     features: Features
     sampling: Sampling
+    takes_steps: bool
 
     @property
     def most_ways(self) -> int:
@@ -200,8 +201,7 @@ class StepsCurve:
 
 def step_counts(subject: Subject) -> list[int]:
     """Every number of STEPS and the model's own; none for a method without steps."""
-    some = subject.features.queries[subject.data.starts[:2]]
-    return sorted({*STEPS, subject.card.default_steps}) if takes_steps(subject.model, some) else []
+    return sorted({*STEPS, subject.card.default_steps}) if subject.takes_steps else []
 
 
 def steps_curve(subject: Subject, n_way: int, shots: Sequence[int], done: Step) -> StepsCurve:

@@ -64,7 +64,7 @@ def report(
     images = source.load(opened.card.preprocessing, progress=progress)
     images.require(2, 0)
     features = embed_dataset(opened.model, images, opened.card.support_views, progress=progress)
-    subject = Subject(opened.model, opened.card, images, features, sampling)
+    subject = Subject(opened.model, opened.card, images, features, sampling, opened.model.takes_steps)
     result = measure(opened, subject, _command(model, source, output, sampling), progress)
     text = page(result).encode("utf-8", "replace")  # a file name need not be valid Unicode
     write_atomically(output, lambda stream: stream.write(text))

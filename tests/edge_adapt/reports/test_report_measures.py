@@ -66,7 +66,7 @@ def noisy(classes: int, per_class: int, spread: float = 6) -> ImageDataset:
 def subject_of(data: ImageDataset, model: Nearest | None = None, episodes: int = 30, **limits: Any) -> Subject:
     model = model or Nearest()
     card = ModelCard(name="nearest", method="nearest", preprocessing=Preprocessing(1, 1, 1), default_steps=3, **limits)
-    return Subject(model, card, data, embed_dataset(model, data), Sampling(episodes=episodes, seed=5))
+    return Subject(model, card, data, embed_dataset(model, data), Sampling(episodes=episodes, seed=5), model.has_steps)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -121,8 +120,7 @@ def test_patterns_pick_support_and_queries(tmp_path: Path, photos: Path) -> None
 def test_a_method_without_steps_says_so(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edge_adapt.runtime.graphs import Graphs
 
-    adapt = Graphs.adapt
-    monkeypatch.setattr(Graphs, "adapt", lambda *arguments: (adapt(*arguments)[0], np.empty(0, np.float32)))
+    monkeypatch.setattr(Graphs, "takes_steps", False)
     result = edge_adapt.report(TINY, photos, tmp_path / "report.html", Sampling(episodes=2))
     assert result.steps.steps == ()
     assert "Left out: the method takes no steps" in check(tmp_path / "report.html").text
