@@ -58,7 +58,7 @@ class Graphs:
         bundle: the file.
         provider: what runs `embed`; the other two are microseconds of work and stay on the CPU.
         threads: of `embed` on the CPU; None takes all cores.
-        trust: `unknown` runs all three in a child process that can compute and do nothing else, on the CPU.
+        trust: `unknown` runs all three in a child process that can compute and do nothing else, on one thread of the CPU.
 
     Raises:
         ProviderError: a bundle of unknown origin on anything but the CPU.
@@ -72,7 +72,7 @@ class Graphs:
         self.bundle = bundle
         self._provider: Provider = provider
         self._threads = threads
-        self._trust: Trust = trust
+        self.trust: Trust = trust
 
     @property
     def manifest(self) -> Manifest:
@@ -156,7 +156,7 @@ class Graphs:
         """
         threads, images = self._threads or cores(), iter(images)
         first = list(islice(images, 2))
-        graphs = self if len(first) < 2 or threads == 1 or self._trust == "unknown" else self._on_one_thread
+        graphs = self if len(first) < 2 or threads == 1 or self.trust == "unknown" else self._on_one_thread
         work = partial(_embedded_or_error, graphs, as_shots)
         if graphs is self:
             yield from map(work, chain(first, images))
@@ -175,6 +175,11 @@ class Graphs:
             raise BundleError(
                 f"{self.bundle.path} is a {self.manifest.task} model; this edge-adapt adapts classification only."
             )
+
+    @property
+    def confined(self) -> tuple[str, ...]:
+        """What holds in the child process of a bundle of unknown origin, of `limits`, `landlock` and `seccomp`."""
+        return self._child.confined if self.trust == "unknown" else ()
 
     @property
     def provider(self) -> str:
@@ -204,13 +209,13 @@ class Graphs:
         from edge_adapt.runtime.sandbox.process import Child  # what starts processes takes a tenth of the time to start
 
         sizes = self.bundle.sizes
-        return Child(sum(sizes[graph] for graph in GRAPHS), self._threads or cores())
+        return Child(sum(sizes[graph] for graph in GRAPHS))
 
     def _session(
         self, graph: str, inputs: tuple[str, ...], provider: Provider = "cpu", threads: int | None = 1
     ) -> Session | ChildSession:
         data, name = self.bundle.graph(graph), f"{self.bundle.path}: {graph}"
-        if self._trust == "unknown":
+        if self.trust == "unknown":
             return self._child.session(data, name, inputs)
         return Session(data, name, inputs, provider, threads)
 

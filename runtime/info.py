@@ -20,7 +20,8 @@ def info(model: str | os.PathLike[str]) -> dict[str, Any]:
     Returns:
         what docs/bundle-format.md calls the fields of the manifest, and `file`, `kind` (`meta-model` or `classifier`), `size` and
         `entries` in bytes, `classifier` (labels, shots, steps, losses and the leave-one-out estimate; None for a meta-model),
-        and `self_check`, the largest relative errors of the golden vectors, or None where there are none.
+        `self_check`, the largest relative errors of the golden vectors, or None where there are none, and `confined`, what held
+        in the child process, of `limits`, `landlock` and `seccomp`; a bundled model needs none.
 
     Raises:
         BundleError: the file is missing or damaged, is no bundle, or does not compute here what it should.
@@ -42,4 +43,4 @@ def info(model: str | os.PathLike[str]) -> dict[str, Any]:
             "losses": record.losses,
             "leave_one_out": record.leave_one_out,
         }
-    return facts | {"self_check": self_check(graphs) or None}
+    return facts | {"self_check": self_check(graphs) or None, "confined": graphs.confined}

@@ -60,6 +60,6 @@ def unpack(
 def _bundled(task: Task) -> Bundle:
     for name in models():
         bundle = load_model(name, "cpu").graphs.bundle
-        if dict(bundle.manifest.graphs) == task.graphs:
+        if task.is_of(bundle):
             return bundle
     raise BundleError(f"{task.path} was made with none of the bundled models; name the file of its model.")

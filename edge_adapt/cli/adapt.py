@@ -70,6 +70,7 @@ def adapt(
     images: Mapping[str, Sequence[EmbeddedImage]] | None = None
     if model:
         meta_model = load_model(model, provider, threads, trust)
+        words.warn_unless_confined(meta_model.graphs)
         require_output(output, meta_model.graphs.bundle.path, photos)
     else:
         require_output(output, *MODELS.glob("*.edge"), photos)

@@ -83,6 +83,7 @@ def classify(
     with live.ended_by_signals(watch is not None or camera is not None):
         coming = live.live_images(frames, watch, camera, every)
         mine = load_classifier(classifier, provider, threads, trust)
+        words.warn_unless_confined(mine.graphs)
         answer: Callable[[str, Prediction], None] = partial(_print_prediction, top, as_json)
         if as_csv:
             from edge_adapt.cli.csv_answers import csv_answers

@@ -18,8 +18,8 @@ def info(file: str, as_json: bool) -> None:
     """Say what a bundle is, and check it.
 
     FILE is an `.edge` file or the name of a bundled model. Every entry is checked against its SHA-256, and the graphs must give
-    here, on this machine's CPU, the numbers that they gave when they were exported. They run in a child process that can compute
-    and do nothing else: a file from anywhere may be looked at.
+    here, on this machine's CPU, the numbers that they gave when they were exported. They run in a child process with limits,
+    which on Linux can compute and do nothing else: a file from anywhere may be looked at.
     """
     from edge_adapt.runtime.info import info as facts_of
 

@@ -31,7 +31,7 @@ untrusted = click.option(
     "trust",
     flag_value="unknown",
     default="known",
-    help="The file is a stranger's: run its graphs in a child process that can compute and do nothing else.",
+    help="The file is a stranger's: run its graphs in a child process with limits, which on Linux can only compute.",
 )
 
 

@@ -1,11 +1,12 @@
 """A task: what a classifier holds beyond its model, to be sent to a device that has the model (`*.task`).
 
-A container like a bundle's: `task.json`, which names the model by the SHA-256 of its graphs, then `classifier.json`, the arrays
-and the history as in the bundle, and last the signature of all that, where it is signed.
+A container like a bundle's: `task.json`, which names the model by the SHA-256 of its manifest and graphs, then
+`classifier.json`, the arrays and the history as in the bundle, and last the signature of all that, where it is signed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from edge_adapt.runtime.bundle.bundle import CLASSIFIER, MAX_BYTES, Bundle, open
 from edge_adapt.runtime.bundle.classifier_json import adaptation_of, array_entries, record_from_json
 from edge_adapt.runtime.bundle.container import read_directory, read_entry, write_container, write_entries
 from edge_adapt.runtime.bundle.history_json import HISTORY, HISTORY_FEATURES, History, history_from_json
-from edge_adapt.runtime.bundle.manifest import FORMAT_VERSION, GRAPHS
+from edge_adapt.runtime.bundle.manifest import FORMAT_VERSION, GRAPHS, manifest_to_json
 from edge_adapt.runtime.bundle.npy import array_from_npy
 from edge_adapt.runtime.bundle.signature import require_signature, sign
 from edge_adapt.runtime.bundle.strict_json import Fields, dump_json, load_json
@@ -33,16 +34,16 @@ class Task:
 
     Attributes:
         path: as messages call it.
-        graphs: the SHA-256 of each graph of the model that it was made with.
+        manifest: the SHA-256 of the manifest of the model that it was made with.
+        graphs: that of each of its graphs.
         contents: every entry but the signature, in their order.
-        message: what the signature is of: the bytes of the file before its entry; empty where there is none.
         signature: None where it is not signed.
     """
 
     path: str
+    manifest: str
     graphs: Mapping[str, str]
     contents: Mapping[str, bytes]
-    message: bytes
     signature: bytes | None
 
     @classmethod
@@ -59,16 +60,18 @@ class Task:
                         f"{name}: {entry.name} has {entry.size} bytes, and the format allows {_MAX_BYTES[entry.name]}."
                     )
             contents = {entry.name: read_entry(stream, entry, name) for entry in entries}
-            signature = contents.pop(SIGNATURE, None) if entries[-1].name == SIGNATURE else None
-            stream.seek(0)
-            message = stream.read(0 if signature is None else entries[-1].offset)
-        return cls(name, _graphs(contents[TASK], name), contents, message, signature)
+        signature = contents.pop(SIGNATURE, None) if entries[-1].name == SIGNATURE else None
+        return cls(name, *_model(contents[TASK], name), contents, signature)
 
     def require_signature(self, key: str | os.PathLike[str]) -> None:
         """Raise BundleError unless it is signed with the private key that belongs to this public one, and as it was then."""
         if self.signature is None:
             raise BundleError(f"{self.path} is not signed; ask for one that `edge-adapt pack --sign` wrote.")
-        require_signature(self.message, self.signature, key, self.path)
+        require_signature(_message(self.contents), self.signature, key, self.path)
+
+    def is_of(self, model: Bundle) -> bool:
+        """Whether it was made with this very model."""
+        return self.manifest == _manifest_of(model) and self.graphs == dict(model.manifest.graphs)
 
     def unpack(self, model: Bundle, path: str | os.PathLike[str]) -> None:
         """Write the classifier that it makes of its model, atomically: with the same model, the bytes that were packed.
@@ -78,7 +81,7 @@ class Task:
             EdgeAdaptError: the file cannot be written.
         """
         name, manifest, contents = self.path, model.manifest, self.contents
-        if self.graphs != dict(manifest.graphs):
+        if not self.is_of(model):
             raise BundleError(
                 f"{name} is a task of another model than {model.path}; give the one that it was made with."
             )
@@ -110,19 +113,30 @@ def write_task(bundle: Bundle, path: str | os.PathLike[str], key: str | os.PathL
     value = {
         "format_version": FORMAT_VERSION,
         "model": bundle.manifest.name,
+        "manifest": _manifest_of(bundle),
         "graphs": {name: bundle.manifest.graphs[name] for name in GRAPHS},
     }
     names = [name for name in bundle.sizes if name not in ("manifest.json", *GRAPHS)]
     entries = [(TASK, dump_json(value, f"{path}: {TASK}")), *((name, bundle.entry(name)) for name in names)]
     if key is not None:
-        message = io.BytesIO()
-        write_entries(message, entries)
-        entries.append((SIGNATURE, sign(message.getvalue(), key)))
+        entries.append((SIGNATURE, sign(_message(dict(entries)), key)))
     write_atomically(path, lambda stream: write_container(stream, entries))
 
 
-def _graphs(task: bytes, path: str) -> dict[str, str]:
-    """The SHA-256 of each graph that `task.json` names. Raises BundleError where it is not as the format says."""
+def _message(contents: Mapping[str, bytes]) -> bytes:
+    """What the signature is of: the bytes of the file before its entry, which follow from what the other entries hold."""
+    message = io.BytesIO()
+    write_entries(message, contents.items())
+    return message.getvalue()
+
+
+def _manifest_of(bundle: Bundle) -> str:
+    """Of `manifest.json` as a bundle without edits has it: those may raise its format version."""
+    return hashlib.sha256(manifest_to_json(bundle.manifest, str(bundle.path), 1)).hexdigest()
+
+
+def _model(task: bytes, path: str) -> tuple[str, dict[str, str]]:
+    """The SHA-256 of the manifest and of each graph that `task.json` names. Raises BundleError where it does not."""
     fields = Fields(load_json(task, f"{path}: {TASK}"), f"{path}: {TASK}")
     version = fields.integer("format_version", 1)
     if version > FORMAT_VERSION:
@@ -130,8 +144,9 @@ def _graphs(task: bytes, path: str) -> dict[str, str]:
             f"{path} has format version {version}, and this edge-adapt reads versions 1 to {FORMAT_VERSION}; update edge-adapt."
         )
     fields.line("model")
+    manifest = fields.sha256("manifest")
     graphs = fields.child("graphs")
     found = {graph: graphs.sha256(graph) for graph in GRAPHS}
     graphs.done()
     fields.done()
-    return found
+    return manifest, found

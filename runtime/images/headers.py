@@ -19,7 +19,7 @@ _MOST_TILES = 250_000  # of a TIFF, and other values of one tag
 _MOST_PPM_HEADER = 4096
 _MOST_PPM_COMMENTS = 100
 
-_MARKER = re.compile(rb"\xff+[\x01-\xfe]")
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _ALONE = (0x01, *range(0xD0, 0xD8))  # markers without a segment
 _SOI, _EOI, _SOS, _DHT, _JPG, _DAC = 0xD8, 0xD9, 0xDA, 0xC4, 0xC8, 0xCC

@@ -47,6 +47,17 @@ def _machine_memory() -> int:
         return MOST_BY_DEFAULT * _SHARE_OF_MACHINE
 
 
+def _free_all() -> None:
+    """In a process that was forked, which has none of the threads that held something."""
+    global _free_again  # noqa: PLW0603
+    _free_again = threading.Condition()
+    _taken.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_all)
+
+
 @contextmanager
 def room(needed: int, name: str) -> Iterator[None]:
     """Wait until so many bytes of the budget are free, and hold them. One image at a time in a thread.

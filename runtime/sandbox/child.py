@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ MAX_QUESTION = 2**31
 """Bytes of a graph and of what it is fed; the parent, which asks, is not the one to be afraid of."""
 
 
-def serve(memory: int, threads: int) -> None:
+def serve(memory: int, seconds: float) -> None:
     """Answer questions on standard input, on standard output, until they end.
 
     Args:
         memory: bytes of address space beyond what the libraries take.
-        threads: of a session.
+        seconds: that an answer may take: a clock of its own, should the process that asks be gone.
     """
     answers = os.fdopen(os.dup(1), "wb")
     questions = sys.stdin.buffer
@@ -43,7 +44,8 @@ def serve(memory: int, threads: int) -> None:
         except EOFError:
             return
         try:
-            header, outputs = _answer(question, arrays, sessions, threads)
+            _alarm(seconds)
+            header, outputs = _answer(question, arrays, sessions)
             write_frame(answers, header, outputs)
         except EdgeAdaptError as error:
             write_frame(answers, _fault(error))
@@ -51,16 +53,24 @@ def serve(memory: int, threads: int) -> None:
             write_frame(answers, _fault(BundleError(f"{question['name']}: {error}.")))
         except MemoryError:
             write_frame(answers, _fault(BundleError(f"{question['name']} takes more memory than it may.")))
+        finally:
+            _alarm(0)
 
 
 def _answer(
-    question: dict[str, Any], arrays: list[NDArray[Any]], sessions: list[Session], threads: int
+    question: dict[str, Any], arrays: list[NDArray[Any]], sessions: list[Session]
 ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     if "session" in question:
         return {}, sessions[question["session"]].run(dict(zip(question["feeds"], arrays, strict=True)))
-    session = Session(arrays[0].tobytes(), question["name"], question["inputs"], "cpu", threads)
+    session = Session(arrays[0].tobytes(), question["name"], question["inputs"], "cpu", threads=1)
     sessions.append(session)
-    return {"outputs": list(session.outputs.items())}, []
+    return {"session": len(sessions) - 1, "outputs": list(session.outputs.items())}, []
+
+
+def _alarm(seconds: float) -> None:
+    """End this process in so many seconds, whatever it is doing; not on Windows, which has no such clock."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _fault(error: EdgeAdaptError) -> dict[str, Any]:

@@ -25,29 +25,28 @@ _COMPUTING = {
     "x86_64": {
         "read": 0, "write": 1, "close": 3, "fstat": 5, "poll": 7, "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12,
         "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "pread64": 17, "sched_yield": 24, "mremap": 25,
-        "madvise": 28, "nanosleep": 35, "getpid": 39, "exit": 60, "uname": 63, "gettimeofday": 96, "getrlimit": 97,
-        "getrusage": 98, "sysinfo": 99, "sigaltstack": 131, "gettid": 186, "futex": 202, "sched_setaffinity": 203,
+        "madvise": 28, "nanosleep": 35, "setitimer": 38, "getpid": 39, "exit": 60, "uname": 63, "gettimeofday": 96,
+        "getrlimit": 97, "getrusage": 98, "sysinfo": 99, "sigaltstack": 131, "gettid": 186, "futex": 202,
         "sched_getaffinity": 204, "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230,
         "exit_group": 231, "set_robust_list": 273, "getcpu": 309, "getrandom": 318, "membarrier": 324, "rseq": 334,
     },
     "aarch64": {
         "close": 57, "lseek": 62, "read": 63, "write": 64, "pread64": 67, "ppoll": 73, "fstat": 80, "exit": 93, "exit_group": 94,
-        "futex": 98, "set_robust_list": 99, "nanosleep": 101, "clock_gettime": 113, "clock_getres": 114, "clock_nanosleep": 115,
-        "sched_setaffinity": 122, "sched_getaffinity": 123, "sched_yield": 124, "restart_syscall": 128,
+        "futex": 98, "set_robust_list": 99, "nanosleep": 101, "setitimer": 103, "clock_gettime": 113, "clock_getres": 114,
+        "clock_nanosleep": 115, "sched_getaffinity": 123, "sched_yield": 124, "restart_syscall": 128,
         "sigaltstack": 132, "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "uname": 160, "getrlimit": 163,
         "getrusage": 165, "getcpu": 168, "gettimeofday": 169, "getpid": 172, "gettid": 178, "sysinfo": 179, "brk": 214,
         "munmap": 215, "mremap": 216, "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278, "membarrier": 283,
         "rseq": 293,
     },
 }  # fmt: skip
-"""The calls that a thread which computes takes, by their numbers; those that name a file, a socket or a program are not there."""
+"""The calls that a process which computes on one thread takes, by their numbers: none names a file, a socket, a program or
+another process, and none starts a thread."""
 
 _ARCHITECTURES = {
     "x86_64": {
         "audit": 0xC000003E,
         "seccomp": 317,
-        "clone": 56,
-        "clone3": 435,
         "prlimit64": 302,
         "prctl": 157,
         "tgkill": 234,
@@ -55,8 +54,6 @@ _ARCHITECTURES = {
     "aarch64": {
         "audit": 0xC00000B7,
         "seccomp": 277,
-        "clone": 220,
-        "clone3": 435,
         "prlimit64": 261,
         "prctl": 167,
         "tgkill": 131,
@@ -64,10 +61,9 @@ _ARCHITECTURES = {
 }
 _SECCOMP_SET_MODE_FILTER, _ALL_THREADS = 1, 1
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_EPERM, _ENOSYS = 1, 38
-_CLONE_THREAD = 0x00010000
+_EPERM = 1
 _PR_SET_NAME = 15
-_LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # BPF: a word of the call; two comparisons; an end
+_LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06  # BPF: a word of the call; a comparison; an end
 _CALL, _AUDIT, _FIRST, _SECOND = 0, 4, 16, 24  # where a call's number, its architecture and its arguments lie
 _ARGUMENT_HIGH = 4  # the upper half of an argument lies behind the lower
 
@@ -153,9 +149,6 @@ def _program(numbers: dict[str, int], allowed: list[int]) -> list[tuple[int, int
     ]
     for number in allowed:
         program += [(_EQUAL, 0, 1, number), allow]
-    # A thread, and no process; of clone3 a filter cannot see what it starts, and libraries fall back on clone.
-    program += [(_EQUAL, 0, 1, numbers["clone3"]), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
-    program += [(_EQUAL, 0, 4, numbers["clone"]), (_LOAD, 0, 0, _FIRST), (_ANY_BIT, 0, 1, _CLONE_THREAD), allow, refuse]
     # To abort; never to signal another process.
     program += [(_EQUAL, 0, 4, numbers["tgkill"]), (_LOAD, 0, 0, _FIRST), (_EQUAL, 0, 1, os.getpid()), allow, refuse]
     # A thread's name.

@@ -72,7 +72,7 @@ def read_frame(stream: BinaryIO, most: int) -> tuple[dict[str, Any], list[NDArra
         raise FrameError("a header is cut off or too long")
     try:
         header = json.loads(_exactly(stream, length))
-        described = [(str(array["dtype"]), [int(side) for side in array["shape"]]) for array in header.pop("arrays")]
+        described = [(str(array["dtype"]), [_side(side) for side in array["shape"]]) for array in header.pop("arrays")]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FrameError("a header is malformed") from error
     if len(described) > MAX_ARRAYS or any(
@@ -86,6 +86,12 @@ def read_frame(stream: BinaryIO, most: int) -> tuple[dict[str, Any], list[NDArra
         np.frombuffer(_exactly(stream, size), dtype).reshape(shape)
         for (dtype, shape), size in zip(described, sizes, strict=True)
     ]
+
+
+def _side(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError("the side of an array is no integer")
+    return value
 
 
 def _exactly(stream: BinaryIO, size: int) -> bytes:

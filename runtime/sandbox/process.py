@@ -42,22 +42,20 @@ class Limits:
 
 
 class Child:
-    """A process of one bundle.
+    """A process of one bundle, which computes on one thread.
 
     Args:
         size: bytes of the bundle's graphs together.
-        threads: of a session.
         limits: of what runs in it.
 
     Raises:
         EdgeAdaptError: it does not start, or has no ONNX Runtime.
     """
 
-    def __init__(self, size: int, threads: int = 1, limits: Limits = Limits()) -> None:
+    def __init__(self, size: int, limits: Limits = Limits()) -> None:
         self._limits = limits
         self._lock = threading.Lock()
-        self._sessions = 0
-        serve = f"serve({limits.memory + 4 * size}, {threads})"
+        serve = f"serve({limits.memory + 4 * size}, {limits.seconds + 1})"
         code = f"import sys; sys.path[:] = {sys.path!r}; from edge_adapt.runtime.sandbox.child import serve; {serve}"
         if getattr(sys, "frozen", False) or not sys.executable:
             raise EdgeAdaptError(f"{_WHOSE} cannot be started from a program that is frozen into one file.")
@@ -73,20 +71,19 @@ class Child:
         except OSError as error:
             raise EdgeAdaptError(f"{_WHOSE} cannot be started ({error}).") from error
         self._end = weakref.finalize(self, _end, self._process)
-        self.confined: tuple[str, ...] = tuple(map(str, _list(self._answer(_WHOSE, _START)[0], "confined")))
+        self.confined = tuple(map(str, _list(self._exchange(None, (), _WHOSE, _START)[0], "confined")))
         """What is in force there, of `limits`, `landlock` and `seccomp`."""
 
     def session(self, graph: bytes, name: str, inputs: Sequence[str]) -> ChildSession:
         """A session of a graph; arguments and errors are those of `edge_adapt.runtime.sessions.Session`."""
         header, _ = self.ask({"name": name, "inputs": list(inputs)}, [np.frombuffer(graph, np.uint8)])
-        self._sessions += 1
-        outputs = {}
+        outputs, index = {}, header.get("session")
         for entry in _list(header, "outputs"):
             output, shape = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
             if not isinstance(output, str) or not isinstance(shape, list):
                 raise BundleError(f"{name} was answered with nonsense; do without this file.")
             outputs[output] = tuple(side if isinstance(side, (int, str)) else None for side in shape)
-        return ChildSession(self, self._sessions - 1, name, outputs)
+        return ChildSession(self, index if isinstance(index, int) else -1, name, outputs)
 
     def ask(
         self, question: dict[str, Any], arrays: Sequence[NDArray[Any]]
@@ -96,34 +93,41 @@ class Child:
         Raises:
             BundleError: it is an error, or the child dies of the question, or takes too long to answer.
         """
-        with self._lock:
-            with suppress(OSError, ValueError):  # it has ended; reading says how
-                write_frame(_stream(self._process.stdin), question, arrays)
-            return self._answer(question["name"], self._limits.seconds)
+        return self._exchange(question, arrays, question["name"], self._limits.seconds)
 
-    def _answer(self, name: str, seconds: float) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        timer = threading.Timer(seconds, self._process.kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            header, arrays = read_frame(_stream(self._process.stdout), self._limits.answer)
-        except (EOFError, FrameError, OSError, ValueError) as error:
-            timed_out = not timer.is_alive()
-            self._end()
-            raise BundleError(f"{name} {self._death(error, seconds, timed_out)}; do without this file.") from error
-        finally:
-            timer.cancel()
+    def _exchange(
+        self, question: dict[str, Any] | None, arrays: Sequence[NDArray[Any]], name: str, seconds: float
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """One question, or none, and one answer. Whatever comes between ends the child: its next answer would be to this."""
+        with self._lock:
+            timer = threading.Timer(seconds, self._process.kill)
+            timer.daemon = True
+            timer.start()
+            try:
+                if question is not None:
+                    with suppress(OSError, ValueError):  # it has ended; reading says how
+                        write_frame(_stream(self._process.stdin), question, arrays)
+                header, answers = read_frame(_stream(self._process.stdout), self._limits.answer)
+            except (EOFError, FrameError, OSError, ValueError) as error:
+                timed_out = not timer.is_alive()
+                self._end()
+                raise BundleError(f"{name} {self._death(error, seconds, timed_out)}; do without this file.") from error
+            except BaseException:
+                self._end()
+                raise
+            finally:
+                timer.cancel()
         if "error" in header:
             kind = MissingDependencyError if header.get("kind") == MissingDependencyError.__name__ else BundleError
             raise kind(str(header["error"]))
-        return header, arrays
+        return header, answers
 
     def _death(self, error: Exception, seconds: float, timed_out: bool) -> str:
         status = self._process.returncode
-        if timed_out:
+        if timed_out or status == -getattr(signal, "SIGALRM", 0):
             return f"took longer than {seconds:g} s and was stopped"
         if status is not None and status < 0 and status != -signal.SIGKILL:
-            return f"killed the process that it ran in ({signal.Signals(-status).name})"
+            return f"killed the process that it ran in ({_signal(-status)})"
         if isinstance(error, FrameError):
             return f"gives more than it may ({error})"
         return f"ended the process that it ran in (status {status})"
@@ -158,6 +162,10 @@ class ChildSession:
 def _stream(stream: IO[bytes] | None) -> BinaryIO:
     assert stream is not None
     return cast("BinaryIO", stream)
+
+
+def _signal(number: int) -> str:
+    return next((one.name for one in signal.Signals if one == number), f"signal {number}")
 
 
 def _list(header: Mapping[str, Any], key: str) -> list[Any]:

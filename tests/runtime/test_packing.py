@@ -51,9 +51,12 @@ def test_a_task_of_a_bundled_model_finds_it(packed: Path, tmp_path: Path, monkey
 def test_another_model_is_refused(packed: Path, tmp_path: Path) -> None:
     bundle = edge_adapt.load_model(TINY).graphs.bundle
     graphs = bundle.graphs()
-    other = variant(tmp_path / "other.edge", graphs={**graphs, "predict.onnx": graphs["adapt.onnx"]}, golden=None)
-    message = refusal(lambda: edge_adapt.unpack(packed, tmp_path / "a.edge", model=other), BundleError)
-    assert "is a task of another model" in message and not (tmp_path / "a.edge").exists()
+    for other in (
+        variant(tmp_path / "graphs.edge", graphs={**graphs, "predict.onnx": graphs["adapt.onnx"]}, golden=None),
+        variant(tmp_path / "manifest.edge", default_steps=4),
+    ):
+        message = refusal(lambda other=other: edge_adapt.unpack(packed, tmp_path / "a.edge", model=other), BundleError)  # type: ignore[misc]
+        assert "is a task of another model" in message and not (tmp_path / "a.edge").exists()
 
 
 def test_a_damaged_task_is_refused_and_nothing_written(packed: Path, tmp_path: Path) -> None:

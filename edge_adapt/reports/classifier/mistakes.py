@@ -71,7 +71,8 @@ def matrix(answers: Sequence[Answer], labels: Sequence[str]) -> Matrix:
     columns = tuple(labels) if len(labels) <= MOST_CLASSES else _confused(counts, labels)
     asked = {label for label, _ in counts}
     rows = tuple(label for label in (*columns, OTHER) if label in asked)
-    taken = np.array([[counts[row, column] for column in columns] for row in rows], np.int64)
+    taken = np.array([counts[row, column] for row in rows for column in columns], np.int64)
+    taken = taken.reshape(len(rows), len(columns))
     unknown = np.array([counts[row, None] for row in rows], np.int64)
     of_row = np.array([sum(count for (label, _), count in counts.items() if label == row) for row in rows], np.int64)
     return Matrix(rows, columns, taken, of_row - taken.sum(axis=1) - unknown, unknown)

@@ -94,6 +94,12 @@ def test_of_many_classes_those_are_shown_that_are_confused_and_every_image_is_co
     assert found.taken[-1, found.columns.index("21")] == 1
 
 
+def test_of_many_classes_without_a_mistake_none_is_shown() -> None:
+    labels = [f"class {number}" for number in range(MOST_CLASSES + 1)]
+    of_all = matrix([answer(label, label) for label in labels], labels)
+    assert of_all.rows == () and of_all.taken.shape == (0, 0) and of_all.asked.tolist() == []
+
+
 def test_a_few_classes_are_all_shown_also_those_that_were_not_asked_about() -> None:
     found = matrix([answer("a", "b"), answer("b", "b")], ["a", "b", "c"])
     assert found.columns == ("a", "b", "c") and found.rows == ("a", "b") and not found.elsewhere.any()

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from edge_adapt.runtime.errors import EdgeAdaptError, ImageError
 from edge_adapt.runtime.images import decoding, memory
+from edge_adapt.runtime.images.headers import bytes_beside_image
 from edge_adapt.runtime.images.images import load_image
 from edge_adapt.runtime.images.memory import BUDGET_VARIABLE, budget, room
 from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
@@ -107,6 +109,7 @@ MODES = {
 PEAK_OF_FOUR_THREADS = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from edge_adapt.runtime.images.headers import bytes_beside_image
 from edge_adapt.runtime.images.images import load_image
 from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
 
@@ -126,6 +129,13 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+def test_fill_bytes_of_a_jpeg_are_read_once() -> None:
+    """A run of them that no marker ends; seconds would be hours in a file of some megabytes."""
+    data, began = b"\xff\xd8" + (b"\xff" * 60_000 + b"\x00\xff\xd0") * 5, time.perf_counter()
+    bytes_beside_image(data, "Jpeg", "a.jpg")
+    assert time.perf_counter() - began < 2
+
+
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "palette PNG")) for kind in MODES]
 )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from edge_adapt.runtime.errors import BundleError, ProviderError
 from edge_adapt.runtime.model import MetaModel, load, load_model
+from edge_adapt.runtime.sandbox import process
 from edge_adapt.runtime.sandbox.process import Child, Limits
 from edge_adapt.runtime.sessions import Session
 from tests.conftest import TINY
@@ -36,6 +41,64 @@ def test_a_graph_that_takes_too_long_is_stopped_and_its_child_is_gone() -> None:
     for _ in range(2):
         with pytest.raises(BundleError, match=r"^x\.edge: embed.onnx (took longer than 0.5 s|ended the process)"):
             session.run(X)
+
+
+def test_an_interrupted_question_takes_its_answer_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the next one would be answered with it."""
+    child = Child(1000)
+    session = child.session(sound(), "x.edge: embed.onnx", ["x"])
+
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(process, "read_frame", interrupted)
+        session.run(X)
+    with pytest.raises(BundleError, match="ended the process"):
+        session.run(X)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and is not one that ended and waits for its parent to ask how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_child_ends_by_itself_where_its_parent_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "endless.onnx").write_bytes(HOSTILE["a loop without end"]())
+    code = """
+import sys
+import numpy as np
+from edge_adapt.runtime.sandbox import process
+from edge_adapt.runtime.sandbox.process import Child, Limits
+child = Child(1000, limits=Limits(seconds=1))
+session = child.session(open(sys.argv[1], "rb").read(), "x.edge", ["x"])
+print(child._process.pid, flush=True)
+session.run({"x": np.ones(4, np.float32)})
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "endless.onnx")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        time.sleep(0.5)  # it is at work
+        parent.kill()
+    assert runs(pid)
+    deadline = time.monotonic() + 20
+    while runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not runs(pid)
+
+
+def test_a_child_that_lies_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child(1000)
+    for lie in (b'{"arrays": [{"dtype": "float32", "shape": [Infinity]}]}', b'{"arrays": [], "outputs": [3]}'):
+        frame = io.BytesIO(len(lie).to_bytes(8, "little") + lie)
+        with monkeypatch.context() as patch, pytest.raises(BundleError, match="do without this file"):
+            patch.setattr(process, "_stream", lambda stream, frame=frame: frame)
+            child.session(sound(), "x.edge", ["x"])
 
 
 def test_an_answer_that_is_too_large_is_not_read() -> None:
