@@ -5,9 +5,17 @@ The command line prints that sentence and exits with status 1; a program catches
 
 from __future__ import annotations
 
+from edge_adapt.runtime.words import sentence
+
 
 class EdgeAdaptError(Exception):
-    """Anything that a user can cause or repair."""
+    """Anything that a user can cause or repair.
+
+    As a text it is fit for any terminal and log, whatever names it quotes: on one line, controls escaped, what is long cut short.
+    """
+
+    def __str__(self) -> str:
+        return sentence(super().__str__())
 
 
 class ImageError(EdgeAdaptError):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-MOST_SAID = 10_000
-"""Characters of an error: twenty images that cannot be read are named in one."""
-MOST_OF_PART = 500
-"""Characters of what stands between two semicolons of an error, such as one of those images."""
+_MOST_SAID = 10_000  # characters of an error: twenty images that cannot be read are named in one
+_MOST_OF_PART = 500  # characters of what stands between two semicolons of an error, such as one of those images
 _MOST_OF_OTHERS = 300  # characters of what another library says, which may quote all of a file
 
 # Controls, line breaks of Unicode, what turns the direction of text around, and halves of surrogate pairs.
@@ -22,6 +20,11 @@ def shown(text: str) -> str:
 def shortened(text: str, most: int) -> str:
     """A text of at most so many characters, without its middle where it is longer."""
     return text if len(text) <= most else f"{text[: most - most // 4 - 5]} ... {text[-(most // 4) :]}"
+
+
+def sentence(text: str) -> str:
+    """What an error says, on one line, each of its parts short: what a file quotes in one does not hide the remedy."""
+    return shortened("; ".join(shortened(part, _MOST_OF_PART) for part in shown(text).split("; ")), _MOST_SAID)
 
 
 def plural(count: int, one: str, many: str = "") -> str:

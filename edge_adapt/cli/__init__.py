@@ -63,7 +63,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except EdgeAdaptError as error:
-            raise click.ClickException(words.error(error)) from error
+            raise click.ClickException(str(error)) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has gone; click ends quietly
                 raise

@@ -92,7 +92,7 @@ def classify(
         for outcome in _of_files(mine, images) if coming is None else _one_by_one(mine, coming):
             if isinstance(outcome, EdgeAdaptError):
                 failures += 1
-                click.echo(f"Error: {words.error(outcome)}", err=True)
+                click.echo(f"Error: {outcome}", err=True)
                 continue
             prediction = mine.classify_embedded(outcome, unknown_at=0 if never_unknown else unknown_at)
             if vote is None or vote.changes(prediction.label if prediction.known else "unknown"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_adapt.runtime.words import MOST_OF_PART, MOST_SAID, milliseconds, plural, shortened, shown, size
+from edge_adapt.runtime.words import milliseconds, plural, shown, size
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "accuracy",
     "classifier_accuracy",
-    "error",
     "examples",
     "expectation",
     "exported_step",
@@ -59,11 +58,6 @@ def warn_unless_confined(graphs: Graphs) -> None:
 def print_json(value: object) -> None:
     """One object on one line, in ASCII: every terminal and pipe takes it."""
     click.echo(json.dumps(value))
-
-
-def error(error: Exception) -> str:
-    """What an error says, on one line, each of its parts short: what a file quotes in one does not hide the remedy."""
-    return shortened("; ".join(shortened(part, MOST_OF_PART) for part in shown(str(error)).split("; ")), MOST_SAID)
 
 
 def filled(items: Iterable[str]) -> str:

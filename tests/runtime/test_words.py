@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.words import first_line, reason, shortened, shown
 
 
@@ -27,3 +28,11 @@ def test_what_is_too_long_loses_its_middle() -> None:
 def test_another_library_may_not_quote_a_whole_file() -> None:
     error = ValueError("x" * 3_000_000)
     assert len(first_line(error)) <= 300 and len(reason(error)) <= 300
+
+
+def test_an_error_is_one_printable_line_whatever_names_it_quotes() -> None:
+    said = str(DataError(f"photos.zip holds a\nb\x1b[2J\udc80.png; it holds {'x' * 60_000} too; make it again."))
+    assert said.startswith(r"photos.zip holds a\nb\x1b[2J\udc80.png; it holds xxx") and said.endswith(
+        "; make it again."
+    )
+    assert len(said) < 600 and said.isprintable()
