@@ -14,11 +14,15 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 OLDEST = ("numpy==1.24.*", "onnxruntime==1.16.*", "pillow==9.2.*", "click==8.1.0", "tqdm==4.60.*")
 """There are wheels of them for Python 3.10 and 3.11."""
 NEWEST = ("numpy", "onnxruntime", "pillow", "click", "tqdm")
+
+Answers = dict[str, tuple[str, float]]
+"""The label and the confidence of each image."""
 
 ANSWERS = """
 import json, sys
@@ -42,23 +46,38 @@ def main() -> None:
     """Print a line for each environment."""
     pythons = sys.argv[1:] or [sys.executable]
     with tempfile.TemporaryDirectory() as folder:
-        build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, str(ROOT)]
-        subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
-        (wheel,) = Path(folder).glob("*.whl")
-        first: dict[str, tuple[str, float]] = {}
+        wheel = built_wheel(Path(folder))
+        first: Answers = {}
         for python, packages in _environments(pythons):
             found = _answers(Path(folder), python, wheel, packages)
             if found is None:
                 continue
-            answers = found["answers"]
-            first = first or answers
-            other = sum(answers[image][0] != label for image, (label, _) in first.items())
-            apart = max(abs(answers[image][1] - confidence) for image, (_, confidence) in first.items())
-            print(
-                f"{', '.join(found['versions'])}: {len(answers)} answers, {other} other labels, confidence {apart:.1e} apart"
-            )
-            if other:
+            first = first or found["answers"]
+            if difference(found, first)[0]:
                 sys.exit(1)
+
+
+def built_wheel(folder: Path) -> Path:
+    """The wheel of this checkout, in a folder that has no other."""
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def answers_of(python: Sequence[str], folder: Path) -> Any:
+    """What a Python, started in a folder, answers about the samples: `versions`, a list of texts, and `answers`."""
+    command = [*python, "-I", "-c", ANSWERS, str(ROOT / "samples")]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
+
+
+def difference(found: Any, first: Answers) -> tuple[int, float]:
+    """How many labels are not those of `first`, and how far confidences are apart at most; both are printed."""
+    answers = found["answers"]
+    other = sum(answers[image][0] != label for image, (label, _) in first.items())
+    apart = max(abs(answers[image][1] - confidence) for image, (_, confidence) in first.items())
+    print(f"{', '.join(found['versions'])}: {len(answers)} answers, {other} other labels, confidence {apart:.1e} apart")
+    return other, apart
 
 
 def _environments(pythons: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -67,9 +86,7 @@ def _environments(pythons: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]
         yield python, OLDEST
 
 
-def _answers(
-    folder: Path, python: str, wheel: Path, packages: Sequence[str]
-) -> dict[str, dict[str, tuple[str, float]]] | None:
+def _answers(folder: Path, python: str, wheel: Path, packages: Sequence[str]) -> Any:
     """What an environment answers; None where it cannot be had."""
     with tempfile.TemporaryDirectory(dir=folder) as environment:
         subprocess.run([python, "-m", "venv", environment], check=True)
@@ -78,10 +95,7 @@ def _answers(
         if subprocess.run(install, check=False, stderr=subprocess.DEVNULL).returncode:
             print(f"{python}: there are no wheels of {', '.join(packages)}")
             return None
-        command = [inside, "-I", "-c", ANSWERS, str(ROOT / "samples")]
-        run = subprocess.run(command, check=True, capture_output=True, text=True, cwd=environment)
-        answers: dict[str, dict[str, tuple[str, float]]] = json.loads(run.stdout)
-        return answers
+        return answers_of([inside], Path(environment))
 
 
 if __name__ == "__main__":

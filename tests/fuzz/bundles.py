@@ -2,49 +2,38 @@
 
 Each is a sound classifier in which a few things are changed where they lie: fields of the JSON entries, headers and values of
 arrays, nodes, attributes, names and constants of the graphs, records of the zip. Digests are computed anew, so that the checks
-behind them are reached. Each must load, or be refused in one sentence, by `info`, which runs the graphs in a child process; what
-does anything else is kept.
+behind them are reached. Each must load, or be refused in one sentence, by `info`, which runs the graphs in a child process; both
+hold at most 512 MB.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
 import random
-import re
-import resource
-import sys
-import time
-import traceback
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import onnx
-from tqdm import tqdm
 
 from edge_adapt.runtime.bundle.container import write_container
 from edge_adapt.runtime.bundle.graph_check import ALLOWED_OPERATORS
-from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.info import info
 from edge_adapt.runtime.model import load_model
 from tests.bundle_samples import read_zip
 from tests.conftest import TINY
+from tests.fuzz.attempts import Fuzzer, damaged, run
 from tests.tiny_model import photos
-
-SECONDS, MEGABYTES, CHARACTERS = 5.0, 512, 500
-"""What one bundle may take at most, and how long its sentence may be."""
 
 Entries = dict[str, bytes]
 
 _EXTREMES = (0, 1, -1, 2, 7, 255, 2**15, 2**31 - 1, -(2**31), 2**31, 2**53, 2**63 - 1, -(2**63))
 _TEXTS = ("", "x", "\n", "\x1b[31m", "\u202e", "a" * 3000, "\ud800", "../../x", "C:\\x", "é", "0" * 64)
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def sound_classifier() -> Entries:
@@ -66,7 +55,7 @@ def hostile(sound: Entries, choose: random.Random) -> bytes:
     write_container(stream, entries.items())
     data = stream.getvalue()
     if choose.random() < 0.1:
-        data = _bytes(data, choose)
+        data = damaged(data, choose)
     return data
 
 
@@ -108,7 +97,7 @@ def _array(entries: Entries, choose: random.Random) -> None:
     name = choose.choice([name for name in entries if name.endswith(".npy")])
     change = choose.randrange(4)
     if change == 0:
-        entries[name] = _bytes(entries[name], choose)
+        entries[name] = damaged(entries[name], choose)
         return
     try:
         array = np.load(io.BytesIO(entries[name]), allow_pickle=False)
@@ -203,21 +192,7 @@ def _entry(entries: Entries, choose: random.Random) -> None:
     elif change == 3:
         entries[name] = entries.pop(name)
     else:
-        entries[name] = _bytes(entries[name], choose)
-
-
-def _bytes(data: bytes, choose: random.Random) -> bytes:
-    """Flip, cut out, double or append some bytes."""
-    if not data:
-        return b"\0"
-    start = choose.randrange(len(data))
-    end = min(len(data), start + choose.choice((1, 1, 4, 100)))
-    change = choose.randrange(4)
-    if change == 0:
-        return data[:start] + bytes(choose.randrange(256) for _ in range(end - start)) + data[end:]
-    if change == 1:
-        return data[:start] + data[end:]
-    return data[:end] + data[start:] if change == 2 else data + data[start:end]
+        entries[name] = damaged(entries[name], choose)
 
 
 _KINDS: tuple[Callable[[Entries, random.Random], None], ...] = (_json, _json, _array, _graph, _graph, _graph, _entry)
@@ -239,57 +214,16 @@ def _digests_anew(entries: Entries) -> None:
             continue  # it is no longer there, or no longer that
 
 
-def fault_of(file: Path) -> tuple[str, str]:
-    """What came of looking at a bundle (`loads`, `refused` or `contained`), and what is wrong with that, if anything."""
-    started = time.monotonic()
-    try:
-        info(file)
-        outcome, sentence = "loads", ""
-    except EdgeAdaptError as error:
-        sentence = str(error)
-        outcome = "contained" if "do without this file" in sentence else "refused"
-    except BaseException:
-        return "raises", traceback.format_exc()
-    took = time.monotonic() - started
-    if took > SECONDS:
-        return outcome, f"took {took:.1f} s"
-    if len(sentence) > CHARACTERS or _UNPRINTABLE.search(sentence):
-        return outcome, f"says {sentence[:2000]!r}"
-    return outcome, ""
+def look(file: Path) -> str:
+    """What is done with one."""
+    info(file)
+    return "loads"
 
 
-def main() -> None:
-    """Try many."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--keep", type=Path, default=Path("hostile-bundles"), help="Where bundles with a fault are kept."
-    )
-    arguments = parser.parse_args()
-    sound, outcomes, faults, slowest = sound_classifier(), Counter[str](), 0, 0.0
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "hostile.edge"
-        for index in tqdm(range(arguments.count), unit="bundle"):
-            file.write_bytes(hostile(sound, random.Random(f"{arguments.seed} {index}")))
-            started = time.monotonic()
-            outcome, fault = fault_of(file)
-            slowest = max(slowest, time.monotonic() - started)
-            outcomes[outcome] += 1
-            if fault:
-                faults += 1
-                arguments.keep.mkdir(exist_ok=True)
-                (arguments.keep / f"{arguments.seed}-{index}.edge").write_bytes(file.read_bytes())
-                tqdm.write(f"{arguments.seed} {index}: {fault}")
-            if index % 500 == 499 or index + 1 == arguments.count:
-                tqdm.write(f"{index + 1}: {dict(outcomes)}, {faults} with a fault")
-    peaks = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    memory = " and ".join(f"{peak:.0f} MB" for peak in peaks)
-    print(
-        f"{dict(outcomes)}; slowest {slowest:.1f} s; peaks of this process and the largest child: {memory}; {faults} faults"
-    )
-    sys.exit(bool(faults))
+def fuzzer() -> Fuzzer:
+    """Hostile bundles."""
+    return Fuzzer(".edge", partial(hostile, sound_classifier()), look, megabytes=512)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__ or "", 20_000, {"bundles": fuzzer()})

@@ -1,22 +1,38 @@
-"""A short run of what `python -m tests.fuzz.bundles` goes on with by the thousand."""
+"""Short runs of what `python -m tests.fuzz.bundles`, `images` and `archives` go on with by the thousand."""
 
 from __future__ import annotations
-
-import random
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("onnx")
 
-from tests.fuzz.bundles import fault_of, hostile, sound_classifier
+from tests.fuzz import archives, bundles, images
+from tests.fuzz.attempts import Fuzzer, try_many
+from tests.fuzz.image_parts import LAYOUTS
 
 
-def test_hostile_bundles_load_or_are_refused_in_one_sentence(tmp_path: Path) -> None:
-    sound, outcomes = sound_classifier(), set()
-    for index in range(60):
-        (tmp_path / "hostile.edge").write_bytes(hostile(sound, random.Random(f"short {index}")))
-        outcome, fault = fault_of(tmp_path / "hostile.edge")
-        assert not fault, index
-        outcomes.add(outcome)
-    assert {"loads", "refused"} <= outcomes  # it reaches what lies behind the digests
+@pytest.fixture(scope="module")
+def of_images() -> dict[str, Fuzzer]:
+    return images.fuzzers()
+
+
+def test_hostile_bundles_load_or_are_refused_in_one_sentence() -> None:
+    report = try_many(bundles.fuzzer(), 60, "short")
+    assert not report.faults
+    assert {"loads", "refused"} <= report.outcomes.keys()  # it reaches what lies behind the digests
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_hostile_images_are_classified_or_refused_in_one_sentence(kind: str, of_images: dict[str, Fuzzer]) -> None:
+    if kind not in of_images:
+        pytest.skip("what reads and writes this format is not installed")
+    report = try_many(of_images[kind], 60, "short")
+    assert not report.faults
+    assert report.outcomes.keys() == {"classified", "refused"}
+
+
+@pytest.mark.parametrize("use", archives.fuzzers())
+def test_hostile_zips_are_read_or_refused_in_one_sentence(use: str) -> None:
+    report = try_many(archives.fuzzers()[use], 60, "short")
+    assert not report.faults
+    assert len(report.outcomes) == 2
