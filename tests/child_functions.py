@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from edge_adapt.runtime.bench import peak_memory
-from edge_adapt.runtime.errors import ProviderError
+from edge_adapt.runtime.errors import DataError, ProviderError
 
 
 def add(one: int, other: int) -> dict[str, int]:
@@ -49,3 +49,21 @@ def memory_with(mebibytes: int) -> int | None:
     held = b"\1" * (mebibytes * 2**20)
     del held
     return peak_memory()
+
+
+class RudeError(DataError):
+    """Says what it is given as it is."""
+
+    __str__ = Exception.__str__
+
+
+def harm(file: Path) -> str:
+    """Do what the file says."""
+    what = file.read_text(encoding="ascii")
+    if what == "die":
+        die("SIGKILL")
+    if what == "hold":
+        return str(memory_with(400))
+    if what == "raise":
+        crash()
+    raise RudeError({"say": "\x1b[31m is red.", "prattle": "x" * 501, "refuse": "no."}[what])

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.images.images import load_image
 from edge_adapt.runtime.images.tree import zip_tree
+from tests.child_functions import harm
 from tests.fuzz.archives import sound_entries, zip_of
 from tests.fuzz.attempts import Fuzzer, try_many
 from tests.fuzz.image_parts import LAYOUTS
 from tests.fuzz.images import sound_images
-
-
-def harm(file: Path) -> str:
-    """Do what the file says."""
-    what = file.read_text(encoding="ascii")
-    if what == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if what == "hold":
-        return f"{len(b'x' * 400_000_000)}"
-    if what == "raise":
-        raise ZeroDivisionError("one by zero")
-    raise DataError({"say": "\x1b[31m is red.", "prattle": "x" * 501, "refuse": "no."}[what])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="reads the peak of memory as Unix has it")
@@ -47,13 +34,13 @@ def test_a_fault_is_seen_and_its_file_kept(what: str, fault: str, tmp_path: Path
     def make(choose: random.Random) -> bytes:
         return what.encode("ascii")
 
-    report = try_many(Fuzzer(".txt", make, harm, megabytes=300, threads=2), 3, "s", tmp_path / "kept")
-    assert sum(report.outcomes.values()) == 3
+    report = try_many(Fuzzer(".txt", make, harm, megabytes=300, threads=2), 2, "s", tmp_path / "kept")
+    assert sum(report.outcomes.values()) == 2
     if not fault:
-        assert not report.faults and report.outcomes == {"refused": 3}
+        assert not report.faults and report.outcomes == {"refused": 2}
         return
-    assert report.faults.keys() == {0, 1, 2} and all(fault in found for found in report.faults.values())
-    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["s-0.txt", "s-1.txt", "s-2.txt"]
+    assert report.faults.keys() == {0, 1} and all(fault in found for found in report.faults.values())
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["s-0.txt", "s-1.txt"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("onnx")
 
 from tests.fuzz import archives, bundles, images
-from tests.fuzz.attempts import Fuzzer, try_many
+from tests.fuzz.attempts import Fuzzer, attempt
 from tests.fuzz.image_parts import LAYOUTS
 
 
@@ -16,23 +19,33 @@ def of_images() -> dict[str, Fuzzer]:
     return images.fuzzers()
 
 
-def test_hostile_bundles_load_or_are_refused_in_one_sentence() -> None:
-    report = try_many(bundles.fuzzer(), 60, "short")
-    assert not report.faults
-    assert {"loads", "refused"} <= report.outcomes.keys()  # it reaches what lies behind the digests
+def outcomes(fuzzer: Fuzzer, folder: Path) -> set[str]:
+    """What came of some files, all of it as it should be."""
+    found = set()
+    for index in range(40):
+        file = folder / f"{index}{fuzzer.suffix}"
+        file.write_bytes(fuzzer.hostile(random.Random(f"short {index}")))
+        result = attempt(fuzzer.use, file)
+        assert not result.fault, index
+        found.add(result.outcome)
+    return found
 
 
+def test_hostile_bundles_load_or_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    assert {"loads", "refused"} <= outcomes(bundles.fuzzer(), tmp_path)  # it reaches what lies behind the digests
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", LAYOUTS)
-def test_hostile_images_are_classified_or_refused_in_one_sentence(kind: str, of_images: dict[str, Fuzzer]) -> None:
+def test_hostile_images_are_classified_or_refused_in_one_sentence(
+    kind: str, of_images: dict[str, Fuzzer], tmp_path: Path
+) -> None:
     if kind not in of_images:
         pytest.skip("what reads and writes this format is not installed")
-    report = try_many(of_images[kind], 60, "short")
-    assert not report.faults
-    assert report.outcomes.keys() == {"classified", "refused"}
+    assert outcomes(of_images[kind], tmp_path) == {"classified", "refused"}
 
 
-@pytest.mark.parametrize("use", archives.fuzzers())
-def test_hostile_zips_are_read_or_refused_in_one_sentence(use: str) -> None:
-    report = try_many(archives.fuzzers()[use], 60, "short")
-    assert not report.faults
-    assert len(report.outcomes) == 2
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("use", "done"), [("read", "read"), ("adapt", "adapted")])
+def test_hostile_zips_are_read_or_refused_in_one_sentence(use: str, done: str, tmp_path: Path) -> None:
+    assert outcomes(archives.fuzzers()[use], tmp_path) == {done, "refused"}
