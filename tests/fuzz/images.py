@@ -34,12 +34,13 @@ _NUMBERS = (
 
 
 @functools.cache
-def sound_images() -> dict[str, list[bytes]]:
-    """Images of each format, in many of its modes and kinds."""
+def sound_images(largest: int) -> dict[str, list[bytes]]:
+    """Images of each format, in many of its modes and kinds, of which the largest have so many pixels a side."""
     colour = Image.fromarray(random_pixels((5, 6, 3))).resize((60, 50))
     grey, alpha, palette = colour.convert("L"), colour.convert("RGBA"), colour.quantize(32)
     alpha.putalpha(grey)
-    large = colour.resize((1600, 1200))
+    broad = colour.resize((1600, 1200))
+    large = colour.resize((largest, largest), Image.Resampling.NEAREST)
     deep = Image.fromarray(np.arange(3000, dtype=np.uint16).reshape(50, 60) * 20)
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -58,28 +59,29 @@ def sound_images() -> dict[str, list[bytes]]:
             (colour, {}), (colour, {"lossless": True}), (alpha, {}), (colour, profile), (colour, frames), (large, {}),
         ],
         "GIF": [(palette, {}), (palette, {"transparency": 3, "interlace": 1}), (colour, frames), (large.quantize(64), {})],
-        "BMP": [(colour, {}), (grey, {}), (palette, {}), (colour.convert("1"), {}), (alpha, {}), (large, {})],
+        "BMP": [(colour, {}), (grey, {}), (palette, {}), (colour.convert("1"), {}), (alpha, {}), (broad, {})],
         "TIFF": [
             *((colour, {"compression": kind}) for kind in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")),
             (colour.convert("1"), {"compression": "group4"}), (grey.convert("F"), {}), (deep, {}), (palette, {}),
-            (alpha, {}), (colour.convert("CMYK"), {}), (colour, frames), (large, {}), (large, {"compression": "tiff_lzw"}),
+            (alpha, {}), (colour.convert("CMYK"), {}), (colour, frames), (broad, {}), (large, {"compression": "tiff_lzw"}),
         ],
-        "PPM": [(colour, {}), (grey, {}), (colour.convert("1"), {}), (deep.convert("I"), {}), (large, {})],
+        "PPM": [(colour, {}), (grey, {}), (colour.convert("1"), {}), (deep.convert("I"), {}), (broad, {})],
     }  # fmt: skip
     if features.check("avif"):
-        kinds["AVIF"] = [(colour, {"speed": 9}), (alpha, {"speed": 9}), (colour, {"speed": 9, **profile})]
+        kinds["AVIF"] = [
+            (colour, {"speed": 9}),
+            (alpha, {"speed": 9}),
+            (colour, {"speed": 9, **profile}),
+            (large, {"speed": 10}),
+        ]
     try:
         import pillow_heif
     except ImportError:
         pass
     else:
         pillow_heif.register_heif_opener()
-        kinds["HEIF"] = [
-            (colour, {}),
-            (alpha, {}),
-            (colour, {"exif": turned.tobytes()}),
-            (colour, {"thumbnails": [16]}),
-        ]
+        thumbnail = {"exif": turned.tobytes(), "thumbnails": [16]}
+        kinds["HEIF"] = [(colour, {}), (alpha, {}), (colour, thumbnail), (large, {})]
     return {kind: [encode(image, kind, **options) for image, options in images] for kind, images in kinds.items()}
 
 
@@ -164,13 +166,13 @@ def classify(file: Path) -> str:
     return "classified"
 
 
-def fuzzers() -> dict[str, Fuzzer]:
-    """One a format."""
+def fuzzers(largest: int) -> dict[str, Fuzzer]:
+    """One a format; see `sound_images`."""
     return {
         kind: Fuzzer(f".{kind.lower()}", partial(hostile, sound, LAYOUTS[kind]), classify, megabytes=512, threads=4)
-        for kind, sound in sound_images().items()
+        for kind, sound in sound_images(largest).items()
     }
 
 
 if __name__ == "__main__":
-    run(__doc__ or "", 5000, fuzzers())
+    run(__doc__ or "", 5000, fuzzers(largest=5000))

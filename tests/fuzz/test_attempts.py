@@ -46,7 +46,7 @@ def test_a_fault_is_seen_and_its_file_kept(what: str, fault: str, tmp_path: Path
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_an_image_that_is_cut_into_parts_and_put_together_shows_the_same(kind: str) -> None:
-    for data in sound_images().get(kind, []):
+    for data in sound_images(largest=500).get(kind, []):
         again = LAYOUTS[kind].join(LAYOUTS[kind].split(data))
         np.testing.assert_array_equal(np.asarray(load_image(again).image), np.asarray(load_image(data).image))
 

@@ -16,7 +16,7 @@ from tests.fuzz.image_parts import LAYOUTS
 
 @pytest.fixture(scope="module")
 def of_images() -> dict[str, Fuzzer]:
-    return images.fuzzers()
+    return images.fuzzers(largest=500)
 
 
 def outcomes(fuzzer: Fuzzer, folder: Path) -> set[str]:
