@@ -2,7 +2,7 @@
 
 Unpacks Debian's Python for arm64 into a folder, installs the wheel beside it with the wheels of what it needs there, and lets it
 adapt to both sets of samples and classify them with all bundled models, under QEMU. Labels must be those of this machine, and
-confidences within 0.001. Takes minutes, a package mirror and a package index; nothing is installed here.
+confidences close to them. Takes minutes, a package mirror and a package index; nothing is installed here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tests.old_and_new import answers_of, built_wheel, difference
 SUITE = "bookworm"
 """Of Debian, which Raspberry Pi OS follows."""
 
-APART = 1e-3
-"""Confidences at most."""
+APART = {"characters": 1e-3, "photos": 3e-2, "photos-small": 3e-2}
+"""Confidences of each model at most. In 8 bits the order of a sum changes what is rounded up, and with it features of a photo by
+2%; on one machine so do the levels of ONNX Runtime's optimization."""
 
 _EMULATOR = "qemu-aarch64-static"
 _CPU = "cortex-a72"  # of the Raspberry Pi 4
@@ -52,7 +53,7 @@ def main() -> None:
         difference(here, here["answers"])
         emulated = [_EMULATOR, "-cpu", _CPU, "-L", str(system), str(python)]
         other, apart = difference(answers_of(emulated, Path(folder)), here["answers"])
-    sys.exit(bool(other) or apart > APART)
+    sys.exit(bool(other) or any(most > APART[model] for model, most in apart.items()))
 
 
 def _unpacked_python(system: Path) -> Path:

@@ -71,12 +71,15 @@ def answers_of(python: Sequence[str], folder: Path) -> Any:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
 
 
-def difference(found: Any, first: Answers) -> tuple[int, float]:
-    """How many labels are not those of `first`, and how far confidences are apart at most; both are printed."""
-    answers = found["answers"]
+def difference(found: Any, first: Answers) -> tuple[int, dict[str, float]]:
+    """How many labels are not those of `first`, and how far each model's confidences are apart at most; both are printed."""
+    answers, apart = found["answers"], dict[str, float]()
     other = sum(answers[image][0] != label for image, (label, _) in first.items())
-    apart = max(abs(answers[image][1] - confidence) for image, (_, confidence) in first.items())
-    print(f"{', '.join(found['versions'])}: {len(answers)} answers, {other} other labels, confidence {apart:.1e} apart")
+    for image, (_, confidence) in first.items():
+        model = image.partition(":")[0]
+        apart[model] = max(apart.get(model, 0.0), abs(answers[image][1] - confidence))
+    said = ", ".join(f"{model} {most:.1e}" for model, most in apart.items())
+    print(f"{', '.join(found['versions'])}: {len(answers)} answers, {other} other labels, confidence apart: {said}")
     return other, apart
 
 
