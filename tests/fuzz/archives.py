@@ -3,7 +3,7 @@
 Each is a zip of two classes in whose records a few things are changed: names that lead elsewhere, steer a terminal or are there
 twice, sizes, checksums, offsets, methods and flags that lie, folders in folders, bombs, thousands of entries; some bytes are
 damaged and some files cut. Each must be read, by `load_dataset` and by `adapt`, or refused in one sentence, by a process that
-then holds at most 256 MB more than before.
+then holds at most 256 MiB more than before.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def adapt(file: Path) -> str:
 
 def fuzzers() -> dict[str, Fuzzer]:
     """One for each use."""
-    return {use.__name__: Fuzzer(".zip", hostile, use, megabytes=256, above_idle=True) for use in (read, adapt)}
+    return {use.__name__: Fuzzer(".zip", hostile, use, most=256, above_idle=True) for use in (read, adapt)}
 
 
 if __name__ == "__main__":

@@ -63,15 +63,15 @@ class Fuzzer:
         suffix: of the files.
         hostile: makes one from a source of choices.
         use: what is done with one, which returns the outcome or raises EdgeAdaptError; a function of a module.
-        megabytes: that the process may take at most.
+        most: MiB that the process may hold.
         threads: files that are used side by side.
-        above_idle: these megabytes are above what the process holds before it sees a file.
+        above_idle: these are above what the process holds before it sees a file.
     """
 
     suffix: str
     hostile: Callable[[random.Random], bytes]
     use: Callable[[Path], str]
-    megabytes: int
+    most: int
     threads: int = 1
     above_idle: bool = False
 
@@ -124,7 +124,7 @@ class _Child:
         self.idle = self._answers.recv()
 
     def attempts(self, files: list[Path]) -> tuple[list[Attempt], float]:
-        """What came of each file, and the megabytes that the process held at most meanwhile."""
+        """What came of each file, and the MiB that the process held at most meanwhile."""
         self._answers.send(files)
         try:
             if not self._answers.poll(_PATIENCE):
@@ -159,9 +159,9 @@ def _serve(connection: Connection, use: Callable[[Path], str]) -> None:
 
 
 def _peak() -> float:
-    """Megabytes that this process held at most, or the largest that it started and has ended."""
+    """MiB that this process held at most, or the largest that it started and has ended."""
     own, started = peak_memory() or 0, 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return max(own, started) / 1e6
+    return max(own, started) / 2**20
 
 
 @dataclass
@@ -172,7 +172,7 @@ class Report:
         outcomes: how often each.
         faults: the number of each file with a fault, and what it is.
         slowest: seconds that one took at most.
-        peak: megabytes that the process held at most, or above what it held before the first file.
+        peak: MiB that the process held at most, or above what it held before the first file.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -182,7 +182,7 @@ class Report:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in self.outcomes.most_common())
-        return f"{counts}; slowest {self.slowest:.2f} s; peak {self.peak:.0f} MB; {len(self.faults)} faults"
+        return f"{counts}; slowest {self.slowest:.2f} s; peak {self.peak:.0f} MiB; {len(self.faults)} faults"
 
 
 def try_many(fuzzer: Fuzzer, count: int, seed: str = "0", keep: Path | None = None, label: str = "") -> Report:
@@ -228,7 +228,7 @@ def _judge(report: Report, fuzzer: Fuzzer, child: _Child, files: dict[int, Path]
             ((result,), _) = child.attempts([file])
         report.outcomes[result.outcome] += 1
         report.slowest = max(report.slowest, result.seconds)
-        fault = result.fault or (f"held {peak:.0f} MB, with its neighbours" if peak > fuzzer.megabytes else "")
+        fault = result.fault or (f"held {peak:.0f} MiB, with its neighbours" if peak > fuzzer.most else "")
         if fault:
             report.faults[index] = fault
 

@@ -3,7 +3,7 @@
 Each is a sound classifier in which a few things are changed where they lie: fields of the JSON entries, headers and values of
 arrays, nodes, attributes, names and constants of the graphs, records of the zip. Digests are computed anew, so that the checks
 behind them are reached. Each must load, or be refused in one sentence, by `info`, which runs the graphs in a child process; both
-hold at most 512 MB.
+hold at most 512 MiB.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def look(file: Path) -> str:
 
 def fuzzer() -> Fuzzer:
     """Hostile bundles."""
-    return Fuzzer(".edge", partial(hostile, sound_classifier()), look, megabytes=512)
+    return Fuzzer(".edge", partial(hostile, sound_classifier()), look, most=512)
 
 
 if __name__ == "__main__":

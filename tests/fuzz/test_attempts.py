@@ -34,7 +34,7 @@ def test_a_fault_is_seen_and_its_file_kept(what: str, fault: str, tmp_path: Path
     def make(choose: random.Random) -> bytes:
         return what.encode("ascii")
 
-    report = try_many(Fuzzer(".txt", make, harm, megabytes=300, threads=2), 2, "s", tmp_path / "kept")
+    report = try_many(Fuzzer(".txt", make, harm, most=300, threads=2), 2, "s", tmp_path / "kept")
     assert sum(report.outcomes.values()) == 2
     if not fault:
         assert not report.faults and report.outcomes == {"refused": 2}
