@@ -95,7 +95,9 @@ def left_out_again(
 ) -> LeaveOneOut:
     """`leave_one_out` once more: what is wrong at first teaches nothing the second time, if classes can spare it."""
     doubtful = first.folds[~first.right]
-    sound = np.setdiff1d(np.arange(len(labels)), doubtful)
+    is_sound = np.ones(len(labels), np.bool_)
+    is_sound[doubtful] = False
+    sound = np.flatnonzero(is_sound)
     if not len(doubtful) or len(set(labels[sound].tolist())) < n_way:
         return first
     logits = np.empty_like(first.logits)
