@@ -17,8 +17,15 @@ from typing import Any
 from edge_adapt.runtime import errors
 from edge_adapt.runtime.errors import EdgeAdaptError
 
-# The modules are found where they are here, and not in the folder that the command happens to be called in.
-_START = "import sys; sys.path[:] = sys.argv[3:]; from edge_adapt.runtime.child import main; main()"
+
+def python(code: str) -> list[str]:
+    """The command of a Python that runs this code, and finds modules where this one does, not in the folder it is called in."""
+    return [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"]
+
+
+def signal_name(number: int) -> str:
+    """Such as SIGILL; some have a number alone."""
+    return next((one.name for one in signal.Signals if one == number), f"signal {number}")
 
 
 class DiedError(EdgeAdaptError):
@@ -30,7 +37,7 @@ class DiedError(EdgeAdaptError):
     """
 
     def __init__(self, status: int, said: str) -> None:
-        self.signal = signal.Signals(-status).name if status < 0 else ""
+        self.signal = signal_name(-status) if status < 0 else ""
         end = f"is killed by {self.signal}" if status < 0 else f"ends with status {status}"
         why = signal.strsignal(-status) if status < 0 else said
         self.how = f"Python in a process of its own {end}" + (f" ({why})" if why else "")
@@ -57,7 +64,7 @@ def in_child(function: Callable[..., Any], *arguments: object) -> Answer:
         DiedError: the process dies.
     """
     name = f"{function.__module__}:{function.__name__}"
-    command = [sys.executable, "-c", _START, name, json.dumps(arguments), *sys.path]
+    command = [*python("from edge_adapt.runtime.child import main; main()"), name, json.dumps(arguments)]
     with tempfile.TemporaryFile() as said:
         began = time.perf_counter()
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as process:

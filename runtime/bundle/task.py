@@ -1,7 +1,7 @@
 """A task: what a classifier holds beyond its model, to be sent to a device that has the model (`*.task`).
 
-A container like a bundle's: `task.json`, which names the model by the SHA-256 of its manifest and graphs, then
-`classifier.json`, the arrays and the history as in the bundle, and last the signature of all that, where it is signed.
+A container like a bundle's: `task.json`, which names the model by the SHA-256 of its manifest, then `classifier.json`,
+the arrays and the history as in the bundle, and last the signature of all that, where it is signed.
 """
 
 from __future__ import annotations
@@ -34,15 +34,13 @@ class Task:
 
     Attributes:
         path: as messages call it.
-        manifest: the SHA-256 of the manifest of the model that it was made with.
-        graphs: that of each of its graphs.
+        manifest: the SHA-256 of the manifest of the model that it was made with, which has those of its graphs.
         contents: every entry but the signature, in their order.
         signature: None where it is not signed.
     """
 
     path: str
     manifest: str
-    graphs: Mapping[str, str]
     contents: Mapping[str, bytes]
     signature: bytes | None
 
@@ -61,7 +59,7 @@ class Task:
                     )
             contents = {entry.name: read_entry(stream, entry, name) for entry in entries}
         signature = contents.pop(SIGNATURE, None) if entries[-1].name == SIGNATURE else None
-        return cls(name, *_model(contents[TASK], name), contents, signature)
+        return cls(name, _manifest(contents[TASK], name), contents, signature)
 
     def require_signature(self, key: str | os.PathLike[str]) -> None:
         """Raise BundleError unless it is signed with the private key that belongs to this public one, and as it was then."""
@@ -71,7 +69,7 @@ class Task:
 
     def is_of(self, model: Bundle) -> bool:
         """Whether it was made with this very model."""
-        return self.manifest == _manifest_of(model) and self.graphs == dict(model.manifest.graphs)
+        return self.manifest == _manifest_of(model)
 
     def unpack(self, model: Bundle, path: str | os.PathLike[str]) -> None:
         """Write the classifier that it makes of its model, atomically: with the same model, the bytes that were packed.
@@ -114,7 +112,6 @@ def write_task(bundle: Bundle, path: str | os.PathLike[str], key: str | os.PathL
         "format_version": FORMAT_VERSION,
         "model": bundle.manifest.name,
         "manifest": _manifest_of(bundle),
-        "graphs": {name: bundle.manifest.graphs[name] for name in GRAPHS},
     }
     names = [name for name in bundle.sizes if name not in ("manifest.json", *GRAPHS)]
     entries = [(TASK, dump_json(value, f"{path}: {TASK}")), *((name, bundle.entry(name)) for name in names)]
@@ -135,8 +132,8 @@ def _manifest_of(bundle: Bundle) -> str:
     return hashlib.sha256(manifest_to_json(bundle.manifest, str(bundle.path), 1)).hexdigest()
 
 
-def _model(task: bytes, path: str) -> tuple[str, dict[str, str]]:
-    """The SHA-256 of the manifest and of each graph that `task.json` names. Raises BundleError where it does not."""
+def _manifest(task: bytes, path: str) -> str:
+    """The SHA-256 of the manifest that `task.json` names. Raises BundleError where it does not."""
     fields = Fields(load_json(task, f"{path}: {TASK}"), f"{path}: {TASK}")
     version = fields.integer("format_version", 1)
     if version > FORMAT_VERSION:
@@ -145,8 +142,5 @@ def _model(task: bytes, path: str) -> tuple[str, dict[str, str]]:
         )
     fields.line("model")
     manifest = fields.sha256("manifest")
-    graphs = fields.child("graphs")
-    found = {graph: graphs.sha256(graph) for graph in GRAPHS}
-    graphs.done()
     fields.done()
-    return manifest, found
+    return manifest

@@ -18,6 +18,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_adapt.runtime.child import python
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.images.images import load_image
 from edge_adapt.runtime.images.preprocessing import Preprocessing, preprocess
@@ -95,10 +96,9 @@ def _start() -> subprocess.Popen[bytes] | None:
     """A process that serves; None where Python cannot be started, as in a program frozen into one file."""
     if getattr(sys, "frozen", False) or not sys.executable:
         return None
-    code = f"import sys; sys.path[:] = {sys.path!r}; from edge_adapt.runtime.data.decoders import serve; serve()"
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", code],
+            python("from edge_adapt.runtime.data.decoders import serve; serve()"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl+C is for the process that it works for, at whose end its input ends

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from edge_adapt.runtime.child import python, signal_name
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError, MissingDependencyError
 from edge_adapt.runtime.sandbox.frames import FrameError, read_frame, write_frame
 
@@ -56,12 +56,11 @@ class Child:
         self._limits = limits
         self._lock = threading.Lock()
         serve = f"serve({limits.memory + 4 * size}, {limits.seconds + 1})"
-        code = f"import sys; sys.path[:] = {sys.path!r}; from edge_adapt.runtime.sandbox.child import serve; {serve}"
         if getattr(sys, "frozen", False) or not sys.executable:
             raise EdgeAdaptError(f"{_WHOSE} cannot be started from a program that is frozen into one file.")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
+                python(f"from edge_adapt.runtime.sandbox.child import serve; {serve}"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -124,10 +123,11 @@ class Child:
 
     def _death(self, error: Exception, seconds: float, timed_out: bool) -> str:
         status = self._process.returncode
-        if timed_out or status == -getattr(signal, "SIGALRM", 0):
+        killed_by = signal_name(-status) if status is not None and status < 0 else ""
+        if timed_out or killed_by == "SIGALRM":
             return f"took longer than {seconds:g} s and was stopped"
-        if status is not None and status < 0 and status != -signal.SIGKILL:
-            return f"killed the process that it ran in ({_signal(-status)})"
+        if killed_by not in ("", "SIGKILL"):
+            return f"killed the process that it ran in ({killed_by})"
         if isinstance(error, FrameError):
             return f"gives more than it may ({error})"
         return f"ended the process that it ran in (status {status})"
@@ -162,10 +162,6 @@ class ChildSession:
 def _stream(stream: IO[bytes] | None) -> BinaryIO:
     assert stream is not None
     return cast("BinaryIO", stream)
-
-
-def _signal(number: int) -> str:
-    return next((one.name for one in signal.Signals if one == number), f"signal {number}")
 
 
 def _list(header: Mapping[str, Any], key: str) -> list[Any]:

@@ -74,7 +74,7 @@ def test_a_damaged_task_is_refused_and_nothing_written(packed: Path, tmp_path: P
     ("changes", "fault"),
     [
         ({"format_version": 9}, "format version 9"),
-        ({"graphs": {}}, 'lacks "embed.onnx"'),
+        ({"manifest": {}}, '"manifest" that is not a SHA-256'),
         ({"model": 3}, '"model"'),
         ({"more": 1}, "unknown key"),
     ],

@@ -1,4 +1,4 @@
-"""A run of a few seconds, which the command line made."""
+"""A run of a few seconds, which the command line made, and a classifier."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import SMALL, succeeded
+import edge_adapt
+from tests.command_line import COLOURS, SMALL, succeeded, write_photos
 from tests.command_line import edge_adapt as command
+from tests.conftest import TINY
 from tests.gratings import gratings, write_images
 
 
@@ -33,3 +35,12 @@ def trained(data: Path, listings: list[str]) -> tuple[Path, str]:
     """A run, and what `train` said."""
     run = data.parent / "run"
     return run, succeeded(command("train", data, "-o", run, *listings, *SMALL, "--iterations", "6", "--seed", "3"))
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of four colours."""
+    folder = write_photos(tmp_path_factory.mktemp("mine") / "support", dict.fromkeys(COLOURS, 2))
+    path = folder.parent / "mine.edge"
+    edge_adapt.load_model(TINY).adapt({label.name: sorted(label.iterdir()) for label in folder.iterdir()}).save(path)
+    return path

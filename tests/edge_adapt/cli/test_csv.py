@@ -9,19 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import edge_adapt
-from tests.command_line import COLOURS, json_lines, succeeded, write_photos
+from tests.command_line import COLOURS, json_lines, succeeded
 from tests.command_line import edge_adapt as command
-from tests.conftest import TINY
-
-
-@pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of four colours."""
-    folder = write_photos(tmp_path_factory.mktemp("csv") / "support", dict.fromkeys(COLOURS, 2))
-    path = folder.parent / "mine.edge"
-    edge_adapt.load_model(TINY).adapt({label.name: sorted(label.iterdir()) for label in folder.iterdir()}).save(path)
-    return path
 
 
 def picture(label: str) -> Image.Image:

@@ -17,21 +17,11 @@ import pytest
 from PIL import Image
 
 import edge_adapt
-from tests.command_line import COLOURS, complaint, json_lines, succeeded, write_photos
+from tests.command_line import COLOURS, complaint, json_lines, succeeded
 from tests.command_line import edge_adapt as command
-from tests.conftest import TINY
 from tests.encoded_images import encode
 
 SIZE = (20, 14)
-
-
-@pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of four colours."""
-    folder = write_photos(tmp_path_factory.mktemp("live") / "support", dict.fromkeys(COLOURS, 2))
-    path = folder.parent / "mine.edge"
-    edge_adapt.load_model(TINY).adapt({label.name: sorted(label.iterdir()) for label in folder.iterdir()}).save(path)
-    return path
 
 
 def picture(label: str) -> Image.Image:
