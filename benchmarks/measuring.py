@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median, quantiles
 
-from edge_adapt.runtime.timing import processor
+from edge_adapt.runtime.timing import machine as this_machine
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -117,14 +116,7 @@ def with_one_thread() -> None:
 
 def machine(*packages: str) -> str:
     """One line: processor, cores, Python, and the versions of the given distributions."""
-    versions = (f"{name} {_version(name)}" for name in packages)
-    return ", ".join(
-        [
-            f"{processor()}, {os.cpu_count()} cores",
-            f"{platform.system()}, Python {platform.python_version()}",
-            *versions,
-        ]
-    )
+    return ", ".join([this_machine(), *(f"{name} {_version(name)}" for name in packages)])
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
