@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_adapt.bundles.from_run import export_bundle
     from edge_adapt.bundles.provenance import Provenance
     from edge_adapt.evaluation import evaluate
+    from edge_adapt.export.baked import bake
     from edge_adapt.export.gates.precision import Precision
     from edge_adapt.methods.feature_teacher import FeatureTeacher
     from edge_adapt.reports.classifier.report import ClassifierReport, report_classifier
@@ -100,6 +101,7 @@ __all__ = [
     "TrainingConfig",
     "__version__",
     "adapt",
+    "bake",
     "bench",
     "check",
     "compare",
@@ -161,6 +163,7 @@ _HOME = {
     "SupportSet": "runtime.classifier.support",
     "TrainingConfig": "training.config",
     "adapt": "runtime.adaptation",
+    "bake": "export.baked",
     "bench": "runtime.bench",
     "check": "runtime.checking",
     "pack": "runtime.packing",
@@ -198,7 +201,7 @@ def __getattr__(name: str) -> Any:
         from edge_adapt.extras import TRAINING_PACKAGES, missing
 
         if home.startswith(_TRAINING) and error.name in TRAINING_PACKAGES:
-            raise missing(name, error.name, "train") from error
+            raise missing(name, error.name, "bake" if name == "bake" else "train") from error
         raise
     globals()[name] = value
     return value

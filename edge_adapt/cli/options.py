@@ -35,18 +35,20 @@ untrusted = click.option(
 )
 
 
+unknown_share = click.option(
+    "--unknown-at",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.05,
+    show_default=True,
+    metavar="SHARE",
+    help="The share of images of the classes that may be taken for unknown, from 0 to below 1.",
+)
+
+
 def unknown_at(command: Command) -> Command:
     """Give a command the options `--unknown-at` and `--never-unknown`."""
-    share = click.option(
-        "--unknown-at",
-        type=click.FloatRange(0, 1),
-        default=0.05,
-        show_default=True,
-        metavar="SHARE",
-        help="The share of images of the classes that may be taken for unknown, 0 to 1.",
-    )
     never = click.option("--never-unknown", is_flag=True, help="Take every image for one of the classes.")
-    return share(never(command))
+    return unknown_share(never(command))
 
 
 def model_of_photos(help: str) -> Callable[[Command], Command]:

@@ -10,7 +10,8 @@ familiar the more it looks like one of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,22 @@ _LOGIT_SHARE = 0.25  # of the logits beside the cosine, with many shots; of a si
 _OTHER_SHARE = 0.35  # of the cosine to the nearest photo of no class, where there are any
 # Shots that a prior counts for. Photos of one class are often taken in a row, and then speak for more than queries will keep.
 _PRIOR_SHOTS = 25
-_SPREAD = 3**0.5 / np.pi  # the scale of a logistic distribution, in standard deviations
+
+
+class Weights(NamedTuple):
+    """What a score is a sum of.
+
+    Attributes:
+        common: the cosine that counts for nothing.
+        prototype: of the largest cosine to a prototype, above the common one.
+        logit: of the largest logit, above the mean of the logits.
+        other: of the largest cosine to a photo of no class, above the common one; it is taken off.
+    """
+
+    common: float
+    prototype: float
+    logit: float
+    other: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,16 +109,20 @@ class Likeness:
         """What images score less for looking like a photo of no class, features [B, D]: float64 [B], 0 where there is none."""
         if not len(self.others):
             return np.zeros(len(features))
-        common = _COMMON * self.between
         nearest = (_unit(features) @ self.others.T).max(axis=1)
-        return np.asarray(_OTHER_SHARE * (nearest - common) / (1 - common), np.float64)
+        return np.asarray(self.weights.other * (nearest - self.weights.common), np.float64)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """What cosines and logits count for."""
+        common = _COMMON * self.between
+        logit = _LOGIT_SHARE * (1 - 1 / self.n_shot) / self.own_logit if self.own_logit > 0 else 0.0
+        return Weights(common, 1 / (1 - common), logit, _OTHER_SHARE / (1 - common))
 
     def _scores(self, cosines: NDArray[np.float64], logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        common = _COMMON * self.between
-        nearest = (cosines.max(axis=1) - common) / (1 - common)
+        nearest = cosines.max(axis=1) - self.weights.common
         above = logits.max(axis=1) - logits.mean(axis=1, dtype=np.float64)
-        share = above / self.own_logit if self.own_logit > 0 else 0
-        return np.asarray(nearest + _LOGIT_SHARE * (1 - 1 / self.n_shot) * share, np.float64)
+        return np.asarray(self.weights.prototype * nearest + self.weights.logit * above, np.float64)
 
 
 def own_logit(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -138,8 +158,12 @@ def known_scores(
 
 def familiarity(score: float, mean: float, spread: float) -> float:
     """The share of images of the classes that score less, 0 to 1, taken for a logistic distribution."""
-    ahead = (score - mean) / max(_SPREAD * spread, 1e-9)
-    return float(1 / (1 + np.exp(-np.clip(ahead, -700, 700))))
+    return float(1 / (1 + np.exp(-np.clip((score - mean) / logistic_scale(spread), -700, 700))))
+
+
+def logistic_scale(spread: float) -> float:
+    """The scale of a logistic distribution with this standard deviation."""
+    return float(max(3**0.5 / np.pi * spread, 1e-9))
 
 
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float64]:
