@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 TINY = Path(__file__).parent / "data" / "tiny.edge"
 """A bundle of a few kilobytes that needs no PyTorch to run; `tests/data/make_tiny.py` makes it."""
 
+BRIEF = {
+    "training.validation.LEAST_EPISODES": 50,
+    "training.validation.MOST_EPISODES": 50,
+    "methods.head_only.DRAWS": 5,
+    "export.gates.parity.EPISODES": 20,
+    "export.gates.precision.EPISODES": 20,
+    "export.priors.EPISODES": 24,
+    "training.curve.draw": lambda checkpoint: b"",
+}
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
@@ -31,16 +41,14 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def brief_validation() -> Iterator[None]:
-    """Validations of 50 episodes: these runs have seconds."""
+def brief_measurements() -> Iterator[None]:
+    """Measurements of few episodes and no picture at each checkpoint, which take longer than these runs."""
     if "torch" not in sys.modules:
         yield
         return
-    from edge_adapt.training import validation
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "LEAST_EPISODES", 50)
-        patch.setattr(validation, "MOST_EPISODES", 50)
+        for name, value in BRIEF.items():
+            patch.setattr(f"edge_adapt.{name}", value)
         yield
 
 

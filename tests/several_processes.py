@@ -64,9 +64,9 @@ class Double(nn.Module):
 
 
 def train_in_float64(folder: Path, method: str) -> Checkpoint:
-    """20 outer steps of three micro-batches, which two processes cannot share equally."""
+    """Six outer steps of three micro-batches, which two processes cannot share equally."""
     torch.manual_seed(distributed.rank())  # the module of the first process is the one that counts
-    config = TrainingConfig.of(method=method, iterations=20, batch_size=24, **SMALL)
+    config = TrainingConfig.of(method=method, iterations=6, batch_size=24, **SMALL)
     options = OPTIONS | ({} if method == "anil" else {"micro_batch": 8})
     if method == "distil":
         options |= {"teacher": FeatureTeacher.of_module(asked, 12, grayscale=True, name="rows"), "cache": folder.parent}

@@ -145,10 +145,10 @@ def seeded(module: Callable[[], nn.Module | None]) -> nn.Module | None:
 class Small(nn.Module):
     """A backbone of one's own with a norm that does not depend on the batch."""
 
-    def __init__(self, dropout: float = 0) -> None:
+    def __init__(self, dropout: float = 0, channels: int = 1) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 8, 5, stride=3), nn.GroupNorm(2, 8), nn.Dropout(dropout), nn.SiLU(), nn.MaxPool2d(2)
+            nn.Conv2d(channels, 8, 5, stride=3), nn.GroupNorm(2, 8), nn.Dropout(dropout), nn.SiLU(), nn.MaxPool2d(2)
         )
 
     def forward(self, images: Tensor) -> Tensor:

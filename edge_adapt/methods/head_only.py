@@ -48,6 +48,9 @@ STEPS = 20
 
 ITERATIONS, EPISODES, LEARNING_RATE = 200, 4, 0.1
 
+DRAWS = 50
+"""Of so many episodes each, which an expected accuracy is the mean of."""
+
 SCALE = 0.01
 """Of the prototypes, in units of the features' variance: so small that steps start from next to zero, and no steps from the
 nearest class mean. It is not learned: class means are at their best on classes that the backbone was trained on, and learned
@@ -109,11 +112,11 @@ class HeadAlone(WithoutState):
         return torch.optim.Adam([head.log_pull if self._steps else head.log_scale], lr=learning_rate)
 
     @torch.no_grad()
-    def expected_accuracy(self, learner: MetaLearner, draws: int = 50) -> float:
+    def expected_accuracy(self, learner: MetaLearner) -> float:
         """What a head that has learned nothing reaches over episodes of all shapes; the same ones each time."""
         self.generator.manual_seed(0)
         with _one_thread():
-            return sum(self.loss(learner, EPISODES)[1].item() for _ in range(draws)) / draws
+            return sum(self.loss(learner, EPISODES)[1].item() for _ in range(DRAWS)) / DRAWS
 
 
 def _gradient_head(learner: MetaLearner) -> GradientHead:

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def brief(training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Checkpoint]:
-    """Train without drawing a curve, writing a checkpoint after each outer step."""
-    from edge_adapt.training import curve, trainer
+    """Train, writing a checkpoint after each outer step."""
+    from edge_adapt.training import trainer
     from tests.training_runs import train
 
-    monkeypatch.setattr(curve, "draw", lambda records: b"")
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1)
 
     def start(config: TrainingConfig, run: str = "run", **options: Any) -> Checkpoint:

@@ -23,7 +23,7 @@ from edge_adapt.runtime.errors import BundleError, EdgeAdaptError, ProviderError
 from edge_adapt.runtime.images.views import PHOTO_VIEWS, View
 from edge_adapt.training.config import TrainingConfig
 from tests.gratings import gratings
-from tests.training_runs import train
+from tests.training_runs import Small, train
 
 PROTOCOL = EvaluationProtocol(n_way=4, n_shot=2, n_query=5, episodes=40, seed=3)
 UNADAPTED = replace(PROTOCOL, steps=0)
@@ -81,14 +81,15 @@ def test_support_photos_are_looked_at_as_training_saw_them(
         for dataset in (training_data, new_classes)
     )
     config = tiny_config(augment=augment, grayscale=grayscale, centred=centred, iterations=3)
-    train(data, tmp_path / "run", config, device="cpu", micro_batch=1, bf16=False)
-    export_bundle(tmp_path / "run", tmp_path / "a.edge")
+    backbone = Small(channels=data.images.shape[-1])
+    train(data, tmp_path / "run", config, backbone=backbone, device="cpu", micro_batch=1, bf16=False)
+    export_bundle(tmp_path / "run", tmp_path / "a.edge", backbone=backbone)
     assert Bundle.open(tmp_path / "a.edge").manifest.support_views == views
-    in_torch = evaluate(tmp_path / "run", new, PROTOCOL, provider="cpu")
+    in_torch = evaluate(tmp_path / "run", new, PROTOCOL, backbone=backbone, provider="cpu")
     in_bundle = evaluate(tmp_path / "a.edge", new, PROTOCOL, provider="cpu")
     assert in_bundle.accuracy == pytest.approx(in_torch.accuracy, abs=0.002)
     monkeypatch.setattr("edge_adapt.training.config.PHOTO_VIEWS", ())
-    without = evaluate(tmp_path / "run", new, PROTOCOL, provider="cpu")
+    without = evaluate(tmp_path / "run", new, PROTOCOL, backbone=backbone, provider="cpu")
     assert (without == in_torch) == (not views)
 
 

@@ -38,7 +38,7 @@ from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.run import load_learner, load_sample
 from tests.command_line import tree
 from tests.reference import relative_difference
-from tests.training_runs import train
+from tests.training_runs import Small, train
 
 Configure = Callable[..., TrainingConfig]
 
@@ -106,10 +106,12 @@ def test_the_gate_reports_what_it_compared(trained_run: Path, tmp_path: Path, ex
 
 
 def test_a_bundle_that_disagrees_with_pytorch_is_not_written(
-    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_run: Path, exported_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.edge"
     path.write_bytes(b"the old file")
+    embed = Bundle.open(exported_bundle).graph("embed.onnx")
+    monkeypatch.setattr("edge_adapt.bundles.from_run.embed_graph", lambda *_: embed)
 
     def with_another_pull(parameters: GradientHeadParameters, feature_size: int) -> HeadGraphs:
         return gradient_head_graphs(dataclasses.replace(parameters, pull=0.9), feature_size)
@@ -146,8 +148,8 @@ def test_every_method_and_head_exports_a_last_layer_that_adapts(
     tmp_path: Path,
 ) -> None:
     config = tiny_config(method=method, initialization=head, iterations=4, n_way=3, n_query=1, steps=2)
-    train(training_data, tmp_path / "run", config, device="cpu", micro_batch=1)
-    export_bundle(tmp_path / "run", tmp_path / "model.edge")
+    train(training_data, tmp_path / "run", config, backbone=Small(), device="cpu", micro_batch=1)
+    export_bundle(tmp_path / "run", tmp_path / "model.edge", backbone=Small())
     model = edge_adapt.load_model(tmp_path / "model.edge", "cpu")
     assert model.manifest.method == method
     classifier = model.adapt({str(label): images_of(new_classes, label, range(5)) for label in (0, 4)}, steps=20)
@@ -214,8 +216,8 @@ def test_a_class_of_one_image_is_no_obstacle(
     )
     assert data.counts.tolist() == [1, *[10] * 15]
     config = tiny_config(method="pretrain", iterations=2, batch_size=8)
-    train(data, tmp_path / "run", config, device="cpu", micro_batch=8)
-    export_bundle(tmp_path / "run", tmp_path / "model.edge")
+    train(data, tmp_path / "run", config, backbone=Small(), device="cpu", micro_batch=8)
+    export_bundle(tmp_path / "run", tmp_path / "model.edge", backbone=Small())
     assert "grating 00" not in load_sample(tmp_path / "run").class_names
 
 

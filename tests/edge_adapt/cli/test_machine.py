@@ -12,6 +12,7 @@ import pytest
 from edge_adapt.runtime import bench as bench_module
 from edge_adapt.runtime import doctor as doctor_module
 from edge_adapt.runtime.bench import Benchmark, Latency
+from edge_adapt.runtime.child import Answer
 from edge_adapt.runtime.doctor import DeviceCheck, Diagnosis
 from edge_adapt.runtime.model import load_model
 from tests.command_line import complaint, succeeded
@@ -22,6 +23,8 @@ from tests.tiny_model import photos
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short measurements, and none in a process of its own."""
+    monkeypatch.setattr(bench_module, "in_child", lambda function, *arguments: Answer(function(*arguments), 0.5))
     monkeypatch.setattr(bench_module, "_SECONDS", 0.01)
     monkeypatch.setattr(bench_module, "_STARTS", 2)
     monkeypatch.setattr(bench_module, "cores", lambda: 3)

@@ -23,7 +23,7 @@ def test_the_bundle_of_a_run_is_as_accurate_as_the_run(trained: tuple[Path, str]
     best = load_checkpoint(trained[0]).best
     assert best and f"The model after outer step {best.iteration} of 6, the best: {best.validation:.2%}" in said
     assert said.count("\n  ok ") > 20
-    assert "accuracy over 200 episodes" in said
+    assert "accuracy over 20 episodes" in said
     assert f"Saved {tmp_path / 'model.edge'}" in said
     manifest = Bundle.open(tmp_path / "model.edge").manifest
     assert (manifest.name, manifest.license) == ("stripes", "CC0-1.0")
@@ -75,7 +75,7 @@ def test_options_of_another_precision_are_wrong_usage(arguments: list[str], opti
     assert option in complaint(command("export", "run", "-o", "model.edge", *arguments), status=2)
 
 
-def test_images_to_calibrate_with_that_are_missing_or_too_few(trained: tuple[Path, str], tmp_path: Path) -> None:
+def test_images_to_calibrate_with_that_are_missing_or_damaged(trained: tuple[Path, str], tmp_path: Path) -> None:
     export: list[str | Path] = [
         "export",
         trained[0],
@@ -87,7 +87,6 @@ def test_images_to_calibrate_with_that_are_missing_or_too_few(trained: tuple[Pat
     ]
     assert str(tmp_path / "nowhere") in complaint(command(*export, tmp_path / "nowhere"))
     few = write_images(tmp_path / "few", gratings(2, 5))
-    assert "16 images or more" in complaint(command(*export, few))
     (few / "grating 00" / "000.png").write_bytes(b"no image")
     assert str(few / "grating 00" / "000.png") in complaint(command(*export, few))
     assert not (tmp_path / "model.edge").exists()

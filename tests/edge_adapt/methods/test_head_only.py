@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,11 +30,10 @@ from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
-from edge_adapt.training import curve
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.frozen_head import FrozenHead
 from edge_adapt.training.run import load_learner
-from tests.training_runs import train
+from tests.training_runs import Small, train
 
 
 def numbered(counts: list[int]) -> EpisodeSampler:
@@ -163,19 +163,19 @@ def test_the_training_loop_learns_the_head_and_leaves_the_backbone(
     tiny_config: Callable[..., TrainingConfig],
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(curve, "draw", lambda records: b"")
     config = tiny_config(method="head-only", centred=True, learning_rate=0.1, iterations=4, meta_batch=2, n_way=50)
     with pytest.raises(
         EdgeAdaptError, match="the method head-only leaves the backbone as it is, and this one has learned"
     ):
         train(training_data, tmp_path / "run", config, device="cpu")
-    initial = train(training_data, tmp_path / "anil", tiny_config(centred=True, iterations=1), device="cpu", bf16=False)
-    train(training_data, tmp_path / "run", config, weights=initial, device="cpu", bf16=False)
-    learner, _ = load_learner(tmp_path / "run")
+    options: dict[str, Any] = {"backbone": Small(), "device": "cpu", "bf16": False}
+    initial = train(training_data, tmp_path / "anil", tiny_config(centred=True, iterations=1), **options)
+    train(training_data, tmp_path / "run", config, weights=initial, **options)
+    learner, _ = load_learner(tmp_path / "run", Small())
     fresh = GradientHead().state_dict()
     for name, tensor in learner.state_dict().items():
         if name.startswith("embedding."):
             assert torch.equal(tensor, initial.learner[name]), name
     assert not torch.equal(learner.head.state_dict()["log_pull"], fresh["log_pull"])
     assert len(list((tmp_path / "cache").glob("edge-adapt/features-*.npy"))) == 1
-    export_bundle(tmp_path / "run", tmp_path / "head.edge")
+    export_bundle(tmp_path / "run", tmp_path / "head.edge", backbone=Small())

@@ -39,8 +39,8 @@ def learner_of(config: TrainingConfig, backbone: nn.Module | None = None) -> Met
 
 
 def episodes(count: int) -> Tensor:
-    """5-way, one shot and two queries, 28x28, normalized."""
-    return torch.randn(count, 5, 3, 1, 28, 28, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    """3-way, one shot and two queries, 16x16, normalized."""
+    return torch.randn(count, 3, 3, 1, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 def outcome(learner: MetaLearner, images: Tensor, weights: Tensor | None) -> tuple[float, float, list[Tensor | None]]:

@@ -14,6 +14,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 import edge_adapt
+from edge_adapt.reports.model.measurements import Report
 from edge_adapt.reports.model.page import page
 from edge_adapt.runtime.data.episodes import Sampling
 from tests import command_line
@@ -28,9 +29,16 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photos(tmp_path_factory.mktemp("data") / "photos", dict.fromkeys(COLOURS, 8))
 
 
-def test_a_bundle_on_photos_gives_a_whole_page(tmp_path: Path, photos: Path) -> None:
-    result = edge_adapt.report(TINY, photos, tmp_path / "report.html", Sampling(episodes=12, seed=3), threads=1)
-    parsed = check(tmp_path / "report.html")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> tuple[Report, Path]:
+    """A report on the photos, and its page."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return edge_adapt.report(TINY, photos, path, Sampling(episodes=12, seed=3), threads=1), path
+
+
+def test_a_bundle_on_photos_gives_a_whole_page(whole: tuple[Report, Path], photos: Path) -> None:
+    result, path = whole
+    parsed = check(path)
     for words in (
         "tiny",
         "anil",
@@ -45,7 +53,7 @@ def test_a_bundle_on_photos_gives_a_whole_page(tmp_path: Path, photos: Path) -> 
     assert set(result.table.cells) == {(way, shot) for way in (2, 4) for shot in (1, 2, 5)}
     assert result.steps.n_way == 4 and result.steps.shots == (1, 5)
     assert "No 10 or 20 shots: class 'blå' has 8 images where an episode takes 11." in parsed.text
-    assert f"edge-adapt report {TINY} {photos} -o {tmp_path / 'report.html'} --episodes 12 --seed 3" in parsed.text
+    assert f"edge-adapt report {TINY} {photos} -o {path} --episodes 12 --seed 3" in parsed.text
     assert [timing.what for timing in result.timings] == [
         "embed, 1 image",
         "embed, 25 images",
@@ -56,9 +64,8 @@ def test_a_bundle_on_photos_gives_a_whole_page(tmp_path: Path, photos: Path) -> 
     assert all(name in parsed.text for name in ("embed.onnx", "adapt.onnx", "predict.onnx"))
 
 
-def test_the_plots_and_pictures_have_words_in_their_place(tmp_path: Path, photos: Path) -> None:
-    edge_adapt.report(TINY, photos, tmp_path / "report.html", Sampling(episodes=5))
-    parsed = check(tmp_path / "report.html")
+def test_the_plots_and_pictures_have_words_in_their_place(whole: tuple[Report, Path]) -> None:
+    parsed = check(whole[1])
     drawings = [attributes for tag, attributes in parsed.elements if tag == "svg"]
     assert len(drawings) == 4 and all(drawing["role"] == "img" for drawing in drawings)
     alternatives = [attributes["alt"] or "" for tag, attributes in parsed.elements if tag == "img"]
@@ -67,9 +74,8 @@ def test_the_plots_and_pictures_have_words_in_their_place(tmp_path: Path, photos
     )
 
 
-def test_a_page_is_dark_in_the_dark_and_fits_a_phone_and_paper(tmp_path: Path, photos: Path) -> None:
-    edge_adapt.report(TINY, photos, tmp_path / "report.html", Sampling(episodes=2))
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+def test_a_page_is_dark_in_the_dark_and_fits_a_phone_and_paper(whole: tuple[Report, Path]) -> None:
+    text = whole[1].read_text(encoding="utf-8")
     assert all(words in text for words in ("prefers-color-scheme: dark", "@media print", "width=device-width"))
 
 
@@ -188,18 +194,18 @@ def test_what_a_report_is_about_is_not_overwritten(tmp_path: Path, photos: Path)
     assert (command_line.tree(tmp_path), command_line.tree(photos)) == before
 
 
-def test_a_plot_follows_the_page_and_says_its_values(tmp_path: Path, photos: Path) -> None:
-    result = edge_adapt.report(TINY, photos, tmp_path / "report.html", Sampling(episodes=5))
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+def test_a_plot_follows_the_page_and_says_its_values(whole: tuple[Report, Path]) -> None:
+    result, path = whole
+    text = path.read_text(encoding="utf-8")
     drawings = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
     for drawing in drawings:
         assert not re.search(r"#[0-9a-f]{6}", drawing)  # colours are the style sheet's, by name
         assert set(re.findall(r"var\(--(\w+)\)", drawing)) <= set(re.findall(r"--(\w+):", text))
     cell = result.table.cells[4, 5]
-    said = f"4 ways, 5 shots: {cell.accuracy:.1%} \N{PLUS-MINUS SIGN} {cell.ci95:.1%} over 5 episodes"
+    said = f"4 ways, 5 shots: {cell.accuracy:.1%} \N{PLUS-MINUS SIGN} {cell.ci95:.1%} over 12 episodes"
     assert f"<title>{said}</title>" in drawings[0]
 
 
-def test_the_same_report_is_the_same_page_to_the_last_byte(tmp_path: Path, photos: Path) -> None:
-    result = edge_adapt.report(TINY, photos, tmp_path / "r.html", Sampling(episodes=2))
-    assert (tmp_path / "r.html").read_text(encoding="utf-8") == page(result) == page(result)
+def test_the_same_report_is_the_same_page_to_the_last_byte(whole: tuple[Report, Path]) -> None:
+    result, path = whole
+    assert path.read_text(encoding="utf-8") == page(result)

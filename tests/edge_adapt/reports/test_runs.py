@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
@@ -15,7 +14,6 @@ pytest.importorskip("torch")
 
 from edge_adapt.reports import runs as comparison
 from edge_adapt.reports.runs import COLOURS, Axis, ComparedRun, compare, picture, table
-from edge_adapt.training import curve
 from edge_adapt.training.checkpoint import Checkpoint, Record, Snapshot
 from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
@@ -47,9 +45,8 @@ def save(run: Path, checkpoint: Checkpoint) -> Path:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, tiny_config: Configure, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def runs(tmp_path: Path, tiny_config: Configure) -> list[Path]:
     """Three runs with validation, one of which stopped early and one of which has not ended, and one without."""
-    monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
     accuracies: list[float | None] = [0.5, 0.7, None, 0.6]
     return [
         save(tmp_path / "anil", checkpoint_of(tiny_config(), accuracies, best=2)),
@@ -150,8 +147,7 @@ def _curves_in(png: bytes) -> set[str]:
     """The colours of curves that a picture has."""
     with Image.open(io.BytesIO(png)) as image:
         assert image.format == "PNG"
-        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
-    found = {tuple(int(value) for value in pixel) for pixel in np.unique(pixels, axis=0)}
+        found = {pixel for _, pixel in image.convert("RGB").getcolors(1 << 24) or []}
     return {colour for colour in COLOURS if ImageColor.getrgb(colour) in found}
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 
 import torch
 from torch import nn
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from edge_adapt.methods.objective import StepMetrics, backpropagate
 from edge_adapt.networks.backbones import Conv4
@@ -28,7 +29,7 @@ from edge_adapt.training.checkpoint import Checkpoint
 from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
 from tests.edge_adapt.training.test_autotune import Noise
-from tests.training_runs import Configure, stop_at
+from tests.training_runs import Configure, Small, stop_at
 
 CPU = torch.device("cpu")
 LONG = TrainingConfig.of(minutes=10.0)
@@ -148,8 +149,18 @@ def test_a_folder_for_what_is_compiled_that_the_user_names_stays(monkeypatch: py
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "elsewhere"
 
 
-def test_what_is_compiled_lies_in_the_users_own_cache(tmp_path: Path) -> None:
-    """In a process of its own, since PyTorch settles it once."""
+def test_what_is_compiled_lies_in_the_users_own_cache(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is as it was, in the end
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    brief(tiny_config(iterations=1), backbone=Small())
+    assert cache_dir() == str(tmp_path / "edge-adapt" / "compiled")
+
+
+@pytest.mark.slow
+def test_a_fresh_process_settles_its_own_cache_before_pytorch_does(tmp_path: Path) -> None:
     program = """
 import os, sys
 import numpy as np

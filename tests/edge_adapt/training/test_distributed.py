@@ -18,7 +18,7 @@ pytest.importorskip("torch")
 import torch
 
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.training import curve, distributed
+from edge_adapt.training import distributed
 from edge_adapt.training.checkpoint import load_checkpoint
 from edge_adapt.training.distributed import ENDED
 from tests.command_line import edge_adapt, succeeded
@@ -68,10 +68,7 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Launch:
 
 
 @pytest.mark.parametrize("method", ["anil", "pretrain", "distil"])
-def test_two_processes_train_what_one_does(
-    method: str, launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
+def test_two_processes_train_what_one_does(method: str, launch: Launch, tmp_path: Path) -> None:
     one, two = train_in_float64(tmp_path / "run", method), load_checkpoint(launch.folder / method)
     assert any(name.endswith("running_var") for name in one.learner)
     assert (one.best is None) == (two.best is None) == (method != "anil")
@@ -138,9 +135,8 @@ def test_a_recipe_goes_through_its_stages(launch: Launch) -> None:
 
 
 def test_a_killed_process_ends_the_run_with_one_sentence_and_one_process_goes_on(
-    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launch: Launch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
     assert launch.ended.returncode != 0
     assert [line for line in launch.ended.stderr.splitlines() if line.startswith("Error")] == [f"Error: {ENDED}"]
     assert load_checkpoint(launch.folder / "killed").iteration == LOST_AT

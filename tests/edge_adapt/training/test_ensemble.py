@@ -30,17 +30,22 @@ from tests.training_runs import Configure, Small, refusal, train
 OPTIONS: dict[str, Any] = {"device": "cpu", "micro_batch": 1, "bf16": False}
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
 def members(
-    training_data: ImageDataset, tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    training_data: ImageDataset, tiny_config: Configure, tmp_path_factory: pytest.TempPathFactory
 ) -> list[Checkpoint]:
     """An edge, and a conv4 of darker images than the edge's."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    runs = tmp_path_factory.mktemp("members")
     darker = replace(training_data, images=(training_data.images // 3 + 10).astype(np.uint8))
     config = tiny_config(iterations=1, centred=True)
     return [
-        train(training_data, tmp_path / "edge", replace(config, backbone="edge"), **OPTIONS),
-        train(darker, tmp_path / "conv4", config, **OPTIONS),
+        train(training_data, runs / "edge", replace(config, backbone="edge"), **OPTIONS),
+        train(darker, runs / "conv4", config, **OPTIONS),
     ]
 
 
@@ -55,7 +60,8 @@ def test_each_member_gives_the_features_of_its_run(
 ) -> None:
     config = tiny_config(method="head-only", backbone="edge+conv4", centred=True, iterations=1)
     train(training_data, tmp_path / "joined", config, weights=join(members), **OPTIONS)
-    learners = [load_learner(tmp_path / name)[0].eval() for name in ("joined", "edge", "conv4")]
+    runs = [tmp_path / "joined", *(member.folder for member in members)]
+    learners = [load_learner(run)[0].eval() for run in runs]
     images = torch.from_numpy(training_data.images[::9])
     with torch.no_grad():
         joined, *own = (raw(learner, images) for learner in learners)
@@ -139,7 +145,7 @@ def test_the_command_joins_the_runs_that_it_starts_from(
     members: list[Checkpoint], training_data: ImageDataset, tmp_path: Path
 ) -> None:
     data = write_images(tmp_path / "data", training_data)
-    start: list[str | Path] = ["--start-from", tmp_path / "edge", "--start-from", tmp_path / "conv4", "--device", "cpu"]
+    start = [text for member in members for text in ("--start-from", member.folder)] + ["--device", "cpu"]
     given: list[str | Path] = [
         "train",
         data,

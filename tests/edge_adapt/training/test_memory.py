@@ -19,7 +19,7 @@ import torch
 
 from edge_adapt.training import run as run_module
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
-from tests.training_runs import Configure, Small, assert_same_run, refusal, stop_at
+from tests.training_runs import Configure, Small, assert_same_run, refusal, seeded, stop_at
 
 
 def test_a_lack_of_memory_halves_the_piece_and_takes_the_step_anew(
@@ -33,14 +33,14 @@ def test_a_lack_of_memory_halves_the_piece_and_takes_the_step_anew(
     with monkeypatch.context() as patch:
         stop_at(3, patch)  # of two micro-batches of four, the second
         with pytest.raises(KeyboardInterrupt):
-            brief(config, "expected", micro_batch=4)
+            brief(config, "expected", micro_batch=4, backbone=seeded(Small))
     reached = load_checkpoint(tmp_path / "expected")
     smaller = dataclasses.replace(reached, execution=dataclasses.replace(reached.execution, micro_batch=2))
     run_module.save_checkpoint(tmp_path / "expected", smaller)
-    expected = brief(config, "expected", resume=True, micro_batch=None)
+    expected = brief(config, "expected", resume=True, micro_batch=None, backbone=seeded(Small))
     with monkeypatch.context() as patch:
         stop_at(3, patch, error=MemoryError())
-        assert_same_run(brief(config, micro_batch=4), expected)
+        assert_same_run(brief(config, micro_batch=4, backbone=seeded(Small)), expected)
     assert load_checkpoint(tmp_path / "run").execution.micro_batch == 2
     said = capsys.readouterr().err.splitlines()
     assert said == ["memory does not suffice for 4 episodes at once; going on with 2"]

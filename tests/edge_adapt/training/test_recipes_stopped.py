@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.training import curve, stage, trainer
+from edge_adapt.training import stage, trainer
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
 from edge_adapt.training.recipes import RECIPES, Recipe, Stage
 from tests.training_runs import assert_same_run, refusal, train_recipe
@@ -19,7 +19,6 @@ from tests.training_runs import assert_same_run, refusal, train_recipe
 @pytest.fixture(autouse=True)
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe of two stages, which writes a checkpoint after each outer step."""
-    monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     stages = (

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from edge_adapt.cli import train as train_command
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.training import curve
 from edge_adapt.training.budget import is_finished, stopped_early
 from edge_adapt.training.checkpoint import Checkpoint, Record, load_checkpoint
 from edge_adapt.training.recipes import RECIPES, Recipe, Stage
@@ -94,7 +93,6 @@ def test_a_stage_starts_from_the_best_of_the_one_before_and_patience_ends_a_stag
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(curve, "draw", lambda checkpoint: b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     stages = (
         Stage("pretrain", 0.5, {"method": "pretrain", "batch_size": 16, "iterations": 3, "learning_rate": 0.1}),

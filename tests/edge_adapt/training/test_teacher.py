@@ -17,7 +17,6 @@ import torch
 from edge_adapt.methods.pretrain import TEMPERATURE, distillation_loss
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import EdgeAdaptError
-from edge_adapt.training import curve
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.recipes import RECIPES, Recipe, Stage
@@ -31,8 +30,7 @@ SMALL: dict[str, Any] = {"grayscale": True, "centred": True, "n_way": 4, "n_quer
 @pytest.fixture
 def distilling(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe by the name of tiny whose second stage distils the first."""
-    monkeypatch.setattr(curve, "draw", lambda records: b"")
-    classify = {"method": "pretrain", "batch_size": 32, "learning_rate": 0.1, "iterations": 30}
+    classify = {"method": "pretrain", "batch_size": 16, "learning_rate": 0.1, "iterations": 10}
     stages = (Stage("pretrain", 0.5, classify), Stage("distil", 0.5, classify, distil=True))
     monkeypatch.setitem(RECIPES, "tiny", Recipe("for tests", SMALL, stages))
 
@@ -56,7 +54,7 @@ def test_distillation_is_the_divergence_of_softened_answers() -> None:
 def test_a_student_starts_anew_and_comes_to_answer_as_its_teacher(training_data: ImageDataset, tmp_path: Path) -> None:
     start(training_data, tmp_path)
     teacher, student = (load_checkpoint(tmp_path / name) for name in ("1-pretrain", "2-distil"))
-    alone = train(training_data, tmp_path / "alone", student.config, device="cpu", micro_batch=32, bf16=False)
+    alone = train(training_data, tmp_path / "alone", student.config, device="cpu", micro_batch=16, bf16=False)
     images = torch.from_numpy(training_data.images)
 
     def answers(checkpoint: Checkpoint) -> torch.Tensor:
@@ -125,6 +123,6 @@ def test_a_teacher_from_outside_takes_the_place_of_one_of_the_recipes_own(
     start(training_data, tmp_path / "run", teacher=teacher)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["1-distil", "origin.json", "recipe.json"]
     taught = load_checkpoint(tmp_path / "run")
-    assert taught.provenance["teacher"] and start(training_data, tmp_path / "run", resume=True).iteration == 30
+    assert taught.provenance["teacher"] and start(training_data, tmp_path / "run", resume=True).iteration == 10
     with pytest.raises(EdgeAdaptError, match="was trained with a teacher, and this is another; resume with the same"):
         start(training_data, tmp_path / "run", resume=True, teacher=taught)
