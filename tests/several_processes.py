@@ -30,7 +30,7 @@ from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.outer_step import OuterStep
 from edge_adapt.training.run import save_checkpoint
 from tests.gratings import gratings
-from tests.training_runs import train
+from tests.training_runs import Small, train
 
 DATA = gratings(16, 10)
 NEW_CLASSES = gratings(8, 16, seed=1, turn=0.5)
@@ -141,16 +141,17 @@ def main(folder: Path) -> None:
         seen["asked"] = sum(asked_about)
         seen["again"] = refused(lambda: train_in_float64(folder / "anil", "anil"))
         config = TrainingConfig.of(iterations=None, minutes=1 / 120, **SMALL)
-        seen["minutes"] = train(DATA, folder / "minutes", config, **OPTIONS).iteration
+        options = OPTIONS | {"backbone": Small()}
+        seen["minutes"] = train(DATA, folder / "minutes", config, **options).iteration
         config = TrainingConfig.of(iterations=6, **SMALL)
         with in_the_second_process(4, lambda loss: loss * float("nan")):
-            seen["nan"] = refused(lambda: train(DATA, folder / "nan", config, **OPTIONS))
+            seen["nan"] = refused(lambda: train(DATA, folder / "nan", config, **options))
         config = TrainingConfig.of(iterations=6, **{**SMALL, "meta_batch": 8})
         with in_the_second_process(3, out_of_memory):
             seen["halved"] = train(
-                DATA, folder / "halved", config, **{**OPTIONS, "micro_batch": 4}
+                DATA, folder / "halved", config, **{**options, "micro_batch": 4}
             ).execution.micro_batch
-        seen["idle"] = refused(lambda: train(DATA, folder / "idle", config, **{**OPTIONS, "micro_batch": 8}))
+        seen["idle"] = refused(lambda: train(DATA, folder / "idle", config, **{**options, "micro_batch": 8}))
         recipe_was_claimed(folder / "recipe", seen)
         (folder / f"{distributed.rank()}.json").write_text(json.dumps(seen))
     patch.setattr(OuterStep, "compute", losing_a_process(OuterStep.compute))

@@ -96,11 +96,12 @@ def test_support_photos_are_looked_at_as_training_saw_them(
 def test_all_layers_adapt_where_the_run_has_rates_for_them(
     maml_run: Path, trained_run: Path, exported_bundle: Path, new_classes: ImageDataset
 ) -> None:
-    last = evaluate(maml_run, new_classes, PROTOCOL, provider="cpu")
-    every = evaluate(maml_run, new_classes, PROTOCOL, all_layers=True, provider="cpu")
+    adapted, unadapted = (replace(protocol, episodes=10) for protocol in (PROTOCOL, UNADAPTED))
+    last = evaluate(maml_run, new_classes, adapted, provider="cpu")
+    every = evaluate(maml_run, new_classes, adapted, all_layers=True, provider="cpu")
     assert every.accuracy != last.accuracy
-    none = evaluate(maml_run, new_classes, UNADAPTED, all_layers=True, provider="cpu")
-    as_none = evaluate(maml_run, new_classes, UNADAPTED, provider="cpu")
+    none = evaluate(maml_run, new_classes, unadapted, all_layers=True, provider="cpu")
+    as_none = evaluate(maml_run, new_classes, unadapted, provider="cpu")
     assert none.accuracy == pytest.approx(as_none.accuracy, abs=0.002)
     with pytest.raises(EdgeAdaptError, match="trained with anil, which has no inner loop on all layers"):
         evaluate(trained_run, new_classes, all_layers=True)

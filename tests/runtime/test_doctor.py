@@ -20,6 +20,7 @@ from edge_adapt.runtime.bundle.bundle import Bundle, Golden, write_bundle
 from edge_adapt.runtime.doctor import DeviceCheck, doctor
 from edge_adapt.runtime.model import models
 from edge_adapt.runtime.sessions import available
+from tests.child_functions import in_this_process
 from tests.conftest import TINY
 
 
@@ -28,7 +29,8 @@ def found(what: str) -> DeviceCheck:
     return next(check for check in module._checks(str(TINY)) if check.what == what)
 
 
-def test_a_machine_that_works_has_no_fault() -> None:
+def test_a_machine_that_works_has_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "in_child", in_this_process)
     diagnosis = edge_adapt.doctor()
     assert [check for check in diagnosis.faults if check.what.endswith((", cpu", ", samples"))] == []
     assert {check.what for check in diagnosis.checks if check.status == "OK"} >= {
@@ -163,7 +165,11 @@ def rewritten(change: Callable[[Bundle], Golden | None], path: Path) -> Path:
     return path
 
 
-def test_golden_vectors_that_do_not_hold_are_a_fault_and_none_are_not(tmp_path: Path) -> None:
+def test_golden_vectors_that_do_not_hold_are_a_fault_and_none_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "in_child", in_this_process)
+
     def off(bundle: Bundle) -> Golden:
         assert bundle.manifest.golden
         return replace(bundle.manifest.golden, features=bundle.manifest.golden.features + 1)
@@ -187,6 +193,7 @@ def test_labels_that_are_wrong_are_a_fault_and_samples_that_are_absent_are_not(
     for part, labels in (("support", (one, other)), ("query", (other, one))):
         for source, label in zip((one, other), labels, strict=True):
             shutil.copytree(module.SAMPLES / "characters" / part / source, tmp_path / "characters" / part / label)
+    monkeypatch.setattr(module, "in_child", in_this_process)
     monkeypatch.setattr(module, "SAMPLES", tmp_path)
     check = of_samples()
     assert check.status == "fault" and check.text.endswith(" of 20 labels right") and "pillow" in check.remedy

@@ -53,7 +53,7 @@ def numbers(path: Path, label: str) -> set[int]:
 
 
 @posix
-@pytest.mark.parametrize("edits", [12, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("edits", [8, pytest.param(50, marks=pytest.mark.slow)])
 def test_of_two_processes_none_loses_what_the_other_did(path: Path, edits: int) -> None:
     processes = [start(path, label, 1, edits) for label in ("new", "newer")]
     assert [process.wait() for process in processes] == [0, 0]
@@ -62,7 +62,7 @@ def test_of_two_processes_none_loses_what_the_other_did(path: Path, edits: int) 
 
 
 @posix
-@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_the_file_is_the_old_or_the_new_one(path: Path, kills: int) -> None:
     random = np.random.default_rng(0)
     first = 1

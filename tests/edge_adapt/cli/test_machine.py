@@ -12,9 +12,9 @@ import pytest
 from edge_adapt.runtime import bench as bench_module
 from edge_adapt.runtime import doctor as doctor_module
 from edge_adapt.runtime.bench import Benchmark, Latency
-from edge_adapt.runtime.child import Answer
 from edge_adapt.runtime.doctor import DeviceCheck, Diagnosis
 from edge_adapt.runtime.model import load_model
+from tests.child_functions import in_this_process
 from tests.command_line import complaint, succeeded
 from tests.command_line import edge_adapt as command
 from tests.conftest import TINY
@@ -24,7 +24,7 @@ from tests.tiny_model import photos
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short measurements, and none in a process of its own."""
-    monkeypatch.setattr(bench_module, "in_child", lambda function, *arguments: Answer(function(*arguments), 0.5))
+    monkeypatch.setattr(bench_module, "in_child", in_this_process)
     monkeypatch.setattr(bench_module, "_SECONDS", 0.01)
     monkeypatch.setattr(bench_module, "_STARTS", 2)
     monkeypatch.setattr(bench_module, "cores", lambda: 3)

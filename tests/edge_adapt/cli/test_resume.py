@@ -104,6 +104,15 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_read(tm
     assert not (tmp_path / "run").exists()
 
 
+WITHOUT_A_CURVE = """
+from edge_adapt.cli import main
+from edge_adapt.training import curve
+
+curve.draw = lambda checkpoint: b""
+main()
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_stops_at_the_end_of_a_step_which_is_kept(number: signal.Signals, data: Path, tmp_path: Path) -> None:
@@ -113,14 +122,14 @@ def test_a_signal_stops_at_the_end_of_a_step_which_is_kept(number: signal.Signal
         signal.SIGINT, signal.default_int_handler
     )  # or a test in the background hands on that it is ignored
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_adapt", "train", str(data), "-o", str(run), *options],
+        [sys.executable, "-c", WITHOUT_A_CURVE, "train", str(data), "-o", str(run), *options],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "TORCH_COMPILE_DISABLE": "1"},
     )  # fmt: skip
     signal.signal(signal.SIGINT, before)
     while not (run / "curve.png").exists():  # the last that is written of the start
         assert process.poll() is None
         time.sleep(0.05)
-    time.sleep(1)
+    time.sleep(0.5)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -33,7 +33,7 @@ from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.start import Reading, Start, drawing_from
 from tests.gratings import gratings
-from tests.training_runs import Configure, assert_same_run, refusal, train
+from tests.training_runs import Configure, Small, assert_same_run, refusal, seeded, train
 
 CPU = torch.device("cpu")
 DRAWINGS = gratings(4, 6)
@@ -216,7 +216,7 @@ def test_a_student_comes_to_say_what_its_teacher_says(
         config = distilling(tiny_config, iterations=iterations, centred=True)
         end = train(
             training_data, tmp_path / str(iterations), config,
-            teacher=teacher, cache=tmp_path / "cache", device="cpu", micro_batch=16, bf16=False,
+            teacher=teacher, cache=tmp_path / "cache", backbone=seeded(Small), device="cpu", micro_batch=16, bf16=False,
         )  # fmt: skip
         losses.append(end.records[-1].loss)
     assert losses[1] < losses[0] * 0.7

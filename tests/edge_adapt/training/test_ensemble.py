@@ -60,7 +60,7 @@ def test_each_member_gives_the_features_of_its_run(
 ) -> None:
     config = tiny_config(method="head-only", backbone="edge+conv4", centred=True, iterations=1)
     train(training_data, tmp_path / "joined", config, weights=join(members), **OPTIONS)
-    runs = [tmp_path / "joined", *(member.folder for member in members)]
+    runs = [str(tmp_path / "joined"), *(member.folder for member in members)]
     learners = [load_learner(run)[0].eval() for run in runs]
     images = torch.from_numpy(training_data.images[::9])
     with torch.no_grad():

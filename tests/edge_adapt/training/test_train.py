@@ -52,7 +52,7 @@ def test_the_loss_falls_and_new_classes_are_told_apart(trained_run: Path, new_cl
 def test_an_inner_loop_on_all_layers_learns_too(
     method: str, tiny_config: Configure, training_data: ImageDataset, tmp_path: Path
 ) -> None:
-    config = tiny_config(method=method, iterations=100, n_way=3, n_query=2, steps=1, learning_rate=0.01)
+    config = tiny_config(method=method, iterations=60, n_way=3, n_query=2, steps=1, learning_rate=0.01)
     checkpoint = train(
         training_data, tmp_path / "run", config, device="cpu", micro_batch=1, bf16=False, backbone=seeded(Small)
     )

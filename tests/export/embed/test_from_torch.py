@@ -47,7 +47,6 @@ class Own(nn.Module):
 
 
 BACKBONES: dict[str, tuple[int, Callable[[], nn.Module]]] = {
-    "conv4": (3, lambda: Conv4(3)),
     "conv4 with group norm": (1, lambda: Conv4(1, "group")),
     "conv4, centred": (3, lambda: Conv4(3)),
     "own": (3, Own),
@@ -145,7 +144,7 @@ def test_the_inputs_and_outputs_have_the_shapes_of_the_format(name: str) -> None
     assert found.type.tensor_type.shape.dim[0].WhichOneof("value") == "dim_param"
 
 
-@pytest.mark.parametrize("name", ["conv4", "own"])
+@pytest.mark.parametrize("name", ["conv4, centred", "own"])
 def test_batch_norm_is_folded_into_the_convolutions(name: str) -> None:
     model = onnx.load_from_string(graph(name))
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
@@ -154,10 +153,10 @@ def test_batch_norm_is_folded_into_the_convolutions(name: str) -> None:
 
 
 def test_exporting_leaves_the_module_as_it_was() -> None:
-    torch.manual_seed(0)
-    module = Embedding(Own(), torch.full((3,), 0.5), torch.full((3,), 0.3)).train()
+    backbone = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten())
+    module = Embedding(backbone, torch.full((3,), 0.5), torch.full((3,), 0.3)).train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    embed_graph(module, Preprocessing(SIZE, SIZE, 3))
+    embed_graph(module, Preprocessing(8, 8, 3))
     assert module.training
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, before[name]), name

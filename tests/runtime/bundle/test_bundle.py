@@ -196,8 +196,8 @@ def test_the_part_and_the_ground_of_images_are_of_version_4(
         )
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z./]{0,20}[a-z]", fullmatch=True), st.binary(max_size=50), max_size=5))
-@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text("az./", max_size=20).map("{}z".format), st.binary(max_size=50), max_size=5))
+@settings(max_examples=25, deadline=None)
 def test_the_container_is_what_zipfile_writes(entries: dict[str, bytes]) -> None:
     stream = io.BytesIO()
     write_container(stream, entries.items())

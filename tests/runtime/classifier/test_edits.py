@@ -137,7 +137,7 @@ class Edits(RuleBasedStateMachine):
         assert self.mine.history.done == self.position and len(self.mine.history.edits) == len(self.account) - 1
 
 
-Edits.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+Edits.TestCase.settings = settings(max_examples=10, stateful_step_count=15, deadline=None)
 TestEdits = Edits.TestCase
 
 

@@ -93,7 +93,7 @@ def test_an_image_waits_until_there_is_room_for_it() -> None:
 MODES = {
     "RGB PNG": lambda image: encode(image, "PNG"),
     "RGBA PNG": lambda image: encode(image.convert("RGBA"), "PNG"),
-    "palette PNG": lambda image: encode(image.quantize(64), "PNG", transparency=0),
+    "palette PNG": lambda image: encode(image.quantize(64, Image.Quantize.FASTOCTREE), "PNG", transparency=0),
     "16-bit RGBA PNG": lambda image: png_of_16_bits(np.asarray(image.convert("RGBA")), 6),
     "16-bit grey PNG": lambda image: png_of_16_bits(np.asarray(image.convert("L"))[..., None], 0),
     "progressive JPEG": lambda image: encode(image, "JPEG", progressive=True),
@@ -102,7 +102,7 @@ MODES = {
     "TIFF": lambda image: encode(image, "TIFF", compression="tiff_lzw"),
     "float TIFF": lambda image: encode(image.convert("L").convert("F"), "TIFF"),
     "CMYK TIFF": lambda image: encode(image.convert("CMYK"), "TIFF"),
-    "GIF": lambda image: encode(image.quantize(64), "GIF"),
+    "GIF": lambda image: encode(image.quantize(64, Image.Quantize.FASTOCTREE), "GIF"),
     "BMP": lambda image: encode(image, "BMP"),
 }
 
