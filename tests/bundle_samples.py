@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -191,3 +192,16 @@ def refusal(file: Path, data: bytes) -> str:
 def refusal_of(file: Path, entries: Mapping[str, bytes]) -> str:
     """As `refusal`, of a sound container with these entries."""
     return refusal(file, zip_bytes(entries))
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two values are equal, arrays by dtype, shape and bytes, dataclasses field by field."""
+    if isinstance(left, np.ndarray):
+        same_type = isinstance(right, np.ndarray) and left.dtype == right.dtype and left.shape == right.shape
+        return same_type and left.tobytes() == right.tobytes()
+    if dataclasses.is_dataclass(left):
+        names = [field.name for field in dataclasses.fields(left)]
+        return type(left) is type(right) and all(same(getattr(left, name), getattr(right, name)) for name in names)
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+    return bool(left == right)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edge_adapt.networks.backbones import BACKBONES
+from edge_adapt.networks.backbones import BACKBONES, Conv4
 from edge_adapt.networks.backbones.layers import Part, classified, parts_of
 
 
@@ -135,3 +135,20 @@ def test_classifiers_look_at_the_means_over_the_positions_of_conv4() -> None:
 def test_classifiers_look_at_all_features_of_a_backbone_that_says_nothing() -> None:
     features = torch.rand(2, 7)
     assert torch.equal(classified(torch.nn.Flatten(), features), features)
+
+
+@pytest.mark.parametrize(("size", "halves"), [(28, 1), (32, 2), (48, 2), (84, 2)])
+def test_conv4_is_four_blocks_of_convolution_normalization_relu_and_pooling(size: int, halves: int) -> None:
+    torch.manual_seed(0)
+    backbone = Conv4(3)
+    images = torch.randn(5, 3, size, size)
+    for normalization in backbone.normalizations:
+        nn.init.normal_(normalization.weight)  # type: ignore[arg-type]
+    blocks: list[nn.Module] = []
+    for convolution, normalization in zip(backbone.convolutions, backbone.normalizations, strict=True):
+        blocks += [convolution, normalization, nn.ReLU(), nn.MaxPool2d(2)]
+    expected = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d((halves, 1)), nn.Flatten())
+    count = 64 * halves
+    for mode in (True, False):
+        last = backbone.train(mode)(images)[:, :count]
+        torch.testing.assert_close(last, expected.train(mode)(images), rtol=1e-4, atol=1e-5)
