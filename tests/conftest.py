@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +19,15 @@ from tests.gratings import gratings
 if TYPE_CHECKING:
     from edge_adapt.training.config import TrainingConfig
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+"""Threads of PyTorch's that wait do not keep a core busy, for a test beside this one may need it; read as PyTorch is loaded."""
+
 TINY = Path(__file__).parent / "data" / "tiny.edge"
 """A bundle of a few kilobytes that needs no PyTorch to run; `tests/data/make_tiny.py` makes it."""
 
 BRIEF = {
-    "training.validation.LEAST_EPISODES": 50,
-    "training.validation.MOST_EPISODES": 50,
+    "training.validation.LEAST_EPISODES": 20,
+    "training.validation.MOST_EPISODES": 20,
     "methods.head_only.DRAWS": 5,
     "export.gates.parity.EPISODES": 20,
     "export.gates.precision.EPISODES": 20,

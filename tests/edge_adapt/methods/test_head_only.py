@@ -68,7 +68,7 @@ def frozen(data: ImageDataset, initialization: Initialization = "prototype", ste
 
 def accuracy(model: EpisodeModel, data: ImageDataset, n_shot: int, steps: int) -> float:
     result: Evaluation = evaluate_episodes(
-        model, data, EvaluationProtocol(n_way=5, n_shot=n_shot, n_query=10, episodes=60, steps=steps, seed=0)
+        model, data, EvaluationProtocol(n_way=5, n_shot=n_shot, n_query=10, episodes=150, steps=steps, seed=0)
     )
     return result.accuracy
 

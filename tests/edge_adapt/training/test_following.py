@@ -103,7 +103,7 @@ def test_what_exports_has_the_accuracy_that_is_said_of_it(
     measured = evaluate_episodes(
         LearnerModel(learner, CPU),
         new_classes,
-        EvaluationProtocol(n_way=5, n_shot=1, n_query=15, episodes=50, steps=3, seed=0),
+        EvaluationProtocol(n_way=5, n_shot=1, n_query=15, episodes=20, steps=3, seed=0),
     )
     assert end.exported.validation == measured.accuracy
     assert end.exported.validation == max(record.validation for record in end.records if record.validation is not None)
@@ -130,7 +130,7 @@ def test_methods_that_end_at_their_best_export_the_end(
     measured = evaluate_episodes(
         LearnerModel(learner, CPU),
         new_classes,
-        EvaluationProtocol(n_way=5, n_shot=1, n_query=15, episodes=50, steps=3, seed=0),
+        EvaluationProtocol(n_way=5, n_shot=1, n_query=15, episodes=20, steps=3, seed=0),
     )
     assert end.exported.iteration == 4
     assert end.exported.validation == measured.accuracy  # with the centring that classify sets at its end
@@ -262,6 +262,8 @@ def test_validation_takes_a_tenth_of_the_minutes(
         now += episodes / 100
         return measure(self, model, episodes, features)
 
+    monkeypatch.setattr(validation, "LEAST_EPISODES", 50)
+    monkeypatch.setattr(validation, "MOST_EPISODES", 50)
     monkeypatch.setattr("edge_adapt.training.validation.time.perf_counter", lambda: now)
     monkeypatch.setattr(Validation, "_over_episodes", a_hundredth_each)
     monkeypatch.setattr(LearnerModel, "embed", half_a_second_for_all)

@@ -99,7 +99,7 @@ def save_and_be_killed(payload, stream):
     save(payload, stream)
 
 torch.save = save_and_be_killed
-validation.LEAST_EPISODES = validation.MOST_EPISODES = 50
+validation.LEAST_EPISODES = validation.MOST_EPISODES = 20
 train(
     gratings(16, 10), sys.argv[1], TrainingConfig.from_dict(eval(sys.argv[2])), validation=gratings(8, 16, seed=1, turn=0.5),
     backbone=seeded(Small), device="cpu", micro_batch=1, bf16=False,
