@@ -38,6 +38,9 @@ class ImageDataset:
         description: what it is in words, for what is trained on it: names of files and how much was in them, but not where they
             lay.
         listings: the files with the classes that were read; empty for all.
+
+    Raises:
+        DataError: the images are of another type or shape.
     """
 
     source: str
@@ -48,6 +51,14 @@ class ImageDataset:
     skipped: tuple[str, ...] = ()
     description: str = ""
     listings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            shape = ", ".join(map(str, self.images.shape))
+            raise DataError(
+                f"{self.source}: the images are {self.images.dtype} [{shape}], and a data set takes uint8 [I, H, W, C]; give "
+                "pixels of 0 to 255, as they are decoded."
+            )
 
     @property
     def counts(self) -> NDArray[np.int64]:

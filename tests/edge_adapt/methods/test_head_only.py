@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_adapt.bundles.from_run import export_bundle
@@ -43,7 +44,7 @@ def numbered(counts: list[int]) -> EpisodeSampler:
 
 
 def clusters(classes: int, per_class: int, seed: int, *, tilt: float = 0) -> ImageDataset:
-    """Features in the place of images: classes that differ along some directions, noise along others.
+    """Images whose bytes are float32 features (see `features_of`): classes that differ along some directions, noise along others.
 
     Args:
         classes, per_class: how many.
@@ -58,11 +59,19 @@ def clusters(classes: int, per_class: int, seed: int, *, tilt: float = 0) -> Ima
     features /= np.linalg.norm(features, axis=-1, keepdims=True)
     names = tuple(f"class {label}" for label in range(classes))
     starts = np.arange(classes + 1, dtype=np.int64) * per_class
-    return ImageDataset("clusters", features.reshape(-1, 24).astype(np.float32), names, starts)
+    images = features.astype(np.float32).view(np.uint8).reshape(-1, 1, 1, 4 * 24)
+    return ImageDataset("clusters", images, names, starts)
+
+
+def features_of(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of those of `clusters` [B, 24]."""
+    return images.reshape(len(images), -1).view(np.float32)
 
 
 def frozen(data: ImageDataset, initialization: Initialization = "prototype", steps: int = STEPS) -> FrozenHead:
-    rows = EpisodeSampler(torch.from_numpy(data.images), torch.from_numpy(data.starts), torch.device("cpu"))
+    rows = EpisodeSampler(
+        torch.from_numpy(features_of(data.images)), torch.from_numpy(data.starts), torch.device("cpu")
+    )
     return FrozenHead(initialization, rows, data.source, steps)
 
 
@@ -114,7 +123,7 @@ def heads() -> dict[str, GradientHead]:
 @pytest.mark.parametrize("tilt", [pytest.param(0, marks=pytest.mark.slow), 1.5])
 def test_steps_hardly_lose_with_one_shot_and_win_with_more(heads: dict[str, GradientHead], tilt: float) -> None:
     data = clusters(12, 60, 1, tilt=tilt)
-    model = HeadModel(heads["prototype"], lambda features: features)  # type: ignore[arg-type,return-value]
+    model = HeadModel(heads["prototype"], features_of)
     gains = {n: accuracy(model, data, n, STEPS) - accuracy(model, data, n, 0) for n in (1, 5, 20)}
     # Of round clusters with one shot each, as these are without the tilt, nearest is best.
     assert min(gains.values()) >= -0.006, gains
@@ -123,7 +132,7 @@ def test_steps_hardly_lose_with_one_shot_and_win_with_more(heads: dict[str, Grad
 
 def test_prototypes_are_the_better_start_where_steps_are_few(heads: dict[str, GradientHead]) -> None:
     data = clusters(12, 60, 1)
-    models = {name: HeadModel(head, lambda features: features) for name, head in heads.items()}  # type: ignore[arg-type,return-value]
+    models = {name: HeadModel(head, features_of) for name, head in heads.items()}
     for n_shot in (1, 5, 20):
         assert accuracy(models["prototype"], data, n_shot, 1) >= accuracy(models["zero"], data, n_shot, 1) - 0.003
 

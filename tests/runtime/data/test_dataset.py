@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
-from edge_adapt.runtime.data.dataset import load_dataset
+from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
+from edge_adapt.runtime.errors import DataError
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from tests.gratings import gratings, write_images
 from tests.image_files import noise, refusal, write
@@ -87,3 +91,18 @@ def test_lists_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
 def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "gone" in refusal(lambda: load_dataset(tmp_path / "gone", GRAY))
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (np.zeros((4, 8, 8, 3), np.float32), r"float32 \[4, 8, 8, 3\]"),
+        (np.zeros((4, 8, 8, 3), np.int64), r"int64 \[4, 8, 8, 3\]"),
+        (np.zeros((4, 8, 8), np.uint8), r"uint8 \[4, 8, 8\]"),
+    ],
+)
+def test_images_of_another_type_or_shape_are_refused_at_the_door(images: NDArray[Any], said: str) -> None:
+    with pytest.raises(
+        DataError, match=f"^arrays: the images are {said}, and a data set takes uint8 .* as they are decoded.$"
+    ):
+        ImageDataset("arrays", images, ("a", "b"), np.array([0, 2, 4]))
