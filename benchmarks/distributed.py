@@ -27,9 +27,9 @@ from edge_adapt.methods.episodes import ImageSampler
 from edge_adapt.networks.backbones import Conv4
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.networks.memory import keep_freed_memory
 from edge_adapt.training import autotune, distributed
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.memory import keep_freed_memory
 from edge_adapt.training.outer_step import OuterStep
 from edge_adapt.training.start import drawing_from
 

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.measuring import machine, ratio, table, time_in_turn
 from edge_adapt.networks.backbones import Conv4
-from edge_adapt.training.memory import keep_freed_memory
+from edge_adapt.networks.memory import keep_freed_memory
 
 BATCHES = ((1, 28, 80), (1, 28, 320), (3, 64, 200), (3, 84, 64))
 """Channels, pixels a side, images."""

@@ -33,12 +33,12 @@ from edge_adapt.methods.objective import Objective
 from edge_adapt.networks.backbones import Conv4
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.networks.memory import keep_freed_memory
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.training import autotune
 from edge_adapt.training.compiling import fused_where_faster
 from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.memory import keep_freed_memory
 from edge_adapt.training.outer_step import OuterStep
 from edge_adapt.training.start import drawing_from
 

@@ -29,10 +29,10 @@ from benchmarks.measuring import machine, ratio, table, take_orders, worker
 from benchmarks.meta_training import SIZE, Step, as_trained, dataset
 from edge_adapt.methods.episodes import ImageSampler, labels_of
 from edge_adapt.networks.backbones import Conv4
+from edge_adapt.networks.memory import keep_freed_memory
 from edge_adapt.training import autotune
 from edge_adapt.training.build import build_learner
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.memory import keep_freed_memory
 from edge_adapt.training.start import drawing_from
 
 N_WAY, N_QUERY, STEPS, META_BATCH, RATE = 5, 5, 5, 8, 0.01

@@ -27,11 +27,11 @@ from edge_adapt.methods.episodes import ImageSampler
 from edge_adapt.networks.backbones import BACKBONES
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.learner import Embedding, MetaLearner
+from edge_adapt.networks.memory import keep_freed_memory
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.training import autotune
 from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.memory import keep_freed_memory
 from edge_adapt.training.start import drawing_from
 
 CLASSES, PER_CLASS, SIZE = 64, 60, 84

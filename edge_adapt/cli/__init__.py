@@ -84,7 +84,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice, as Python says it, or PyTorch where a command has imported it."""
     if "torch" not in sys.modules:
         return isinstance(error, MemoryError)
-    from edge_adapt.training.memory import is_out_of_memory
+    from edge_adapt.networks.memory import is_out_of_memory
 
     return is_out_of_memory(error)
 

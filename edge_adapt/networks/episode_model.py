@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,48 +12,59 @@ from numpy.typing import NDArray
 
 from edge_adapt.networks.head import Head
 from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.networks.memory import in_parts_that_fit
 from edge_adapt.runtime.contract import HeadState
 
 
 class LearnerModel:
     """A model in PyTorch as an `edge_adapt.runtime.contract.EpisodeModel`, to evaluate it and to compare a bundle with it.
 
+    The head is computed on the CPU, as on a device: it is a few hundred operations on small matrices, each of which would take a
+    GPU longer to start than a CPU to compute.
+
     Args:
-        learner: the model, in evaluation mode.
+        learner: the model, in evaluation mode; its head as it is now.
         device: where it lies.
         all_layers: adapt every layer and not the head alone; the "features" are then the normalized images.
     """
 
     def __init__(self, learner: MetaLearner, device: torch.device, all_layers: bool = False) -> None:
-        self._learner, self._device = learner, device
-        self.takes_steps = all_layers or learner.head.takes_steps
+        head = learner.head if device.type == "cpu" else copy.deepcopy(learner.head).to("cpu")
+        self._device = device
+        self._place = device if all_layers else torch.device("cpu")
+        """Where it adapts and predicts."""
+        self.takes_steps = all_layers or head.takes_steps
         """Whether `adapt` has an inner loop."""
         self._embed = learner.embedding.normalize if all_layers else learner.embed
-        self._adapt = learner.adapt_all_layers if all_layers else learner.adapt
-        self._predict = learner.predict_all_layers if all_layers else learner.predict
+        self._adapt = learner.adapt_all_layers if all_layers else head.adapt
+        self._predict = learner.predict_all_layers if all_layers else head.predict
 
     @torch.no_grad()
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 [B, H, W, C] to float32 [B, D], or [B, C, H, W] with `all_layers`."""
-        return _numpy(self._embed(self._tensor(images)))
+        """uint8 [B, H, W, C] to float32 [B, D], or [B, C, H, W] with `all_layers`.
+
+        Raises:
+            EdgeAdaptError: memory does not suffice for a single image.
+        """
+        return _numpy(in_parts_that_fit(self._embed, images, self._device))
 
     @torch.no_grad()
     def adapt(
         self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
     ) -> tuple[HeadState, NDArray[np.float32]]:
-        """See `edge_adapt.runtime.model.Graphs.adapt`."""
+        """See `edge_adapt.runtime.graphs.Graphs.adapt`."""
         state, losses = self._adapt(self._tensor(features), self._tensor(labels), n_way, steps)
         return {name: _numpy(tensor) for name, tensor in state.items()}, _numpy(losses)
 
     @torch.no_grad()
     def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
-        """See `edge_adapt.runtime.model.Graphs.predict`."""
+        """See `edge_adapt.runtime.graphs.Graphs.predict`."""
         return _numpy(
             self._predict(self._tensor(features), {name: self._tensor(array) for name, array in state.items()})
         )
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(array).to(self._device)
+        return torch.from_numpy(array).to(self._place)
 
 
 class HeadModel:

@@ -12,11 +12,11 @@ import torch
 
 from edge_adapt.methods.objective import Objective
 from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.networks.memory import is_out_of_memory
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
 from edge_adapt.training.compute import Execution
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.memory import is_out_of_memory
 
 _ROUNDS = 4
 

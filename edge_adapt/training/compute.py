@@ -31,6 +31,11 @@ def choose_device(device: Device) -> torch.device:
     return torch.device("cuda" if available and device != "cpu" else "cpu")
 
 
+def name_of(device: torch.device) -> str:
+    """What a checkpoint calls a device: `cpu`, or the name of the GPU, such as NVIDIA GeForce RTX 4090."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 @dataclass(frozen=True)
 class Compute:
     """What a user decides of how a training is computed; none of it changes what is learned but for rounding.
@@ -38,9 +43,9 @@ class Compute:
     Attributes:
         device: `auto`, `cpu` or `cuda`.
         micro_batch: episodes (or images, of a method of images) that are computed together; None takes what a run that is resumed
-            had, all on a GPU, and on a CPU measures what is fastest.
-        bf16: run the backbone under bfloat16 autocast or not; None takes what a run that is resumed had, bfloat16 on a GPU that
-            has it in hardware, and on a CPU measures what is faster.
+            on the same device had, all on a GPU, and on a CPU measures what is fastest.
+        bf16: run the backbone under bfloat16 autocast or not; None takes what a run that is resumed on the same device had,
+            bfloat16 on a GPU that has it in hardware, and on a CPU measures what is faster.
         threads: of the CPU; None leaves PyTorch's number as it is.
     """
 
@@ -59,11 +64,13 @@ class Execution:
             the activations of a micro-batch should fit into the cache; a micro-batch too large costs a factor of two or more.
         bf16: whether the backbone runs under bfloat16 autocast.
         fused: whether its blocks are computed as one, in loops that are compiled; see `edge_adapt.training.compiling`.
+        device: what all of it was chosen for, as `name_of` says it.
     """
 
     micro_batch: int
     bf16: bool
     fused: bool = False
+    device: str = "cpu"
 
     def applied(self, learner: MetaLearner) -> torch.autocast:
         """Fuse the blocks of its backbone or not, and give its precision as a context."""

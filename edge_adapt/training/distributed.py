@@ -19,9 +19,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from edge_adapt.networks.memory import is_out_of_memory
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.words import first_line
-from edge_adapt.training.memory import is_out_of_memory
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from edge_adapt.methods.objective import Objective, StepMetrics
 from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.networks.memory import give_back_memory, is_out_of_memory
 from edge_adapt.training import distributed
 from edge_adapt.training.compute import Execution
-from edge_adapt.training.memory import give_back_memory, is_out_of_memory
 
 WARM_UP = 100
 """Outer steps over which the learning rate rises to its peak."""

@@ -8,19 +8,19 @@ from pathlib import Path
 import torch
 
 from edge_adapt.methods.episodes import ImageSampler
+from edge_adapt.networks.memory import keep_freed_memory
+from edge_adapt.networks.statistics import centre
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.training import distributed
-from edge_adapt.training.budget import is_finished
 from edge_adapt.training.checkpoint import Checkpoint
-from edge_adapt.training.compiling import keep_compiled, still_fused
+from edge_adapt.training.compiling import keep_compiled
 from edge_adapt.training.compute import choose_device
 from edge_adapt.training.config import TrainingConfig
-from edge_adapt.training.memory import keep_freed_memory
 from edge_adapt.training.origin import Given, Origin
 from edge_adapt.training.resume import previous_stretch
 from edge_adapt.training.run import save_sample
-from edge_adapt.training.start import centre, drawing_from, prepare, untrained
+from edge_adapt.training.start import drawing_from, prepare, untrained
 from edge_adapt.training.teacher import digest_of_teacher, require_fitting_teacher
 from edge_adapt.training.trainer import Noted, Trainer
 from edge_adapt.training.validation import Validation, digest_of_classes, require_validation
@@ -61,8 +61,6 @@ def train_stage(given: Given, folder: Path, config: TrainingConfig, resumed: boo
     learner = untrained(data, replace(config, pretrained=fetching), place, start.backbone)
     drawing = drawing_from(ImageSampler(data, place), config, start, reading)
     state = prepare(learner, drawing, config, folder, previous, start.weights, compute)
-    if previous and state.execution.fused and not is_finished(previous):
-        state.execution = still_fused(state.execution, learner, state.objective)
     trainer = Trainer(folder, config, state, measured, Noted(data.description, provenance), previous)
     if distributed.is_first():
         folder.mkdir(exist_ok=True)  # of a recipe's stage

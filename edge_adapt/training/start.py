@@ -1,4 +1,4 @@
-"""What training starts from: the untrained model or weights that are there already, statistics of the pixels and features."""
+"""What training starts from: the untrained model or weights that are there already, and how it is computed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edge_adapt.methods.episodes import ImageSampler
 from edge_adapt.methods.feature_teacher import FeatureTeacher
 from edge_adapt.methods.objective import Objective, Teachers, TrainingData
-from edge_adapt.networks.backbones.layers import parts_of
 from edge_adapt.networks.learner import MetaLearner
-from edge_adapt.runtime.contract import BATCH
+from edge_adapt.networks.statistics import centre, pixel_statistics
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.errors import DataError, EdgeAdaptError
+from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.training import autotune, distributed
+from edge_adapt.training.budget import is_finished
 from edge_adapt.training.build import build_learner
 from edge_adapt.training.checkpoint import MISFITS, Checkpoint
-from edge_adapt.training.compiling import fused_where_faster
-from edge_adapt.training.compute import Compute, Execution
+from edge_adapt.training.compiling import fused_where_faster, still_fused
+from edge_adapt.training.compute import Compute, Execution, name_of
 from edge_adapt.training.config import TrainingConfig
 from edge_adapt.training.run import misfit
 from edge_adapt.training.teacher import Teacher
@@ -89,7 +88,7 @@ def untrained(
     data: ImageDataset, config: TrainingConfig, place: torch.device, backbone: nn.Module | None
 ) -> MetaLearner:
     """The model of a configuration as training finds it, normalizing as these images are."""
-    learner = build_learner(config, *_pixel_statistics(data), backbone).to(place)
+    learner = build_learner(config, *pixel_statistics(data), backbone).to(place)
     return learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -166,17 +165,19 @@ def _execution(
     previous: Checkpoint | None,
     progress: bool,
 ) -> Execution:
-    """How the meta-batch is computed, as before or as is fastest."""
+    """How the meta-batch is computed: as before where the run goes on on the same device, or as is fastest there."""
     place, processes = learner.embedding.mean.device, distributed.processes()
-    if previous:
+    name = distributed.of_first(lambda: name_of(place))
+    if previous and (previous.execution.device == name or is_finished(previous)):
         before = previous.execution
         bf16 = before.bf16 if compute.bf16 is None else compute.bf16
         kept = replace(before, micro_batch=compute.micro_batch or before.micro_batch, bf16=bf16)
-        return autotune.shared(kept, objective.units, processes)
+        kept = autotune.shared(kept, objective.units, processes)
+        return still_fused(kept, learner, objective) if kept.fused and not is_finished(previous) else kept
     limit = autotune.Limit(config, progress)
     # All measure at once, as they will compute.
     fastest = autotune.choose(learner, place, objective, compute.micro_batch, compute.bf16, processes, limit)
-    execution = distributed.of_first(lambda: fastest)
+    execution = distributed.of_first(lambda: replace(fastest, device=name))
     return fused_where_faster(execution, learner, place, objective, config, compute.micro_batch)
 
 
@@ -200,24 +201,6 @@ def _require_micro_batch(micro_batch: int | None, units: int, config: TrainingCo
             f"micro-batches of {micro_batch} do not give each of the {processes} processes one of the {units} of an outer step; "
             f"choose {largest} or less, or a larger --meta-batch."
         )
-
-
-def _pixel_statistics(data: ImageDataset) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel in 0..1, float32 [C] each, over up to ten thousand images."""
-    sample = data.images[:: max(1, len(data.images) // 10_000)]
-    total = np.zeros(sample.shape[-1])
-    squares = np.zeros(sample.shape[-1])
-    for image in sample:  # one at a time: as floats they would take many times their memory
-        pixels = image / 255
-        total += pixels.sum(axis=(0, 1))
-        squares += (pixels**2).sum(axis=(0, 1))
-    count = sample[..., 0].size
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    if std.max() < 1e-6:
-        raise DataError(f"{data.source}: all images are the same flat colour, and nothing can be learned from them.")
-    # One channel may be flat where another is not.
-    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.clip(1 / 255).astype(np.float32))
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, object]) -> None:
@@ -276,24 +259,3 @@ def _start_from(
         name: tensor.shape for name, tensor in initial.objective.items()
     }:
         objective.load_state_dict(initial.objective)
-
-
-@torch.no_grad()
-def centre(learner: MetaLearner, data: ImageDataset) -> None:
-    """Fit what centred features take from the training images, on up to ten thousand of them."""
-    centring = learner.embedding.centring
-    if centring is None:
-        return
-    learner.eval()
-    device = learner.embedding.mean.device
-    step = max(1, len(data.images) // 10_000)
-    sample = data.images[::step]
-    features = []
-    for start in range(0, len(sample), BATCH):
-        images = torch.from_numpy(np.ascontiguousarray(sample[start : start + BATCH])).to(device)
-        features.append(learner.embedding.backbone(learner.embedding.normalize(images)))
-    together = torch.cat(features)
-    labels = np.repeat(np.arange(len(data.class_names)), data.counts)[::step]
-    parts = parts_of(learner.embedding.backbone, together.shape[1])
-    centring.fit(together, torch.from_numpy(labels).to(device), parts)
-    learner.train()

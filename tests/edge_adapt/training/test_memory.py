@@ -16,7 +16,9 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from torch import Tensor
 
+from edge_adapt.networks.learner import Embedding
 from edge_adapt.training import run as run_module
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
 from tests.training_runs import Configure, Small, assert_same_run, refusal, seeded, stop_at
@@ -67,6 +69,24 @@ def test_memory_for_not_even_one_episode_is_said_with_what_to_do(
     stop_at(2, monkeypatch, error=torch.OutOfMemoryError("CUDA out of memory."))
     assert refusal(lambda: brief(config, backbone=Small())).endswith(remedy)
     assert load_checkpoint(tmp_path / "run").iteration == 1
+
+
+def test_validation_goes_on_in_parts_that_fit(
+    validated: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(iterations=2)
+    expected = validated(config, "expected")
+    embed, sizes = Embedding.forward, []
+
+    def scarce(embedding: Embedding, images: Tensor) -> Tensor:
+        sizes.append(len(images))
+        if len(images) > 9:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return embed(embedding, images)
+
+    monkeypatch.setattr(Embedding, "forward", scarce)
+    assert validated(config).records[-1].validation == pytest.approx(expected.records[-1].validation, abs=1e-3)
+    assert min(sizes) <= 9 < max(sizes)
 
 
 SCARCE = """

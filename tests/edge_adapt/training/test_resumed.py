@@ -143,6 +143,23 @@ def test_a_run_goes_on_with_the_piece_and_the_precision_that_are_given(
     assert brief(config, resume=True, micro_batch=None, bf16=None).execution == Execution(1, bf16=True)
 
 
+def test_a_run_that_goes_on_on_another_device_is_computed_as_is_fastest_there(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(iterations=2)
+    with monkeypatch.context() as patch:
+        stop_at(2, patch, micro_batches=1)
+        with pytest.raises(KeyboardInterrupt):
+            brief(config, micro_batch=2, bf16=True)
+    assert load_checkpoint(tmp_path / "run").execution == Execution(2, bf16=True)
+    monkeypatch.setattr("edge_adapt.training.start.name_of", lambda device: "another")
+    monkeypatch.setattr("edge_adapt.training.autotune.choose", lambda *_: Execution(1, bf16=False))
+    chosen = Execution(1, bf16=False, device="another")
+    assert brief(config, resume=True, micro_batch=None, bf16=None).execution == chosen
+    monkeypatch.setattr("edge_adapt.training.start.name_of", lambda device: "a third")  # where nothing is left to do
+    assert brief(config, resume=True, micro_batch=None, bf16=None).execution == chosen
+
+
 def test_minutes_are_a_budget_over_all_stretches(
     brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

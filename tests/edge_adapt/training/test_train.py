@@ -75,7 +75,7 @@ def test_a_run_leaves_its_configuration_figures_and_sample(
     ]
     described = json.loads((trained_run / "run.json").read_text())
     assert TrainingConfig.from_dict(described["config"]) == tiny_config()
-    assert described["execution"] == {"micro_batch": 1, "bf16": False, "fused": False}
+    assert described["execution"] == {"micro_batch": 1, "bf16": False, "fused": False, "device": "cpu"}
     assert described["trained_on"] == "drawn gratings"
     with (trained_run / "metrics.csv").open(newline="") as stream:
         lines = list(csv.DictReader(stream))
