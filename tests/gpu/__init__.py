@@ -1,0 +1,1 @@
+"""What needs a CUDA device, or one that is pretended: `pytest -m gpu`."""
