@@ -25,11 +25,10 @@ def cuda(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def brief(training_data: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Checkpoint]:
-    """Train on the GPU, without drawing a curve, writing a checkpoint after each outer step."""
-    from edge_adapt.training import curve, trainer
+    """Train on the GPU, writing a checkpoint after each outer step."""
+    from edge_adapt.training import trainer
     from tests.training_runs import train
 
-    monkeypatch.setattr(curve, "draw", lambda records: b"")
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1)
 
     def start(config: TrainingConfig, run: str = "run", **options: Any) -> Checkpoint:
