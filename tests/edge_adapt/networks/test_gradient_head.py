@@ -75,7 +75,7 @@ def test_a_step_is_along_the_gradient_of_the_stated_loss(support: SupportSet) ->
     assert losses[0].item() == pytest.approx(stated_loss(start[0], start[1], centred, labels).item(), rel=1e-8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(support_sets(ways=8, shots=6, size=20, steps=0), st.sampled_from([1e-3, 1.0, 1e4]), st.integers(0, 9))
 def test_steps_converge_and_never_diverge(support: SupportSet, unit: float, seed: int) -> None:
     """To the optimum that many more steps find, whatever the features' scale, one of them far off, and the labels at random."""
