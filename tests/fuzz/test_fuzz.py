@@ -22,7 +22,7 @@ def of_images() -> dict[str, Fuzzer]:
 def outcomes(fuzzer: Fuzzer, folder: Path) -> set[str]:
     """What came of some files, all of it as it should be."""
     found = set()
-    for index in range(25):
+    for index in range(40):
         file = folder / f"{index}{fuzzer.suffix}"
         file.write_bytes(fuzzer.hostile(random.Random(f"short {index}")))
         result = attempt(fuzzer.use, file)
