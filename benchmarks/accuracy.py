@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -22,10 +21,10 @@ from numpy.typing import NDArray
 
 from benchmarks.measuring import machine, table
 from edge_adapt.export.bundle import record_accuracy
-from edge_adapt.runtime.contract import BATCH, EpisodeModel
+from edge_adapt.runtime.contract import BATCH
 from edge_adapt.runtime.data.dataset import ImageDataset, load_dataset
 from edge_adapt.runtime.data.episodes import Episode, EvaluationProtocol, draw_episodes
-from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
+from edge_adapt.runtime.evaluation import Evaluation, Features, embed_dataset, evaluate_episodes
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import load_model
 
@@ -50,45 +49,27 @@ WAYS, SHOTS, WIDE_EPISODES = (5, 20, 50, 100, 200), (1, 5), 100
 FEW, MANY = 1, 19
 
 
-class Head:
-    """The head of a bundle as something to evaluate where the features lie in the place of the images."""
-
-    def __init__(self, graphs: Graphs) -> None:
-        self.adapt, self.predict = graphs.adapt, graphs.predict
-
-    def embed(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """The features, which are there already."""
-        return images
-
-
 @dataclass(frozen=True)
 class Embedded:
-    """A bundle's head and the data set with features, float32 [I, D], in the place of the images."""
+    """A bundle's graphs, and a data set with the features that they give."""
 
-    head: EpisodeModel
+    graphs: Graphs
     data: ImageDataset
-    steps: int
+    features: Features
 
     def measure(self, n_way: int, n_shot: int, episodes: int = EPISODES) -> Evaluation:
         """Accuracy over episodes."""
-        return evaluate_episodes(
-            self.head,
-            self.data,
-            EvaluationProtocol(
-                n_way=n_way, n_shot=n_shot, n_query=N_QUERY, episodes=episodes, steps=self.steps, seed=SEED
-            ),
+        steps = self.graphs.manifest.default_steps
+        protocol = EvaluationProtocol(
+            n_way=n_way, n_shot=n_shot, n_query=N_QUERY, episodes=episodes, steps=steps, seed=SEED
         )
+        return evaluate_episodes(self.graphs, self.data, protocol, features=self.features)
 
     def logits(self, episode: Episode, labels: NDArray[np.int64], n_way: int) -> NDArray[np.float32]:
         """Of the query set [Q, N], after adapting to the support set with these labels."""
-        features = cast(NDArray[np.float32], self.data.images)
-        state, _ = self.head.adapt(features[episode.support], labels, n_way, self.steps)
-        return self.head.predict(features[episode.query], state)
-
-
-def with_features(graphs: Graphs, data: ImageDataset) -> ImageDataset:
-    """The data set with its images' features in their place, which no type foresees."""
-    return replace(data, images=cast(NDArray[np.uint8], graphs.embed(data.images)))
+        support, query = self.features.shots[episode.support], self.features.queries[episode.query]
+        state, _ = self.graphs.adapt(support, labels, n_way, self.graphs.manifest.default_steps)
+        return self.graphs.predict(query, state)
 
 
 def shown(result: Evaluation) -> str:
@@ -171,10 +152,9 @@ def main() -> None:
     arguments = parser.parse_args()
     graphs = load_model(arguments.model, provider="cpu").graphs
     data = load_dataset(arguments.data, graphs.manifest.preprocessing, [arguments.classes], rotations=True)
-    embedded = Embedded(Head(graphs), with_features(graphs, data), graphs.manifest.default_steps)
-    print(
-        f"{arguments.model}: {len(data.class_names)} classes of {arguments.classes} with rotations, {embedded.steps} steps."
-    )
+    embedded = Embedded(graphs, data, embed_dataset(graphs, data))
+    rotated = f"{len(data.class_names)} classes of {arguments.classes} with rotations"
+    print(f"{arguments.model}: {rotated}, {graphs.manifest.default_steps} steps.")
     print(machine("onnxruntime", "numpy"), "\n")
 
     print(f"Accuracy in percent over {EPISODES} episodes, {N_QUERY} queries a class.\n")

@@ -18,6 +18,7 @@ from PIL import Image
 from benchmarks import accuracy, decoding, measuring, quantization, whole_process
 from edge_adapt.runtime.contract import BATCH
 from edge_adapt.runtime.data.dataset import ImageDataset
+from edge_adapt.runtime.evaluation import embed_dataset
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.model import load_classifier, load_model
 from tests.conftest import TINY
@@ -194,7 +195,7 @@ def test_a_bundle_alone_and_in_a_batch_and_with_permuted_classes() -> None:
     assert difference <= 1e-4
     assert labels == 0
     assert len(images) > BATCH
-    embedded = accuracy.Embedded(accuracy.Head(graphs), accuracy.with_features(graphs, data), 3)
+    embedded = accuracy.Embedded(graphs, data, embed_dataset(graphs, data))
     assert accuracy.permutation_difference(embedded, 5, episodes=5) <= 1e-4
 
 
