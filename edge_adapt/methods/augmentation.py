@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,15 @@ ASPECT = 4 / 3
 
 JITTER = 0.4
 """Brightness, contrast and saturation change by up to this factor."""
+
+THICK, HOLLOW = 0.15, 0.1
+"""Parts of drawings whose strokes are drawn thicker, and in outline."""
+
+THICKEST = 2.5
+"""What is added around a stroke at most, pixels."""
+
+FAINTEST = 0.4
+"""The least ink of an outline."""
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns RGB to grey
 
@@ -50,7 +60,8 @@ def augment(images: Tensor, generator: torch.Generator, size: int | None = None)
 
     Photos, RGB: a random crop, mirrored or not, with other brightness, contrast and saturation (Szegedy et al., "Going deeper
     with convolutions", CVPR 2015, https://arxiv.org/abs/1409.4842; Howard, 2013, https://arxiv.org/abs/1312.5402). Drawings,
-    grey: turned, scaled, slanted and shifted, and not mirrored, for a mirrored character is another one.
+    grey, dark strokes on a light ground: some in thicker strokes or in outline, turned, scaled, slanted and shifted, and not
+    mirrored, for a mirrored character is another one.
 
     Args:
         images: uint8 [B, H, W, C], C of 1 (grey) or 3 (RGB).
@@ -64,11 +75,11 @@ def augment(images: Tensor, generator: torch.Generator, size: int | None = None)
     if pixels.shape[1] == 3:
         height, width = (size, size) if size else pixels.shape[2:]
         return jitter_colours(random_crops(pixels, height, width, generator), generator).permute(0, 2, 3, 1)
-    return random_affine(pixels, generator).permute(0, 2, 3, 1)
+    return random_affine(random_strokes(pixels, generator), generator).permute(0, 2, 3, 1)
 
 
 def random_maps(count: int, channels: int, generator: torch.Generator) -> Tensor:
-    """What `augment` does to `count` images but for their colours: float32 [count, 2, 3], for `seen_through`."""
+    """What `augment` does to `count` images but for their colours and strokes: float32 [count, 2, 3], for `seen_through`."""
     return _crops(count, generator) if channels == 3 else _turns(count, generator)
 
 
@@ -122,6 +133,42 @@ def random_affine(images: Tensor, generator: torch.Generator) -> Tensor:
         generator: on the images' device.
     """
     return seen_through(images, _turns(len(images), generator), *images.shape[2:])
+
+
+def random_strokes(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw the strokes of some images thicker, as another pen would, and of some in outline, as fonts do.
+
+    Args:
+        images: float [B, 1, H, W] in 0..255, dark strokes on a light ground.
+        generator: on the images' device.
+    """
+    uniform = _Uniform(len(images), generator)
+    chosen, width, tone = (uniform(0.5) + 0.5).view(-1, 1, 1, 1), uniform(0.5) + 0.5, uniform(0.5) + 0.5
+    other = (chosen < THICK + HOLLOW).flatten()
+    hollow, width, tone = (drawn[other].view(-1, 1, 1, 1) for drawn in (chosen < HOLLOW, THICKEST * width, tone))
+    ink = 255 - images[other]
+    for step in range(math.ceil(THICKEST)):
+        ink = torch.lerp(ink, _grown(ink, step), (width - step).clamp(0, 1))
+    outline = (_grown(ink, 1) - ink) * (FAINTEST + (1 - FAINTEST) * tone)
+    drawn = images.clone()
+    drawn[other] = 255 - torch.where(hollow, outline, ink)
+    return drawn
+
+
+def _grown(ink: Tensor, step: int) -> Tensor:
+    """Ink [B, 1, H, W] a pixel wider on all sides, by turns as a cross and as a square, so that its corners stay round."""
+    tall = _spread(ink, 2)
+    return _spread(tall, 3) if step % 2 else torch.maximum(tall, _spread(ink, 3))
+
+
+def _spread(ink: Tensor, axis: int) -> Tensor:
+    """The largest of each pixel and its two neighbours along an axis."""
+    spread = ink.clone()
+    length = ink.shape[axis] - 1
+    for start in (0, 1):
+        part, beside = spread.narrow(axis, start, length), ink.narrow(axis, 1 - start, length)
+        torch.maximum(part, beside, out=part)
+    return spread
 
 
 def _turns(count: int, generator: torch.Generator) -> Tensor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 pytest.importorskip("torch")
 
 import torch
 
 from edge_adapt.methods import augmentation
-from edge_adapt.methods.augmentation import augment, jitter_colours, random_affine, random_crops
+from edge_adapt.methods.augmentation import augment, jitter_colours, random_affine, random_crops, random_strokes
 
 
 def test_augmentation_turns_some_images_a_little_and_leaves_some_alone() -> None:
@@ -45,6 +45,41 @@ def test_augmentation_is_in_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = random_affine(images, torch.Generator().manual_seed(1))
     assert torch.equal(found, expected)
+
+
+def test_some_strokes_are_drawn_otherwise_and_the_others_stay_as_they_are() -> None:
+    images = 255 * torch.rand(2000, 1, 9, 9, generator=seeded(0))
+    drawn = random_strokes(images, seeded(1))
+    changed = (drawn != images).flatten(1).any(1).float().mean()
+    assert changed == pytest.approx(augmentation.THICK + augmentation.HOLLOW, abs=0.03)
+    assert torch.equal(drawn, random_strokes(images, seeded(1)))
+    assert 0 <= drawn.min() and drawn.max() <= 255
+
+
+def test_thick_strokes_are_the_strokes_and_what_lies_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "THICK", 1.0)
+    monkeypatch.setattr(augmentation, "HOLLOW", 0.0)
+    images = (255 * (torch.rand(200, 1, 15, 15, generator=seeded(2)) > 0.02)).to(torch.uint8)
+    drawn = random_strokes(images.float(), seeded(3))[:, 0]
+    darkest = [Image.fromarray(image.numpy()).filter(ImageFilter.MinFilter(7)) for image in images[:, 0]]
+    assert (drawn <= images[:, 0]).all()
+    assert (drawn >= torch.from_numpy(np.stack([np.asarray(image) for image in darkest]))).all()
+    ink = (255 - drawn).sum((1, 2)) / (255 - images.float()).sum((1, 2, 3)).clamp(min=1)
+    assert ink.quantile(0.1) < 5 and ink.quantile(0.9) > 12  # of a dot: itself, or the 13 to 21 pixels around it
+
+
+def test_an_outline_runs_around_the_stroke_and_leaves_it_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "THICK", 0.0)
+    monkeypatch.setattr(augmentation, "HOLLOW", 1.0)
+    image = torch.full((1, 1, 17, 17), 255.0)
+    image[..., 7:10, 7:10] = 0
+    outlines = random_strokes(image.expand(300, -1, -1, -1), seeded(4))[:, 0]
+    assert (outlines[:, 7:10, 7:10] == 255).all()
+    assert (outlines[:, 0] == 255).all() and (outlines[:, :, 0] == 255).all()
+    darkest = 255 - outlines.amin((1, 2))
+    assert darkest.min() > 100 * augmentation.FAINTEST and darkest.max() > 230
+    middle = outlines[:, 8]  # from paper over the line to the empty middle and out again
+    assert torch.allclose(middle, middle.flip(1)) and (middle[:, :7].amin(1) < 255).all()
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -93,7 +128,7 @@ def test_colours_change_by_brightness_then_contrast_then_saturation(monkeypatch:
     assert np.abs(grey.round() - np.asarray(Image.fromarray(expected.round().astype(np.uint8)).convert("L"))).max() <= 1
 
 
-def test_photos_are_cropped_and_drawings_turned() -> None:
+def test_photos_are_cropped_and_drawings_drawn_otherwise_and_turned() -> None:
     photos = torch.randint(0, 256, (6, 16, 16, 3), generator=seeded(0), dtype=torch.uint8)
     assert augment(photos, seeded(1)).shape == (6, 16, 16, 3)
     smaller = augment(photos, seeded(1), 10)
@@ -101,5 +136,6 @@ def test_photos_are_cropped_and_drawings_turned() -> None:
     assert smaller.min() >= 0 and smaller.max() <= 255
     assert torch.equal(smaller, augment(photos, seeded(1), 10))
     drawings = photos[..., :1]
-    expected = random_affine(drawings.permute(0, 3, 1, 2).float(), seeded(1)).permute(0, 2, 3, 1)
-    assert torch.equal(augment(drawings, seeded(1)), expected)
+    generator = seeded(1)
+    expected = random_affine(random_strokes(drawings.permute(0, 3, 1, 2).float(), generator), generator)
+    assert torch.equal(augment(drawings, seeded(1)), expected.permute(0, 2, 3, 1))
