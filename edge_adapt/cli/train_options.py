@@ -97,8 +97,8 @@ _DATA = Group(
         click.option(
             "--augment/--no-augment",
             show_default="no-augment",
-            help="Change the training images: crops, mirrors and colours of photos; turns, slants, shifts and widths of strokes of "
-            "grey images.",
+            help="Change the training images: crops, mirrors and colours of photos; turns, slants, shifts and strokes of grey "
+            "images.",
         ),
     ),
     options(

@@ -53,7 +53,7 @@ def test_some_strokes_are_drawn_otherwise_and_the_others_stay_as_they_are() -> N
     changed = (drawn != images).flatten(1).any(1).float().mean()
     assert changed == pytest.approx(augmentation.THICK + augmentation.HOLLOW, abs=0.03)
     assert torch.equal(drawn, random_strokes(images, seeded(1)))
-    assert 0 <= drawn.min() and drawn.max() <= 255
+    assert drawn.min() >= 0 and drawn.max() <= 255
 
 
 def test_thick_strokes_are_the_strokes_and_what_lies_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
