@@ -3,7 +3,7 @@
 So many of each format. Each is a sound image of which a few parts are changed where they lie: chunks, segments, blocks and boxes
 are lost, doubled, cut, filled and named otherwise, and numbers in them take extreme values; lengths and checksums are computed
 anew, so that the code behind them is reached. Some bytes are damaged and some files cut. Each must be classified, or refused in
-one sentence, by a process that decodes four side by side and holds at most 640 MiB.
+one sentence, by a process that decodes four side by side and holds at most 512 MiB.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tests.fuzz.attempts import Fuzzer, damaged, run
 from tests.fuzz.image_parts import LAYOUTS, Layout, Part
 from tests.tiny_model import photos
 
-MOST = 640
-"""MiB: the budget of 384 for images, a process with a model, and what the C library keeps of what each thread has freed."""
+MOST = 512
+"""MiB: the budget of 368 for images, and a process with a model."""
 
 _NUMBERS = (
     *(0, 1, 2, 3, 4, 8, 16, 255, 256, 4095, 8000, 10_000, 2**14, 30_000, 2**15 - 1, 2**15, 2**16 - 1),
