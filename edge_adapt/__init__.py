@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.editing import edit
     from edge_adapt.runtime.errors import (
         BundleError,
+        ConfinementWarning,
         DataError,
         EdgeAdaptError,
         ImageError,
@@ -71,6 +72,7 @@ __all__ = [
     "ClassifierEvaluation",
     "ClassifierReport",
     "Compute",
+    "ConfinementWarning",
     "DataError",
     "DataSource",
     "DeviceCheck",
@@ -156,6 +158,7 @@ _HOME = {
     "Preprocessing": "runtime.images.preprocessing",
     "Provenance": "bundles.provenance",
     "ProviderError": "runtime.errors",
+    "ConfinementWarning": "runtime.errors",
     "Reading": "training.start",
     "Report": "reports.model.report",
     "Sampling": "runtime.data.episodes",

@@ -14,7 +14,7 @@ from edge_adapt.runtime.data.episodes import EvaluationProtocol
 from edge_adapt.runtime.data.source import DataSource
 from edge_adapt.runtime.errors import EdgeAdaptError, ProviderError
 from edge_adapt.runtime.evaluation import Evaluation, evaluate_episodes
-from edge_adapt.runtime.model import load_model, models
+from edge_adapt.runtime.model import MetaModel, load_model, models
 from edge_adapt.runtime.words import plural
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class OpenedModel:
     Attributes:
         model: what embeds, adapts and predicts.
         card: what it says of itself.
+        location: the bundle's path or name, or the folder of the run.
         kind: "bundle", or "training run" with its backbone.
         runs_on: says, once it has run, what really runs it.
         size: bytes of a bundle's file; 0 for a run.
@@ -41,6 +42,7 @@ class OpenedModel:
 
     model: Graphs | LearnerModel
     card: ModelCard
+    location: str
     kind: str
     runs_on: Callable[[], str]
     size: int = 0
@@ -53,30 +55,33 @@ def is_run(model: str | os.PathLike[str]) -> bool:
 
 
 def open_model(
-    model: str | os.PathLike[str],
+    model: MetaModel | str | os.PathLike[str],
     *,
     all_layers: bool = False,
     backbone: nn.Module | None = None,
     provider: Provider = "auto",
     threads: int | None = None,
 ) -> OpenedModel:
-    """A bundle, a bundled model by its name, or a training run.
+    """A bundle, opened or not, a bundled model by its name, or a training run.
 
     Raises:
         EdgeAdaptError: it cannot be used, is no meta-model for classification, or is a bundle with `all_layers`.
     """
-    if is_run(model):
-        return _open_run(model, all_layers, backbone, provider, threads)
+    if not isinstance(model, MetaModel):
+        if is_run(model):
+            return _open_run(model, all_layers, backbone, provider, threads)
+        model = load_model(model, provider, threads)
     if all_layers:
         raise EdgeAdaptError(
-            f"{os.fspath(model)} is a bundle, which adapts the last layer; --all-layers needs a training run."
+            f"{model.location} is a bundle, which adapts the last layer; --all-layers needs a training run."
         )
-    graphs = load_model(model, provider, threads).graphs
+    graphs = model.graphs
     graphs.check_task()
     bundle = graphs.bundle
     return OpenedModel(
         graphs,
         graphs.manifest,
+        model.location,
         "bundle",
         lambda: _onnx_runtime(graphs, threads),
         bundle.path.stat().st_size,
@@ -131,6 +136,7 @@ def _open_run(
         LearnerModel(learner.to(device), device, all_layers),
         # An inner loop on all layers adapts to images, and the mean of two images is none.
         replace(card, support_views=()) if all_layers else card,
+        os.fspath(run),
         f"training run, backbone {checkpoint.config.backbone}",
         lambda: f"PyTorch {torch.__version__} (not a bundle), {place}",
     )
@@ -149,7 +155,7 @@ def require_within_limits(card: ModelCard, protocol: EvaluationProtocol) -> None
 
 
 def evaluate(
-    model: str | os.PathLike[str],
+    model: MetaModel | str | os.PathLike[str],
     data: ImageDataset | DataSource | str | os.PathLike[str],
     protocol: EvaluationProtocol = EvaluationProtocol(),  # noqa: B008  (frozen)
     *,
@@ -162,13 +168,13 @@ def evaluate(
     """Measure accuracy over random episodes of classes in `data`, each query on its own (non-transductive).
 
     Args:
-        model: a bundle's path or name, or the folder of a training run.
+        model: a bundle's path or name, what `load_model` gave, or the folder of a training run.
         data: a folder or zip with one sub-folder a class, or what `load_dataset` gave with the model's preprocessing.
         protocol: over which episodes, and with how many steps.
         all_layers: adapt all layers, as in meta-training with MAML; runs only.
         backbone: an instance of the module that was trained, if it was one of the user's own.
-        provider: what computes, as `load` takes it; a run takes `auto`, `cpu` or `cuda`.
-        threads: of the CPU; None takes all cores.
+        provider: what computes, as `load` takes it, unless the model is loaded; a run takes `auto`, `cpu` or `cuda`.
+        threads: of the CPU, unless the model is loaded; None takes all cores.
         progress: show bars.
 
     Raises:
@@ -178,13 +184,13 @@ def evaluate(
     card, preprocessing = opened.card, opened.card.preprocessing
     require_within_limits(card, protocol)
     if protocol.steps and not opened.model.takes_steps:
-        raise EdgeAdaptError(f"{os.fspath(model)} takes no gradient steps; leave the number of steps out.")
+        raise EdgeAdaptError(f"{opened.location} takes no gradient steps; leave the number of steps out.")
     if not isinstance(data, ImageDataset):
         data = DataSource.of(data).load(preprocessing, progress=progress)
     expected = (preprocessing.height, preprocessing.width, preprocessing.channels)
     if data.images.shape[1:] != expected:
         raise EdgeAdaptError(
-            f"{data.source} was read as {data.images.shape[1:]} and {os.fspath(model)} takes {expected} (H, W, C)."
+            f"{data.source} was read as {data.images.shape[1:]} and {opened.location} takes {expected} (H, W, C)."
         )
     steps = card.default_steps if protocol.steps is None else protocol.steps
     protocol = replace(protocol, steps=steps)

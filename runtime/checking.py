@@ -11,6 +11,7 @@ from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.classifier.support import SupportSet
 from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.folder_evaluation import embed_support
+from edge_adapt.runtime.graphs import Trust
 from edge_adapt.runtime.images.folders import ImageFile, open_folder
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.images.quality import photo_fault
@@ -30,6 +31,7 @@ def check(
     threads: int | None = None,
     progress: bool = False,
     skip_bad: bool = False,
+    trust: Trust = "known",
 ) -> list[Finding]:
     """What in a support set will cost accuracy: labels that look wrong, near duplicates, classes that will be confused or have
     too few photos, and, of a folder, photos that are too dark, blurred or small.
@@ -41,6 +43,7 @@ def check(
         threads: of the CPU; None takes all cores.
         progress: show bars, and say what is skipped.
         skip_bad: leave out images that cannot be read, as long as one of each class is left.
+        trust: in the bundle, as `load` takes it.
 
     Returns:
         what was found, the worst first.
@@ -49,14 +52,14 @@ def check(
         EdgeAdaptError: the path or the model cannot be used, or images cannot be read.
     """
     if Path(path).is_file() and Path(path).suffix.lower() != ".zip":
-        opened = load(path, provider, threads)
+        opened = load(path, provider, threads, trust)
         if isinstance(opened, Classifier):
             return check_support(opened.graphs, opened.support, opened.steps)
     if model is None:
         choice = choose_model(path, provider, threads, progress, skip_bad=skip_bad)
         meta_model, images = choice.model, choice.images
     else:
-        meta_model = load_model(model, provider, threads)
+        meta_model = load_model(model, provider, threads, trust)
         images = embed_support(meta_model, open_folder(path), progress, skip_bad=skip_bad)
     support = SupportSet.of_classes(images)
     found = check_support(meta_model.graphs, support, meta_model.manifest.default_steps)

@@ -36,3 +36,7 @@ class ProviderError(EdgeAdaptError):
 
 class MissingDependencyError(EdgeAdaptError):
     """A package that this verb needs is not installed."""
+
+
+class ConfinementWarning(UserWarning):
+    """A stranger's file runs in a process that this system cannot keep from the user's own files."""

@@ -5,6 +5,7 @@ This file knows no method by name. It decodes images, calls `embed`, `adapt` and
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ import numpy as np
 
 from edge_adapt.runtime.bundle.bundle import GRAPHS, Bundle, Manifest
 from edge_adapt.runtime.contract import BATCH, HeadState
-from edge_adapt.runtime.errors import BundleError, ImageError, ProviderError
+from edge_adapt.runtime.errors import BundleError, ConfinementWarning, ImageError, ProviderError
 from edge_adapt.runtime.images.images import UnreadImage
 from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.images.views import shot_features
@@ -209,7 +210,14 @@ class Graphs:
         from edge_adapt.runtime.sandbox.process import Child  # what starts processes takes a tenth of the time to start
 
         sizes = self.bundle.sizes
-        return Child(sum(sizes[graph] for graph in GRAPHS))
+        child = Child(sum(sizes[graph] for graph in GRAPHS))
+        if not {"landlock", "seccomp"} & set(child.confined):
+            warnings.warn(
+                "This system cannot keep a stranger's file from your own; crashes and endless loops are contained.",
+                ConfinementWarning,
+                stacklevel=2,
+            )
+        return child
 
     def _session(
         self, graph: str, inputs: tuple[str, ...], provider: Provider = "cpu", threads: int | None = 1

@@ -37,6 +37,12 @@ class MetaModel:
         """What the bundle says about the model."""
         return self.graphs.manifest
 
+    @property
+    def location(self) -> str:
+        """What `load` takes for it: the name of a bundled model, or the path of the file."""
+        path = self.graphs.bundle.path
+        return path.stem if path.parent == MODELS else os.fspath(path)
+
     def adapt(
         self, images: Mapping[str, Iterable[ImageSource]], steps: SupportsIndex | None = None, *, bgr: bool = False
     ) -> Classifier:

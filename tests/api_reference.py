@@ -58,6 +58,7 @@ GROUPS = {
     "Bundles": ("export_bundle", "wrap", "ModelCard", "Precision", "Provenance", "ExtractorSettings", "HeadSettings"),
     "Errors": (
         *("EdgeAdaptError", "ImageError", "DataError", "BundleError", "ProviderError", "MissingDependencyError"),
+        "ConfinementWarning",
     ),
 }
 """Every public name; tests/test_api.py compares with `edge_adapt.__all__`."""

@@ -10,13 +10,13 @@ import io
 import sys
 import warnings
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from edge_adapt import __version__
 from edge_adapt.cli import words
-from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.errors import ConfinementWarning, EdgeAdaptError
 
 EDITS = ("add", "remove", "rename", "merge", "correct", "undo", "redo", "log", "strip")
 COMMANDS = (
@@ -60,6 +60,7 @@ class _Group(click.Group):
         if not sys.warnoptions:
             # Of an image that it then reads, or refuses with an error, Pillow also warns.
             warnings.filterwarnings("ignore", module=r"PIL\.")
+            warnings.showwarning = _show_warning
         try:
             return super().invoke(ctx)
         except EdgeAdaptError as error:
@@ -78,6 +79,20 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             raise SystemExit(INTERRUPTED) from None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One of ours as the sentence that it is, and any other as Python does."""
+    ours = issubclass(category, ConfinementWarning)
+    text = f"{message}\n" if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    click.echo(text, err=True, nl=False)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -40,7 +40,6 @@ _WORST = 2  # findings that are shown; `check` shows all
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object: the model, the classes and what to expect."
 )
-@options.untrusted
 @options.runs_a_bundle
 def adapt(
     photos: str,
@@ -49,9 +48,9 @@ def adapt(
     steps: int | None,
     skip_bad: bool,
     as_json: bool,
-    trust: Trust,
     provider: Provider,
     threads: int | None,
+    trust: Trust,
 ) -> None:
     """Teach a model the classes in PHOTOS.
 
@@ -70,7 +69,6 @@ def adapt(
     images: Mapping[str, Sequence[EmbeddedImage]] | None = None
     if model:
         meta_model = load_model(model, provider, threads, trust)
-        words.warn_unless_confined(meta_model.graphs)
         require_output(output, meta_model.graphs.bundle.path, photos)
     else:
         require_output(output, *MODELS.glob("*.edge"), photos)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from edge_adapt.runtime.classifier.check import Finding
+    from edge_adapt.runtime.graphs import Trust
     from edge_adapt.runtime.images.folders import ImageFile
     from edge_adapt.runtime.sessions import Provider
 
@@ -42,6 +43,7 @@ def check(
     as_json: bool,
     provider: Provider,
     threads: int | None,
+    trust: Trust,
 ) -> None:
     """Find what will cost accuracy in a folder of photos, or in a classifier.
 
@@ -56,7 +58,9 @@ def check(
         if not Path(path).is_dir() and Path(path).suffix.lower() != ".zip":
             raise click.UsageError("--sheet draws photos, and a classifier holds none; give the folder of photos.")
         require_output(sheet, path)
-    findings = find(path, model=model, provider=provider, threads=threads, progress=True, skip_bad=skip_bad)
+    findings = find(
+        path, model=model, provider=provider, threads=threads, progress=True, skip_bad=skip_bad, trust=trust
+    )
     for finding in findings:
         if as_json:
             words.print_json(asdict(finding))

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 )
 @options.unknown_at
 @live.takes_live_images
-@options.untrusted
 @options.runs_a_bundle
 @click.pass_context
 def classify(
@@ -60,9 +59,9 @@ def classify(
     vote: Vote | None,
     unknown_at: float,
     never_unknown: bool,
-    trust: Trust,
     provider: Provider,
     threads: int | None,
+    trust: Trust,
 ) -> None:
     """Say which of its classes a classifier sees in images.
 
@@ -83,7 +82,6 @@ def classify(
     with live.ended_by_signals(watch is not None or camera is not None):
         coming = live.live_images(frames, watch, camera, every)
         mine = load_classifier(classifier, provider, threads, trust)
-        words.warn_unless_confined(mine.graphs)
         answer: Callable[[str, Prediction], None] = partial(_print_prediction, top, as_json)
         if as_csv:
             from edge_adapt.cli.csv_answers import csv_answers

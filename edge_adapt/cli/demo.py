@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.classifier.prediction import Prediction
+    from edge_adapt.runtime.graphs import Trust
     from edge_adapt.runtime.images.folders import ImageFile
     from edge_adapt.runtime.model import MetaModel
     from edge_adapt.runtime.sessions import Provider
@@ -75,7 +76,7 @@ PHOTOS = _Samples(
     help="The folder to write.",
 )
 @options.runs_a_bundle
-def demo(model: str, output: str, provider: Provider, threads: int | None) -> None:
+def demo(model: str, output: str, provider: Provider, threads: int | None, trust: Trust) -> None:
     """Show the main job on samples that come with edge-adapt.
 
     Adapts a bundled model to classes that it was not trained on, from five images of each: twelve characters, or renders of
@@ -88,7 +89,7 @@ def demo(model: str, output: str, provider: Provider, threads: int | None) -> No
     from edge_adapt.runtime.model import load_model
 
     watch = _Stopwatch()
-    meta_model = load_model(model, provider, threads)
+    meta_model = load_model(model, provider, threads, trust)
     shown = _samples_for(model, meta_model)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,7 @@ from edge_adapt.cli import options, words
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
+    from edge_adapt.runtime.graphs import Trust
     from edge_adapt.runtime.sessions import Provider
 
 _classifier = click.argument("classifier", type=click.Path(), metavar="MINE.edge")
@@ -25,7 +26,12 @@ _output = click.option(
 
 
 def _edit(
-    path: str, output: str | None, change: Callable[[Classifier], Classifier], runs: dict[str, Any] | None = None
+    path: str,
+    output: str | None,
+    change: Callable[[Classifier], Classifier],
+    trust: Trust,
+    provider: Provider = "cpu",
+    threads: int | None = None,
 ) -> None:
     """Change a classifier, and say what was done and what it is then."""
     from edge_adapt.runtime.editing import edit
@@ -33,7 +39,7 @@ def _edit(
 
     if output is not None:
         require_output(output, path)
-    mine = edit(path, change, output, **(runs or {"provider": "cpu"}))
+    mine = edit(path, change, output, provider, threads, trust)
     counts, edits, done = mine.support.counts, mine.history.edits, mine.history.done
     if edits:
         words.say(f"Done: {edits[done - 1].what}" if done else "Done: nothing since it was adapted")
@@ -61,6 +67,7 @@ def add(
     output: str | None,
     provider: Provider,
     threads: int | None,
+    trust: Trust,
 ) -> None:
     """Add images of a class, old or new.
 
@@ -71,7 +78,7 @@ def add(
     from edge_adapt.runtime.images.folders import list_images
 
     files = [file for path in images for file in list_images(path)]
-    _edit(classifier, output, lambda mine: mine.add_unread(label, files), {"provider": provider, "threads": threads})
+    _edit(classifier, output, lambda mine: mine.add_unread(label, files), trust, provider, threads)
 
 
 @click.command(
@@ -81,12 +88,13 @@ def add(
 @click.argument("label", metavar="CLASS")
 @click.argument("shots", nargs=-1, metavar="[SHOT...]")
 @_output
-def remove(classifier: str, label: str, shots: tuple[str, ...], output: str | None) -> None:
+@options.untrusted
+def remove(classifier: str, label: str, shots: tuple[str, ...], output: str | None, trust: Trust) -> None:
     """Remove a class, or some of its images.
 
     SHOT is the name of an image as `edge-adapt info --json` shows it, or the beginning of its SHA-256.
     """
-    _edit(classifier, output, lambda mine: mine.remove(label, *shots))
+    _edit(classifier, output, lambda mine: mine.remove(label, *shots), trust)
 
 
 @click.command(epilog=words.examples("edge-adapt rename mine.edge foam styrofoam"))
@@ -94,9 +102,10 @@ def remove(classifier: str, label: str, shots: tuple[str, ...], output: str | No
 @click.argument("label", metavar="CLASS")
 @click.argument("name", metavar="NEW_NAME")
 @_output
-def rename(classifier: str, label: str, name: str, output: str | None) -> None:
+@options.untrusted
+def rename(classifier: str, label: str, name: str, output: str | None, trust: Trust) -> None:
     """Give a class another name."""
-    _edit(classifier, output, lambda mine: mine.rename(label, name))
+    _edit(classifier, output, lambda mine: mine.rename(label, name), trust)
 
 
 @click.command(epilog=words.examples("edge-adapt merge mine.edge cup mug --into cup"))
@@ -106,9 +115,10 @@ def rename(classifier: str, label: str, name: str, output: str | None) -> None:
     "--into", required=True, metavar="CLASS", help="The class that has all images then; one of them, or a new one."
 )
 @_output
-def merge(classifier: str, labels: tuple[str, ...], into: str, output: str | None) -> None:
+@options.untrusted
+def merge(classifier: str, labels: tuple[str, ...], into: str, output: str | None, trust: Trust) -> None:
     """Make one class of several."""
-    _edit(classifier, output, lambda mine: mine.merge(labels, into))
+    _edit(classifier, output, lambda mine: mine.merge(labels, into), trust)
 
 
 @click.command(
@@ -128,6 +138,7 @@ def correct(
     output: str | None,
     provider: Provider,
     threads: int | None,
+    trust: Trust,
 ) -> None:
     """Learn from a mistake: IMAGE is of CLASS.
 
@@ -136,35 +147,37 @@ def correct(
     """
     if (label is None) == (never is None):
         raise click.UsageError("give either CLASS, which the image is, or --not CLASS, which it is not.")
-    runs = {"provider": provider, "threads": threads}
-    _edit(classifier, output, lambda mine: mine.correct(image, label, never=never), runs)
+    _edit(classifier, output, lambda mine: mine.correct(image, label, never=never), trust, provider, threads)
 
 
 @click.command(epilog=words.examples("edge-adapt undo mine.edge"))
 @_classifier
 @_output
-def undo(classifier: str, output: str | None) -> None:
+@options.untrusted
+def undo(classifier: str, output: str | None, trust: Trust) -> None:
     """Take the last edit back."""
-    _edit(classifier, output, lambda mine: mine.undo())
+    _edit(classifier, output, lambda mine: mine.undo(), trust)
 
 
 @click.command(epilog=words.examples("edge-adapt redo mine.edge"))
 @_classifier
 @_output
-def redo(classifier: str, output: str | None) -> None:
+@options.untrusted
+def redo(classifier: str, output: str | None, trust: Trust) -> None:
     """Do again what `undo` took back."""
-    _edit(classifier, output, lambda mine: mine.redo())
+    _edit(classifier, output, lambda mine: mine.redo(), trust)
 
 
 @click.command(epilog=words.examples("edge-adapt strip mine.edge -o to-hand-on.edge"))
 @_classifier
 @_output
-def strip(classifier: str, output: str | None) -> None:
+@options.untrusted
+def strip(classifier: str, output: str | None, trust: Trust) -> None:
     """Remove what says where a classifier comes from: names and SHA-256s of its images, and its history.
 
     What it answers stays the same, and it can still be edited.
     """
-    _edit(classifier, output, lambda mine: mine.strip())
+    _edit(classifier, output, lambda mine: mine.strip(), trust)
 
 
 @click.command(epilog=words.examples("edge-adapt log mine.edge"))

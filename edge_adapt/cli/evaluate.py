@@ -12,6 +12,7 @@ from edge_adapt.cli import options, words
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation
+    from edge_adapt.runtime.graphs import Trust
     from edge_adapt.runtime.sessions import Provider
 
 MOST_CONFUSIONS = 10
@@ -69,6 +70,7 @@ def evaluate(
     as_json: bool,
     provider: Provider,
     threads: int | None,
+    trust: Trust,
 ) -> None:
     """Measure accuracy on the images in DATA.
 
@@ -83,12 +85,11 @@ def evaluate(
     from edge_adapt.runtime.data.source import DataSource
     from edge_adapt.runtime.model import load
 
-    if not verbs.is_run(model):
-        loaded = load(model, provider, threads)
-        if isinstance(loaded, Classifier):
-            options.refuse_episodes(ctx, model)
-            _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)
-            return
+    loaded = None if verbs.is_run(model) else load(model, provider, threads, trust)
+    if isinstance(loaded, Classifier):
+        options.refuse_episodes(ctx, model)
+        _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)
+        return
 
     protocol = EvaluationProtocol(
         n_way=n_way,
@@ -102,7 +103,7 @@ def evaluate(
     )
     source = DataSource(data, classes, rotations, cache, skip_bad)
     result = verbs.evaluate(
-        model, source, protocol, all_layers=all_layers, provider=provider, threads=threads, progress=True
+        loaded or model, source, protocol, all_layers=all_layers, provider=provider, threads=threads, progress=True
     )
     if as_json:
         measured = {"accuracy": result.accuracy, "ci95": result.ci95}

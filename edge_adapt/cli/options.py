@@ -21,11 +21,6 @@ provider = click.option(
 )
 
 
-def runs_a_bundle(command: Command) -> Command:
-    """Give a command the options `--provider` and `--threads`."""
-    return provider(threads(command))
-
-
 untrusted = click.option(
     "--untrusted",
     "trust",
@@ -33,6 +28,11 @@ untrusted = click.option(
     default="known",
     help="The file is a stranger's: run its graphs in a child process with limits, which on Linux can only compute.",
 )
+
+
+def runs_a_bundle(command: Command) -> Command:
+    """Give a command the options `--provider`, `--threads` and `--untrusted`."""
+    return provider(threads(untrusted(command)))
 
 
 unknown_share = click.option(

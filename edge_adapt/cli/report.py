@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.data.episodes import Sampling
     from edge_adapt.runtime.data.source import DataSource
+    from edge_adapt.runtime.graphs import Trust
+    from edge_adapt.runtime.model import MetaModel
     from edge_adapt.runtime.sessions import Provider
 
 
@@ -49,6 +51,7 @@ def report(
     seed: int,
     provider: Provider,
     threads: int | None,
+    trust: Trust,
 ) -> None:
     """Write a page about a model or a classifier: how good it is on the images in DATA.
 
@@ -64,18 +67,20 @@ def report(
     from edge_adapt.runtime.data.source import DataSource
     from edge_adapt.runtime.model import load
 
-    loaded = None if is_run(model) else load(model, provider, threads)
+    loaded = None if is_run(model) else load(model, provider, threads, trust)
     if isinstance(loaded, Classifier):
         options.refuse_episodes(ctx, model)
         _report_classifier(loaded, data, output, classes, skip_bad)
     else:
         sampling = Sampling(episodes=episodes, seed=seed, support_files=support_files, query_files=query_files)
-        _report_model(model, DataSource(data, classes, rotations, cache, skip_bad), output, sampling, provider, threads)
+        _report_model(
+            loaded or model, DataSource(data, classes, rotations, cache, skip_bad), output, sampling, provider, threads
+        )
     words.say(f"Look at {output}: {words.size(Path(output).stat().st_size)}, one page that needs nothing else.")
 
 
 def _report_model(
-    model: str, source: DataSource, output: str, sampling: Sampling, provider: Provider, threads: int | None
+    model: MetaModel | str, source: DataSource, output: str, sampling: Sampling, provider: Provider, threads: int | None
 ) -> None:
     from edge_adapt.reports.model.report import report as write_report
 

@@ -14,7 +14,6 @@ from edge_adapt.runtime.words import milliseconds, plural, shown, size
 if TYPE_CHECKING:
     from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.folder_evaluation import ClassifierEvaluation
-    from edge_adapt.runtime.graphs import Graphs
     from edge_adapt.training.checkpoint import Checkpoint
 
 __all__ = [
@@ -44,15 +43,6 @@ def examples(*lines: str) -> str:
 def say(*fields: str) -> None:
     """Print a line for people, or its fields with tabs between; names in it may be a stranger's."""
     click.echo("\t".join(map(shown, fields)))
-
-
-def warn_unless_confined(graphs: Graphs) -> None:
-    """Say on standard error what the child process of a stranger's file can still do here."""
-    if graphs.trust == "unknown" and not {"landlock", "seccomp"} & set(graphs.confined):
-        click.echo(
-            "This system cannot keep a stranger's file from your own; crashes and endless loops are contained.",
-            err=True,
-        )
 
 
 def print_json(value: object) -> None:

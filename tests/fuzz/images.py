@@ -178,4 +178,4 @@ def fuzzers(largest: int) -> dict[str, Fuzzer]:
 
 
 if __name__ == "__main__":
-    run(__doc__ or "", 5000, fuzzers(largest=5000))
+    run(__doc__ or "", 5000, fuzzers(largest=4800))

@@ -11,7 +11,7 @@ import click
 import pytest
 
 import edge_adapt
-from edge_adapt.cli import COMMANDS
+from edge_adapt.cli import COMMANDS, EDITS
 from edge_adapt.cli.grouped import GroupedCommand
 from tests import command_line, command_reference
 
@@ -74,9 +74,14 @@ def test_the_examples_are_commands_that_exist_with_options_that_exist(name: str)
         command.make_context(words[1], arguments)  # raises a UsageError
 
 
-@pytest.mark.parametrize("name", ["adapt", "classify", "evaluate", "report", "demo"])
-def test_every_command_that_runs_a_bundle_takes_provider_and_threads(name: str) -> None:
-    assert {"provider", "threads"} <= {parameter.name for parameter in command_reference.command(name).params}
+@pytest.mark.parametrize("name", ["adapt", "classify", "check", "evaluate", "report", "demo", "add", "correct"])
+def test_every_command_that_embeds_takes_provider_and_threads_and_runs_strangers_apart(name: str) -> None:
+    assert {"provider", "threads", "trust"} <= {parameter.name for parameter in command_reference.command(name).params}
+
+
+@pytest.mark.parametrize("name", sorted({*EDITS} - {"log"}))
+def test_every_edit_runs_strangers_apart(name: str) -> None:
+    assert "trust" in {parameter.name for parameter in command_reference.command(name).params}
 
 
 def test_the_document_says_what_the_commands_say() -> None:
