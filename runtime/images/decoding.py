@@ -6,8 +6,11 @@ of HEIC.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,8 +120,23 @@ def _opener(plugin: str, name: str) -> Callable[[io.BytesIO], ImageFile.ImageFil
             raise ImportError
     except ImportError:
         raise ImageError(_UNREADABLE[plugin].format(name)) from None
+    if plugin == "Tiff":
+        _silence_libtiff()
     opener: Callable[[io.BytesIO], ImageFile.ImageFile] = getattr(module, f"{plugin}ImageFile")
     return opener
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Take from libtiff its handlers, which print on standard error, in its own words, what our error then says.
+
+    They are found through Pillow's module, as the system's loader finds them; not on Windows, where libtiff is part of that.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(importlib.import_module("PIL._imaging").__file__)
+        for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
 
 
 def pixels_of(image: Image.Image, name: str, box: tuple[float, float, float, float] | None = None) -> Image.Image:

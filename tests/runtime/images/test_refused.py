@@ -8,6 +8,7 @@ import struct
 import sys
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -192,3 +193,16 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "photo.jpg")
     with pytest.raises(ImageError, match=r"photo\.jpg is a device or a pipe"):
         load_image(tmp_path / "photo.jpg")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="libtiff is part of Pillow's own module there")
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits", "group4"])
+def test_libtiff_says_nothing_of_its_own(compression: str, capfd: pytest.CaptureFixture[str]) -> None:
+    image = Image.fromarray(random_pixels((60, 50, 3)))
+    sound = encode(image.convert("1") if compression == "group4" else image, "TIFF", compression=compression)
+    for at in range(8, len(sound), len(sound) // 50):
+        damaged = bytearray(sound)
+        damaged[at] ^= 0x55
+        with suppress(ImageError):
+            load_image(bytes(damaged))
+    assert capfd.readouterr().err == ""
