@@ -7,6 +7,23 @@ from __future__ import annotations
 
 from edge_adapt.runtime.words import sentence
 
+_TOO_LITTLE_MEMORY = (
+    "bad_alloc",  # ONNX Runtime's C++
+    "failed to map segment",  # of a library that is loaded
+    "cannot allocate memory",
+    "can't start new thread",  # which has no room for its stack
+    "without exception set",  # Python where an extension forgets to say that it got none
+)
+"""What an error says of it that is no MemoryError."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice."""
+    if isinstance(error, MemoryError):
+        return True
+    kinds = (ImportError, RuntimeError, SystemError)
+    return isinstance(error, kinds) and any(words in str(error).lower() for words in _TOO_LITTLE_MEMORY)
+
 
 class EdgeAdaptError(Exception):
     """Anything that a user can cause or repair.

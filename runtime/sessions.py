@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from edge_adapt.runtime.errors import BundleError, MissingDependencyError, ProviderError
+from edge_adapt.runtime.errors import BundleError, MissingDependencyError, ProviderError, is_out_of_memory
 from edge_adapt.runtime.parallel import cores
 from edge_adapt.runtime.words import first_line, install
 
@@ -225,6 +225,8 @@ def _onnxruntime() -> Any:
             f"ONNX Runtime is not installed; {install('cpu')} brings it (or [gpu] on a machine with an NVIDIA GPU)."
         ) from error
     except ImportError as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         raise MissingDependencyError(
             f"ONNX Runtime does not load ({first_line(error)}); install another version of it."
         ) from error

@@ -16,7 +16,7 @@ import click
 
 from edge_adapt import __version__
 from edge_adapt.cli import words
-from edge_adapt.runtime.errors import ConfinementWarning, EdgeAdaptError
+from edge_adapt.runtime.errors import ConfinementWarning, EdgeAdaptError, is_out_of_memory
 
 EDITS = ("add", "remove", "rename", "merge", "correct", "undo", "redo", "log", "strip")
 COMMANDS = (
@@ -70,7 +70,7 @@ class _Group(click.Group):
                 raise
             where = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(words.shown(f"{where}{error.strerror or error}.")) from error
-        except (MemoryError, RuntimeError) as error:
+        except (ImportError, MemoryError, RuntimeError, SystemError) as error:
             if not _is_out_of_memory(error):
                 raise
             raise click.ClickException(
@@ -98,10 +98,10 @@ def _show_warning(
 def _is_out_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice, as Python says it, or PyTorch where a command has imported it."""
     if "torch" not in sys.modules:
-        return isinstance(error, MemoryError)
-    from edge_adapt.networks.memory import is_out_of_memory
+        return is_out_of_memory(error)
+    from edge_adapt.networks import memory
 
-    return is_out_of_memory(error)
+    return memory.is_out_of_memory(error)
 
 
 @click.group("edge-adapt", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_adapt.runtime import errors
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 _TOO_LITTLE_MEMORY = (
     "can't allocate memory",
     "not enough memory",
-    "std::bad_alloc",
     "could not create a primitive",  # of oneDNN, which has no room for its code
     "out of memory",  # of CUDA's runtime, its driver and NCCL
     "STATUS_ALLOC_FAILED",  # of cuBLAS, cuDNN, cuSOLVER and cuSPARSE
@@ -32,7 +32,7 @@ _TOO_LITTLE_MEMORY = (
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory does not suffice, on a GPU or a CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.OutOfMemoryError) or errors.is_out_of_memory(error):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _TOO_LITTLE_MEMORY)
 

@@ -57,12 +57,12 @@ def decode(data: bytes, name: str, size: tuple[int, int] | None = None) -> Image
         raise ImageError(f"{name} is empty (0 bytes), so there is no image in it.")
     plugin = _plugin(data, name)
     opener = _opener(plugin, name)
-    beside = bytes_beside_image(data, plugin, name)
+    beside = len(data) + bytes_beside_image(data, plugin, name)
     if plugin == "WebP":  # its decoder takes all of its memory when it is opened
         width, height, each = webp_canvas(data)
         if each:
             _check_size(width, height, name)
-        with room(each * width * height, name):
+        with room(beside + each * width * height, name):
             return _reduced(pixels_of(_opened(opener, data, name), name), size)
     image = _opened(opener, data, name)
     _check_size(*image.size, name)

@@ -125,6 +125,30 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
     assert_same_run(resumed, whole)
 
 
+def test_a_run_whose_folder_is_lost_goes_on_where_it_is_found_again(
+    brief: Callable[..., Checkpoint], tiny_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a drive that is pulled out and put back."""
+    config, run = tiny_config(iterations=6), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        save = trainer.save_checkpoint
+
+        def moved_and_saved(folder: Path, checkpoint: Checkpoint) -> None:
+            if checkpoint.iteration == 4:
+                run.rename(tmp_path / "elsewhere")
+            save(folder, checkpoint)
+
+        patch.setattr(trainer, "save_checkpoint", moved_and_saved)
+        said = refusal(lambda: brief(config))
+    assert (
+        said == f"{run / 'checkpoint.pt'} could not be saved because the folder {run} does not exist; create it first."
+    )
+    (tmp_path / "elsewhere").rename(run)
+    assert load_checkpoint(run).iteration == 3
+    resumed, whole = (brief(config, name, resume=name == "run") for name in ("run", "whole"))
+    assert_same_run(resumed, whole)
+
+
 def test_a_finished_run_resumes_to_itself(
     brief: Callable[..., Checkpoint], tiny_config: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from edge_adapt.runtime.classifier import history
 from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.classifier.support import OTHER
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
@@ -157,6 +158,22 @@ def test_edits_and_what_led_to_them_survive_the_file(mine: Classifier, tmp_path:
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", edit.at) for edit in found.history.edits)
     assert found.redo().labels == ("a", "b", "d", "e")
     assert same(found.undo().undo(), mine)
+
+
+def test_edits_are_in_the_order_in_which_they_were_made_whatever_the_clock_says(
+    mine: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = ["2026-11-28T12:00:00Z", "1970-01-01T00:00:00Z", "2099-12-31T23:59:59Z", "2026-11-28T11:59:59Z"]
+    steps = [mine]
+    for name, at in zip("wxyz", times, strict=True):
+        monkeypatch.setattr(history, "_now", lambda at=at: at)
+        steps.append(steps[-1].rename(steps[-1].labels[0], name + steps[-1].labels[0]))
+    steps[-1].save(tmp_path / "mine.edge")
+    again = load_classifier(tmp_path / "mine.edge")
+    assert [edit.at for edit in again.history.edits] == times
+    for before in reversed(steps[:-1]):
+        again = again.undo()
+        assert same(again, before)
 
 
 def test_a_classifier_that_was_never_edited_is_written_as_before(mine: Classifier, tmp_path: Path) -> None:
