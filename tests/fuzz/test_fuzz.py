@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from tests.fuzz import archives, bundles, images
-from tests.fuzz.attempts import Fuzzer, attempt
+from tests.fuzz import archives, bundles, images, readers
+from tests.fuzz.attempts import Fuzzer, attempt, damaged
 from tests.fuzz.image_parts import LAYOUTS
 
 
@@ -49,3 +49,12 @@ def test_hostile_images_are_classified_or_refused_in_one_sentence(
 @pytest.mark.parametrize(("use", "done"), [("read", "read"), ("adapt", "adapted")])
 def test_hostile_zips_are_read_or_refused_in_one_sentence(use: str, done: str, tmp_path: Path) -> None:
     assert outcomes(archives.fuzzers()[use], tmp_path) == {done, "refused"}
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(readers.sound())))
+def test_each_reader_reads_what_is_sound_and_refuses_the_rest(number: int, name: str) -> None:
+    uses, choose = readers.readers(), random.Random(name)
+    for data in readers.sound()[name]:
+        uses[name](data)
+        for _ in range(100):
+            readers.read(list(uses.values()), bytes([number]) + damaged(data, choose))

@@ -21,6 +21,7 @@ from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.training import trainer
 from edge_adapt.training.checkpoint import Checkpoint, load_checkpoint
 from edge_adapt.training.compute import Execution
+from edge_adapt.training.run import save_checkpoint
 from edge_adapt.training.train import resume
 from tests.clock import Clock
 from tests.training_runs import Configure, Small, assert_same_run, refusal, seeded, stop_at, train
@@ -131,12 +132,11 @@ def test_a_run_whose_folder_is_lost_goes_on_where_it_is_found_again(
     """As a drive that is pulled out and put back."""
     config, run = tiny_config(iterations=6), tmp_path / "run"
     with monkeypatch.context() as patch:
-        save = trainer.save_checkpoint
 
         def moved_and_saved(folder: Path, checkpoint: Checkpoint) -> None:
             if checkpoint.iteration == 4:
                 run.rename(tmp_path / "elsewhere")
-            save(folder, checkpoint)
+            save_checkpoint(folder, checkpoint)
 
         patch.setattr(trainer, "save_checkpoint", moved_and_saved)
         said = refusal(lambda: brief(config))
