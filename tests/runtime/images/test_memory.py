@@ -90,6 +90,17 @@ def test_an_image_waits_until_there_is_room_for_it() -> None:
     thread.join()
 
 
+def test_what_may_be_kept_counts_until_it_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(memory, "budget", lambda: 100)
+    monkeypatch.setattr(memory, "_kept", 0)
+    monkeypatch.setattr(memory, "_give_back", lambda: said.append("given back"))
+    for name in "abcde":
+        with room(40, name):
+            said.append(name)
+    assert said == ["a", "b", "given back", "c", "d", "given back", "e"]
+
+
 MODES = {
     "RGB PNG": lambda image: encode(image, "PNG"),
     "RGBA PNG": lambda image: encode(image.convert("RGBA"), "PNG"),
