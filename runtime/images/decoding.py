@@ -149,12 +149,14 @@ def pixels_of(image: Image.Image, name: str, box: tuple[float, float, float, flo
             whole = (round(box[2]), round(box[3]))
             image = image if box[2:] == whole else image.resize(whole, Image.Resampling.BILINEAR, box=box)
         return to_8_bit(_upright(image))
-    except MemoryError as error:
+    except Exception as error:  # as in _opened
+        if not isinstance(error, MemoryError) and "out of memory" not in str(
+            error
+        ):  # as Pillow says it of its decoders
+            raise _damaged(name, error) from error
         raise ImageError(
             f"{name} cannot be decoded: there is not enough memory for its {image.width} x {image.height} pixels; scale it down."
         ) from error
-    except Exception as error:  # as in _opened
-        raise _damaged(name, error) from error
 
 
 def _check_size(width: int, height: int, name: str) -> None:
