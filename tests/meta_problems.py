@@ -49,4 +49,4 @@ def task_of(tasks: Tasks, index: int) -> tuple[Pair, Pair]:
 def one_by_one(tasks: Tasks) -> Tasks:
     """The same tasks as functions of the module, which go through the inner loop one after the other."""
     pairs = [task_of(tasks, index) for index in range(len(tasks))]
-    return Tasks([lambda _, part=s: part for s, _ in pairs], [lambda _, part=q: part for _, q in pairs])  # type: ignore[misc]
+    return Tasks([lambda _, part=s: part for s, _ in pairs], [lambda _, part=q: part for _, q in pairs])

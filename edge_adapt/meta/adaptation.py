@@ -62,7 +62,9 @@ class Adaptation:
         if not 0 < self.rate < float("inf"):
             raise EdgeAdaptError(f"rate is {self.rate}; take a number above 0.")
         if self.learned_rates is not None and self.learned_rates not in get_args(Rates):
-            raise EdgeAdaptError(f"learned_rates is {self.learned_rates!r}; choose one of {', '.join(get_args(Rates))}.")
+            raise EdgeAdaptError(
+                f"learned_rates is {self.learned_rates!r}; choose one of {', '.join(get_args(Rates))}."
+            )
         if self.meta_gradient not in get_args(MetaGradient):
             known = ", ".join(get_args(MetaGradient))
             raise EdgeAdaptError(f"meta_gradient is {self.meta_gradient!r}; choose one of {known}.")
@@ -81,7 +83,9 @@ class Adaptation:
         adapted = tuple(name for name in names if fnmatchcase(name, self.adapts))
         if not adapted:
             there = ", ".join(names) or "none"
-            raise EdgeAdaptError(f"adapts is {self.adapts!r}, which fits no parameter that requires gradients; there are {there}.")
+            raise EdgeAdaptError(
+                f"adapts is {self.adapts!r}, which fits no parameter that requires gradients; there are {there}."
+            )
         return adapted
 
     def initial_rates(self, module: nn.Module) -> StepRates:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from edge_adapt.meta.adaptation import Adaptation, StepRates
-from edge_adapt.meta.tasks import Batch, Collect, Loss, TaskDistribution, batch_of
+from edge_adapt.meta.tasks import Loss, Part, TaskDistribution, batch_of
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 
@@ -42,7 +42,7 @@ class Learner:
 
     module: nn.Module
     loss: Loss
-    adaptation: Adaptation = Adaptation()
+    adaptation: Adaptation
     rates: StepRates | None = None
     losses: tuple[float, ...] = ()
 
@@ -51,7 +51,7 @@ class Learner:
         """The inner learning rates, learned or not."""
         return self.rates or self.adaptation.initial_rates(self.module)
 
-    def adapt(self, support: Batch | Collect, steps: int | None = None) -> nn.Module:
+    def adapt(self, support: Part, steps: int | None = None) -> nn.Module:
         """Learn a task.
 
         Args:
@@ -65,11 +65,11 @@ class Learner:
         Raises:
             EdgeAdaptError: the loss is no scalar, does not depend on the parameters, or changes buffers of the module.
         """
+        steps, rates = self.adaptation.steps if steps is None else steps, self.step_rates
         self.check(support)
-        steps = self.adaptation.steps if steps is None else steps
         adapted = copy.deepcopy(self.module)
         with torch.no_grad():
-            *_, last = self.trajectory([support], steps, self.step_rates)
+            *_, last = self.trajectory([support], steps, rates)
             for name, tensor in last.parameters.items():
                 adapted.get_parameter(name).copy_(tensor)
         return adapted
@@ -112,7 +112,7 @@ class Learner:
 
     def trajectory(
         self,
-        parts: Sequence[Batch | Collect],
+        parts: Sequence[Part],
         steps: int,
         rates: StepRates,
         together: int | None = None,
@@ -127,7 +127,9 @@ class Learner:
             together: how many tasks these are, their tensors [T, ...]; None is a single one.
             first_order: take the inner gradients as constants.
         """
-        reached = {name: self.module.get_parameter(name) for name in rates[0]}
+        if steps < 0:
+            raise EdgeAdaptError(f"steps is {steps}; take 0 or more.")
+        reached: dict[str, Tensor] = {name: self.module.get_parameter(name) for name in rates[0]}
         if together is not None:
             reached = {name: tensor.expand(together, *tensor.shape) for name, tensor in reached.items()}
         yield Reached(reached, None)
@@ -139,7 +141,10 @@ class Learner:
             with torch.enable_grad():
                 losses = self.values(self.loss, inputs, parts[step % len(parts)], together)
                 gradients = torch.autograd.grad(
-                    losses.sum(), list(inputs.values()), create_graph=differentiate and not first_order, materialize_grads=True
+                    losses.sum(),
+                    list(inputs.values()),
+                    create_graph=differentiate and not first_order,
+                    materialize_grads=True,
                 )
             own = rates[min(step, len(rates) - 1)]
             reached = {
@@ -148,9 +153,7 @@ class Learner:
             }
             yield Reached(reached, losses.detach())
 
-    def values(
-        self, loss: Loss, parameters: Mapping[str, Tensor], part: Batch | Collect, together: int | None
-    ) -> Tensor:
+    def values(self, loss: Loss, parameters: Mapping[str, Tensor], part: Part, together: int | None) -> Tensor:
         """A loss of a task's support or query with these parameters in the module, a scalar; of T tasks together [T]."""
         if together is None:
             with torch.no_grad():  # it is data: how it came about is not differentiated
@@ -166,7 +169,7 @@ class Learner:
         inside = {f"module.{name}": tensor for name, tensor in parameters.items()}
         return functional_call(_Calling(self.module), inside, (function, argument))
 
-    def check(self, part: Batch | Collect) -> None:
+    def check(self, part: Part) -> None:
         """Raise EdgeAdaptError unless the loss is one that the inner loop can lower."""
         before = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         with torch.random.fork_rng():
@@ -181,11 +184,13 @@ class Learner:
                 changed.append(name)
         if changed:
             raise EdgeAdaptError(
-                f"the loss changes the module's buffer {changed[0]}, which tasks would share; call `module.eval()` first, or take a "
-                "normalization without running statistics."
+                f"the loss changes the module's buffer {changed[0]}, which tasks would share; call `module.eval()` first, or "
+                "take a normalization without running statistics."
             )
         if not isinstance(value, Tensor) or value.shape != ():
-            what = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            what = (
+                f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            )
             raise EdgeAdaptError(f"the loss gives {what}; let it give a scalar tensor, such as the mean.")
         if not value.requires_grad:
             raise EdgeAdaptError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from edge_adapt.meta.adaptation import Rates, StepRates
+from edge_adapt.meta.adaptation import Adaptation, StepRates
 from edge_adapt.meta.learner import Learner
 from edge_adapt.meta.tasks import TaskDistribution, Tasks
 from edge_adapt.runtime.errors import EdgeAdaptError
@@ -64,7 +64,7 @@ def meta_train(learner: Learner, tasks: TaskDistribution, outer_loop: OuterLoop,
             finite; the tasks are of unequal shapes; or `adaptation` fits no parameter.
     """
     start = replace(learner, module=copy.deepcopy(learner.module))
-    rates = LearnedRates(start.step_rates, learner.adaptation.learned_rates)
+    rates = LearnedRates(start.step_rates, learner.adaptation)
     parameters = [parameter for parameter in start.module.parameters() if parameter.requires_grad] + rates.parameters
     optimizer = torch.optim.Adam(parameters, lr=outer_loop.learning_rate)
     losses: list[float] = []
@@ -82,7 +82,8 @@ def meta_train(learner: Learner, tasks: TaskDistribution, outer_loop: OuterLoop,
             losses.append(accumulate(start, rates, drawn).item())
             if not math.isfinite(losses[-1]):
                 raise EdgeAdaptError(
-                    f"the loss is {losses[-1]} in outer step {iteration + 1}; take a smaller rate or learning_rate, or a max_norm."
+                    f"the loss is {losses[-1]} in outer step {iteration + 1}; take a smaller rate or learning_rate, or a "
+                    "max_norm."
                 )
             if outer_loop.max_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, outer_loop.max_norm)
@@ -94,36 +95,46 @@ def meta_train(learner: Learner, tasks: TaskDistribution, outer_loop: OuterLoop,
 
 
 class LearnedRates:
-    """Inner learning rates as the outer loop learns them: by their logarithm where one is for many numbers, or as they are.
+    """Inner learning rates as the outer loop learns them.
+
+    Where one is for many numbers, by its logarithm, so that it stays positive; otherwise, since it may be of any sign, in units
+    of the rate that all start from, so that a step of the optimizer means the same whatever that is.
 
     Args:
         rates: where they start.
-        kind: how many are learned; None learns nothing.
+        adaptation: which rates it learns.
+
+    Attributes:
+        learned: what the optimizer moves, for each step and tensor; empty where no rates are learned.
     """
 
-    def __init__(self, rates: StepRates, kind: Rates | None) -> None:
-        self._rates, self._kind = rates, kind
-        self._by_logarithm = kind in ("tensor", "step")
-        self._learned = [
-            {name: (rate.log() if self._by_logarithm else rate.clone()).requires_grad_() for name, rate in own.items()}
+    def __init__(self, rates: StepRates, adaptation: Adaptation) -> None:
+        self._rates, self._adaptation = rates, adaptation
+        kind, unit = adaptation.learned_rates, adaptation.rate
+        self.learned = [
+            {name: (rate / unit if kind == "element" else rate.log()).requires_grad_() for name, rate in own.items()}
             for own in (rates if kind else ())
         ]
 
     @property
     def parameters(self) -> list[Tensor]:
-        """What the optimizer moves."""
-        return [tensor for own in self._learned for tensor in own.values()]
+        """All that is learned."""
+        return [tensor for own in self.learned for tensor in own.values()]
 
     def __call__(self) -> StepRates:
         """The rates as they are now, differentiable."""
-        if not self._by_logarithm:
-            return self._learned or self._rates
-        return [{name: logarithm.exp() for name, logarithm in own.items()} for own in self._learned]
+        if not self.learned:
+            return self._rates
+        kind, unit = self._adaptation.learned_rates, self._adaptation.rate
+        return [
+            {name: tensor * unit if kind == "element" else tensor.exp() for name, tensor in own.items()}
+            for own in self.learned
+        ]
 
     def detached(self) -> StepRates | None:
         """The rates that were learned; None where none were."""
-        learned = self() if self._kind else ()
-        return tuple({name: rate.detach() for name, rate in own.items()} for own in learned) or None
+        rates = self() if self.learned else ()
+        return tuple({name: rate.detach() for name, rate in own.items()} for own in rates) or None
 
 
 def accumulate(learner: Learner, rates: LearnedRates, tasks: Tasks) -> Tensor:

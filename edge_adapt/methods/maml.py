@@ -16,9 +16,10 @@ from typing import ClassVar
 
 from torch import nn
 
+from edge_adapt.meta.adaptation import Rates
 from edge_adapt.methods.method import GradientMethod
 from edge_adapt.methods.objective import Episodic, Objective, TrainingData
-from edge_adapt.networks.inner_loop import InnerLoop, Rates
+from edge_adapt.networks.inner_loop import InnerLoop
 from edge_adapt.networks.learner import MetaLearner
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edge_adapt.meta.adaptation import Rates
 from edge_adapt.methods.maml import SecondOrder
-from edge_adapt.networks.inner_loop import Rates
 
 
 @dataclass(frozen=True)

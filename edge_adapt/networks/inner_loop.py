@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,10 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from edge_adapt.meta.adaptation import Rates
 from edge_adapt.networks.backbones.layers import last_layers
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.head import HeadState, at_least_float32
-
-Rates = Literal["tensor", "step", "element"]
-"""How many inner learning rates the backbone has: one a tensor; one a tensor and step; or one a number in it, of any sign."""
 
 INITIAL_RATE = 0.01
 
@@ -49,7 +47,7 @@ class InnerLoop(nn.Module):
 
     Args:
         backbone: whose parameters are adapted; float [B, C, H, W] -> float [B, D], without batch statistics.
-        rates: how many rates to learn.
+        rates: how many rates to learn of the backbone.
         steps: how many steps have rates of their own, with rates for each step; steps beyond reuse the last.
         first_order: take the inner gradients as constants.
         recompute: keep nothing of a step but its result, and compute it again in the backward pass: the memory of one step in

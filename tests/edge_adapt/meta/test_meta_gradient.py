@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 pytest.importorskip("torch")
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from edge_adapt.meta import Adaptation, Learner, Tasks, meta_train
-from edge_adapt.meta.outer_loop import LearnedRates, OuterLoop, accumulate
+from edge_adapt.meta import Adaptation, Learner, Tasks
+from edge_adapt.meta.outer_loop import LearnedRates, accumulate
 from tests.meta_problems import Waves, learner_of, one_by_one, squared_error, task_of, tiny_module
 
 Array = NDArray[np.float64]
@@ -56,7 +56,10 @@ def spread(rates: list[dict[str, float | Array]], adapted: set[str], steps: int)
     """The rates of each step and number [S, 10]; steps beyond the last reuse it."""
     rows = [
         np.concatenate(
-            [(np.asarray(own[n]) * np.ones(s)).ravel() if n in adapted else np.zeros(s).ravel() for n, s in SHAPES.items()]
+            [
+                (np.asarray(own[n]) * np.ones(s)).ravel() if n in adapted else np.zeros(s).ravel()
+                for n, s in SHAPES.items()
+            ]
         )
         for own in rates
     ]
@@ -83,10 +86,10 @@ METHODS = {
     "maml of three steps": Adaptation(steps=3, rate=0.2),
     "maml, a rate a tensor": Adaptation(steps=2, learned_rates="tensor"),
     "maml, a rate a step": Adaptation(steps=3, learned_rates="step"),
-    "meta-sgd": Adaptation(steps=2, learned_rates="element"),
+    "meta-sgd": Adaptation(steps=2, rate=0.2, learned_rates="element"),
     "anil": Adaptation(steps=2, learned_rates="step", adapts="2.*"),
     "fomaml": Adaptation(steps=3, rate=0.2, meta_gradient="first-order"),
-    "fomaml, a rate a number": Adaptation(steps=2, learned_rates="element", meta_gradient="first-order"),
+    "fomaml, a rate a number": Adaptation(steps=2, rate=0.2, learned_rates="element", meta_gradient="first-order"),
     "reptile": Adaptation(steps=3, rate=0.2, meta_gradient="reptile"),
     "reptile of a part": Adaptation(steps=2, rate=0.2, meta_gradient="reptile", adapts="0.*"),
     "joint training": Adaptation(steps=0),
@@ -99,7 +102,7 @@ def test_it_is_that_of_finite_differences(adaptation: Adaptation, arranged: str)
     learner = learner_of(adaptation)
     kind, steps = adaptation.learned_rates, adaptation.steps
     rates = random_rates(learner, negative=kind == "element")
-    learned = LearnedRates(rates, kind)
+    learned = LearnedRates(rates, adaptation)
     tasks = Waves().draw(TASKS, torch.Generator().manual_seed(1))
     value = accumulate(learner, learned, tasks if arranged == "together" else one_by_one(tasks))
 
@@ -108,7 +111,8 @@ def test_it_is_that_of_finite_differences(adaptation: Adaptation, arranged: str)
     flat = np.concatenate([rate.numpy().ravel() for own in rates for rate in own.values()])
 
     def spread_of(flat: Array) -> Array:
-        rest, by_name = flat, []
+        rest = flat
+        by_name: list[dict[str, float | Array]] = []
         for own in rates:
             by_name.append({})
             for name, rate in own.items():
@@ -144,11 +148,11 @@ def test_it_is_that_of_finite_differences(adaptation: Adaptation, arranged: str)
         assert not learned.parameters
         return
 
-    # Positive rates are learned by their logarithm, others as they are.
+    # Positive rates are learned by their logarithm, others in units of where they start.
     def of_raw(raw: Array) -> float:
-        return query_loss(start, spread_of(raw if kind == "element" else np.exp(raw)), known)
+        return query_loss(start, spread_of(adaptation.rate * raw if kind == "element" else np.exp(raw)), known)
 
-    raw = flat if kind == "element" else np.log(flat)
+    raw = flat / adaptation.rate if kind == "element" else np.log(flat)
     expected = numeric_gradient(of_raw, raw, 1e-4)
     assert np.abs(expected).max() > 1e-3
     found = [np.zeros(1) if rate.grad is None else rate.grad.numpy().ravel() for rate in learned.parameters]
@@ -174,7 +178,7 @@ def test_maml_is_that_of_higher(first_order: bool) -> None:
     adaptation = Adaptation(steps=3, rate=0.1, meta_gradient="first-order" if first_order else "second-order")
     learner = learner_of(adaptation)
     tasks = Waves().draw(3, torch.Generator().manual_seed(2))
-    accumulate(learner, LearnedRates(learner.step_rates, None), tasks)
+    accumulate(learner, LearnedRates(learner.step_rates, adaptation), tasks)
     module = tiny_module()
     inner = torch.optim.SGD(module.parameters(), lr=0.1)
     for support, query in (task_of(tasks, index) for index in range(3)):
@@ -184,6 +188,6 @@ def test_maml_is_that_of_higher(first_order: bool) -> None:
                     steps.step(squared_error(fast, support), grad_callback=lambda all_: [g.detach() for g in all_])
                 else:
                     steps.step(squared_error(fast, support))
-            (squared_error(fast, query) / 3).backward()
+            (squared_error(fast, query) / 3).backward()  # type: ignore[no-untyped-call]
     for ours, theirs in zip(learner.module.parameters(), module.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-10)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_adapt.meta.adaptation import Rates
 from edge_adapt.methods.objective import multi_step_weights
 from edge_adapt.networks.gradient_head import GradientHead, Initialization
-from edge_adapt.networks.inner_loop import InnerLoop, Rates
+from edge_adapt.networks.inner_loop import InnerLoop
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from tests import reference
 
