@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.meta import Adaptation, Learner, OuterLoop, Tasks, meta_train
+from edge_adapt.meta.outer_loop import LearnedRates, accumulate
 from tests.meta_problems import Pair, Waves, learner_of, one_by_one, squared_error, task_of
 
 SHORT = OuterLoop(iterations=3, meta_batch=2)
@@ -76,6 +77,30 @@ def test_meta_training_repeats_goes_on_and_leaves_what_it_was_given(adaptation: 
             assert not rate.equal(further.rates[0][name])
     else:
         assert once.rates is None
+
+
+def test_the_outer_loop_is_adam_on_bounded_gradients_at_a_rate_that_falls_as_a_cosine() -> None:
+    adaptation = Adaptation(steps=1, rate=0.1, learned_rates="element")
+    found = meta_train(learner_of(adaptation), Waves(), OuterLoop(4, 2, learning_rate=0.1, max_norm=0.02, seed=3))
+    learner, generator = learner_of(adaptation), torch.Generator().manual_seed(3)
+    rates = LearnedRates(learner.step_rates, adaptation)
+    parameters = [*learner.module.parameters(), *rates.parameters]
+    optimizer = torch.optim.Adam(parameters)
+    for share in (1.0, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2):
+        optimizer.zero_grad()
+        accumulate(learner, rates, Waves().draw(2, generator))
+        norm = sum(parameter.grad.square().sum() for parameter in parameters if parameter.grad is not None) ** 0.5
+        assert norm > 0.02
+        for parameter in parameters:
+            assert parameter.grad is not None
+            parameter.grad *= 0.02 / norm
+        optimizer.param_groups[0]["lr"] = 0.1 * share
+        optimizer.step()
+    for ours, theirs in zip(found.module.parameters(), learner.module.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)
+    assert found.rates is not None
+    for name, rate in found.rates[0].items():
+        torch.testing.assert_close(rate, rates()[0][name].detach(), rtol=1e-5, atol=1e-8)
 
 
 def test_learning_together_is_learning_one_by_one() -> None:
