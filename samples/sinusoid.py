@@ -23,8 +23,6 @@ from edge_adapt.meta import Adaptation, Learner, OuterLoop, Tasks, meta_train
 
 METHODS = {
     "MAML": Adaptation(steps=5, rate=0.02, learned_rates="step"),
-    "FOMAML": Adaptation(steps=10, rate=0.01, meta_gradient="first-order"),
-    "ANIL": Adaptation(steps=5, rate=0.02, learned_rates="step", adapts="4.*"),
     "Meta-SGD": Adaptation(steps=5, rate=0.02, learned_rates="element"),
     "Reptile": Adaptation(steps=10, rate=0.02, meta_gradient="reptile"),
     "joint training": Adaptation(steps=0),

@@ -63,6 +63,9 @@ GROUPS = {
 }
 """Every public name; tests/test_api.py compares with `edge_adapt.__all__`."""
 
+META = ("Learner", "Adaptation", "meta_train", "OuterLoop", "Tasks", "TaskDistribution")
+"""Every name of `edge_adapt.meta`."""
+
 COMMANDS = {
     "adapt": "adapt",
     "check": "check",
@@ -102,11 +105,14 @@ extra `[train]`. What a command does, a function or method does:
 
 def reference() -> str:
     """Every public name in Markdown."""
+    from edge_adapt import meta
+
     rows = "\n".join(f"| `edge-adapt {command}` | `{name}` |" for command, name in COMMANDS.items())
     sections = [
         f"## {title}\n\n" + "\n".join(_section(name, getattr(edge_adapt, name)) for name in names)
         for title, names in GROUPS.items()
     ]
+    sections.append("## `edge_adapt.meta`\n\n" + "\n".join(_section(name, getattr(meta, name)) for name in META))
     return f"{HEAD}| command | Python |\n|---|---|\n{rows}\n\n" + "\n".join(sections)
 
 

@@ -18,10 +18,13 @@ from tests.encoded_images import encode, random_pixels
 
 pytest.importorskip("torch")
 
+import edge_adapt.meta
+
 
 def test_every_public_name_is_documented_once() -> None:
     documented = [name for names in api_reference.GROUPS.values() for name in names]
     assert sorted([*documented, "__version__"]) == sorted(edge_adapt.__all__)
+    assert sorted(api_reference.META) == sorted(edge_adapt.meta.__all__)
 
 
 def test_every_command_has_a_function() -> None:
@@ -44,6 +47,8 @@ def test_the_reference_is_that_of_the_docstrings() -> None:
     for names in api_reference.GROUPS.values():
         for name in names:
             assert inspect.getdoc(getattr(edge_adapt, name)), name
+    for name in api_reference.META:
+        assert inspect.getdoc(getattr(edge_adapt.meta, name)), name
 
 
 def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:

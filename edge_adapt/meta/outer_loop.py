@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.meta.adaptation import Adaptation, StepRates
+from edge_adapt.meta.inner_loop import check, inner_loop, values
 from edge_adapt.meta.learner import Learner
 from edge_adapt.meta.tasks import TaskDistribution, Tasks
 from edge_adapt.runtime.errors import EdgeAdaptError
@@ -68,16 +69,13 @@ def meta_train(learner: Learner, tasks: TaskDistribution, outer_loop: OuterLoop,
     parameters = [parameter for parameter in start.module.parameters() if parameter.requires_grad] + rates.parameters
     optimizer = torch.optim.Adam(parameters, lr=outer_loop.learning_rate)
     losses: list[float] = []
-    with (
-        torch.random.fork_rng(),
-        Progress("Meta-training", outer_loop.iterations, "steps", progress) as bar,
-    ):
+    with torch.random.fork_rng(), Progress("Meta-training", outer_loop.iterations, "steps", progress) as bar:
         torch.manual_seed(outer_loop.seed)
         generator = torch.Generator().manual_seed(outer_loop.seed)
         for iteration in range(outer_loop.iterations):
             drawn = tasks.draw(outer_loop.meta_batch, generator)
             if iteration == 0:
-                start.check(drawn.first_support())
+                check(start.module, start.loss, drawn.first_support())
             optimizer.zero_grad()
             losses.append(accumulate(start, rates, drawn).item())
             if not math.isfinite(losses[-1]):
@@ -91,7 +89,7 @@ def meta_train(learner: Learner, tasks: TaskDistribution, outer_loop: OuterLoop,
                 group["lr"] = outer_loop.learning_rate * (1 + math.cos(math.pi * iteration / outer_loop.iterations)) / 2
             optimizer.step()
             bar.advance(note=f"loss {losses[-1]:.3g}")
-    return replace(start, rates=rates.detached(), losses=(*learner.losses, *losses))
+    return replace(start, rates=rates.detached() or start.rates, losses=(*learner.losses, *losses))
 
 
 class LearnedRates:
@@ -143,14 +141,14 @@ def accumulate(learner: Learner, rates: LearnedRates, tasks: Tasks) -> Tensor:
     Returns:
         The query loss after adaptation; with Reptile the loss before its last step. A scalar, without a gradient.
     """
-    adaptation = learner.adaptation
+    module, loss, adaptation = learner.module, learner.loss, learner.adaptation
     if adaptation.meta_gradient == "reptile":
         return _accumulate_way_back(learner, rates(), tasks)
+    first_order = adaptation.meta_gradient == "first-order"
     mean = torch.zeros(())
     for support, query, together in tasks.parts():
-        first_order = adaptation.meta_gradient == "first-order"
-        *_, last = learner.trajectory([support], adaptation.steps, rates(), together, first_order)
-        share = learner.values(learner.loss, last.parameters, query, together).sum() / len(tasks)
+        *_, last = inner_loop(module, loss, [support], adaptation.steps, rates(), together, first_order)
+        share = values(module, loss, last.parameters, query, together).sum() / len(tasks)
         share.backward()  # type: ignore[no-untyped-call]
         mean = mean + share.detach()
     return mean
@@ -158,13 +156,14 @@ def accumulate(learner: Learner, rates: LearnedRates, tasks: Tasks) -> Tensor:
 
 def _accumulate_way_back(learner: Learner, rates: StepRates, tasks: Tasks) -> Tensor:
     """As `accumulate`, for Reptile: initialization less adapted parameters, as if that were a gradient."""
+    module, loss, steps = learner.module, learner.loss, learner.adaptation.steps
     mean = torch.zeros(())
     for support, query, together in tasks.parts():
         with torch.no_grad():  # what the inner loop needs it takes itself
-            *_, last = learner.trajectory([support, query], learner.adaptation.steps, rates, together)
+            *_, last = inner_loop(module, loss, [support, query], steps, rates, together)
             assert last.losses is not None  # there is a step
             for name, tensor in last.parameters.items():
-                parameter = learner.module.get_parameter(name)
+                parameter = module.get_parameter(name)
                 way_back = (parameter - tensor).reshape(-1, *parameter.shape).sum(0) / len(tasks)
                 parameter.grad = way_back if parameter.grad is None else parameter.grad + way_back
             mean = mean + last.losses.sum() / len(tasks)

@@ -75,6 +75,8 @@ def test_meta_training_repeats_goes_on_and_leaves_what_it_was_given(adaptation: 
         for name, rate in once.rates[0].items():
             assert rate.allclose(torch.tensor(0.1, dtype=rate.dtype), atol=0.01) and not rate.eq(0.1).all()
             assert not rate.equal(further.rates[0][name])
+        frozen = replace(once, adaptation=replace(adaptation, learned_rates=None))
+        assert meta_train(frozen, Waves(), SHORT).rates is once.rates
     else:
         assert once.rates is None
 
