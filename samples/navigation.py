@@ -25,18 +25,19 @@ from torch.distributions import Normal
 from edge_adapt.meta import Adaptation, Learner, OuterLoop, Tasks, meta_train
 
 PATHS, HORIZON, LONGEST, DISCOUNT = 20, 100, 0.1, 0.99
-METHODS = {"MAML": Adaptation(steps=1, rate=0.1), "joint training": Adaptation(steps=0)}
+METHODS = {"MAML": Adaptation(steps=1, rate=0.1, learned_rates="tensor"), "joint training": Adaptation(steps=0)}
 
 
 class Policy(nn.Module):
-    """Where the point is [..., 2] to its next move, a Gaussian. It begins by staying about where it is."""
+    """Where the point is [..., 2] to its next move, a Gaussian. It begins by staying where it is, but for chance."""
 
     def __init__(self) -> None:
         super().__init__()
-        last = nn.Linear(100, 2)
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.zeros_(last.bias)
-        self.mean = nn.Sequential(nn.Linear(2, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), last)
+        layers = [nn.Linear(2, 100), nn.Linear(100, 100), nn.Linear(100, 2)]
+        for layer in layers:
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(layers[-1].weight, std=0.01)
+        self.mean = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
         self.log_std = nn.Parameter(torch.full((2,), -2.0))
 
     def forward(self, places: Tensor) -> Normal:
@@ -102,7 +103,7 @@ class Goals:
 
 def learned(adaptation: Adaptation, iterations: int, seed: int) -> Learner:
     torch.manual_seed(seed)
-    outer_loop = OuterLoop(iterations, meta_batch=20, learning_rate=0.003, max_norm=1.0, seed=seed)
+    outer_loop = OuterLoop(iterations, meta_batch=20, learning_rate=0.01, max_norm=1.0, seed=seed)
     return meta_train(Learner(Policy(), loss, adaptation), Goals(), outer_loop, progress=True)
 
 
@@ -117,27 +118,34 @@ def tuned(learner: Learner) -> Learner:
     return max(candidates, key=lambda candidate: returns(candidate, 20, 1, seed=1000)[:, 1].mean().item())
 
 
+def row(name: str, seed: int, values: Tensor) -> str:
+    """Means over goals, with 95% intervals."""
+    mean, half = values.mean(0), 1.96 * values.std(0) / len(values) ** 0.5
+    return f"{name:24}{seed:6}" + "".join(f"{f'{mean[steps]:.1f} ± {half[steps]:.1f}':>16}" for steps in (0, 1))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Meta-learn a policy that finds a goal which it is not told.")
     parser.add_argument("-o", "--output", type=Path, help="the picture to write, a PNG")
-    parser.add_argument("--iterations", type=int, default=100, help="of the outer loop")
+    parser.add_argument("--iterations", type=int, default=40, help="of the outer loop")
     parser.add_argument("--seeds", type=int, default=3, help="how often all of it is done")
     parser.add_argument("--goals", type=int, default=100, help="to test on")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'mean return':16}{'seed':>6}{'before':>16}{'after a step':>16}")
+    print(f"{'mean return':24}{'seed':>6}{'before':>16}{'after a step':>16}")
     learners: dict[str, Learner] = {}
     for seed in range(arguments.seeds):
+        found = {}
         for name, adaptation in METHODS.items():
             began = time.process_time()
             learner = learned(adaptation, arguments.iterations, seed)
             seconds = time.process_time() - began
             learner = learner if adaptation.steps else tuned(learner)
             learners.setdefault(name, learner)
-            found = returns(learner, arguments.goals, 1, seed=2000 + seed)
-            mean, half = found.mean(0), 1.96 * found.std(0) / len(found) ** 0.5
-            cells = "".join(f"{f'{mean[steps]:.1f} ± {half[steps]:.1f}':>16}" for steps in (0, 1))
-            print(f"{name:16}{seed:6}{cells}   {seconds:.0f} s of one core", flush=True)
+            found[name] = returns(learner, arguments.goals, 1, seed=2000 + seed)
+            print(row(name, seed, found[name]) + f"   {seconds:.0f} s of one core", flush=True)
+        ours, theirs = found.values()
+        print(row("MAML less joint training", seed, ours - theirs), flush=True)
     if arguments.output:
         draw(learners, arguments.output)
 
