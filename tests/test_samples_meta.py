@@ -85,7 +85,7 @@ def test_every_method_of_the_sinusoid_takes_a_step(adaptation: Adaptation) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "arguments", "rows"),
-    [(sinusoid, ["--iterations", "2"], 8), (navigation, ["--iterations", "1", "--seeds", "1", "--goals", "2"], 3)],
+    [(sinusoid, ["--iterations", "2"], 4), (navigation, ["--iterations", "1", "--seeds", "1", "--goals", "2"], 3)],
     ids=["sinusoid", "navigation"],
 )
 def test_it_runs_and_draws(
