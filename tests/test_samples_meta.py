@@ -50,7 +50,8 @@ def test_the_gradient_of_its_loss_is_reinforce_and_the_hessian_that_of_the_retur
         walked = navigation.rollouts(policy, GOAL)
         likelihood = policy(walked.places).log_prob(walked.moves).sum(-1)
         held = likelihood - likelihood.detach()
-        return -(held**power / power * navigation.advantages(walked)).mean()
+        mean: torch.Tensor = -(held**power / power * navigation.advantages(walked)).mean()
+        return mean
 
     torch.manual_seed(1)
     (first,) = torch.autograd.grad(navigation.loss(policy, GOAL), policy.log_std, create_graph=True)
