@@ -106,12 +106,12 @@ def draw(learners: Mapping[str, Learner], output: Path) -> None:
     for name, steps, style in (("MAML", 0, ":"), ("MAML", 1, "--"), ("MAML", 10, "-"), ("joint training", 10, "-")):
         with torch.no_grad():
             values = learners[name].adapt((x[0], y[0]), steps)(everywhere)
-        color = "tab:blue" if name == "MAML" else "tab:brown"
-        right.plot(everywhere, values, style, color=color, label=f"{name}, {steps} steps")
+        color = "tab:blue" if name == "MAML" else "tab:orange"
+        right.plot(everywhere, values, style, color=color, label=f"{name}, steps: {steps}")
     right.plot(x[0], y[0], "k^", label="the 10 points")
     right.set(xlabel="x", ylabel="y")
     right.grid(alpha=0.3)
-    right.legend(fontsize=8)
+    right.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # above the axis
     figure.savefig(output)
 
 
