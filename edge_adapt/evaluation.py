@@ -116,26 +116,22 @@ def _open_run(
     try:
         import torch
 
-        from edge_adapt.networks.episode_model import LearnerModel
+        from edge_adapt.networks.episode_model import AllLayersModel, LearnerModel
         from edge_adapt.training.card import card_of_run
         from edge_adapt.training.compute import choose_device
         from edge_adapt.training.run import load_learner
     except ModuleNotFoundError as error:
         raise missing(f"{os.fspath(run)} is a training run, which", error.name or "torch", "train") from error
-    learner, checkpoint = load_learner(run, backbone)
-    if all_layers and learner.inner_loop is None:
-        raise EdgeAdaptError(
-            f"{os.fspath(run)} was trained with {checkpoint.config.method.name}, which has no inner loop on all layers."
-        )
+    learner, checkpoint = load_learner(run, backbone, all_layers)
     device = choose_device(provider)
     if threads is not None:
         torch.set_num_threads(threads)
-    card = card_of_run(run, checkpoint)
+    learner.to(device)
+    card = card_of_run(run, checkpoint, all_layers)
     place = _cpu(threads) if device.type == "cpu" else device.type.upper()
     return OpenedModel(
-        LearnerModel(learner.to(device), device, all_layers),
-        # An inner loop on all layers adapts to images, and the mean of two images is none.
-        replace(card, support_views=()) if all_layers else card,
+        AllLayersModel(learner, device, card.preprocessing) if all_layers else LearnerModel(learner, device),
+        card,
         os.fspath(run),
         f"training run, backbone {checkpoint.config.backbone}",
         lambda: f"PyTorch {torch.__version__} (not a bundle), {place}",

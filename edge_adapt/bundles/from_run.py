@@ -16,9 +16,10 @@ from edge_adapt.export.bundle import write_checked_bundle
 from edge_adapt.export.embed.from_torch import embed_graph
 from edge_adapt.export.gates.parity import Comparison, Reference
 from edge_adapt.export.gates.precision import MOST_CALIBRATION, Precision
-from edge_adapt.networks.episode_model import LearnerModel
+from edge_adapt.networks.episode_model import AllLayersModel, LearnerModel
+from edge_adapt.networks.learner import Pixels
 from edge_adapt.runtime.data.dataset import ImageDataset
-from edge_adapt.runtime.errors import DataError
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 from edge_adapt.runtime.files import require_output
 from edge_adapt.runtime.images.folders import list_images
 from edge_adapt.runtime.images.images import load_image
@@ -33,38 +34,54 @@ def export_bundle(
     *,
     provenance: Provenance = Provenance(),  # noqa: B008  (frozen)
     backbone: nn.Module | None = None,
+    all_layers: bool = False,
     precision: Precision = Precision(),  # noqa: B008  (frozen)
     report: Callable[[Comparison], None] = lambda comparison: None,
 ) -> None:
     """Write the model of a run as a bundle, after the parity gate has compared it with PyTorch.
 
-    Whatever the inner loop touched in meta-training, the bundle adapts the last layer.
+    Whatever the inner loop touched in meta-training, the bundle adapts the last layer, unless told otherwise.
 
     Args:
         run: the folder that `train` wrote.
         path: the `.edge` file to write.
         provenance: name, licence and data, where the bundle should say others than the run.
         backbone: an instance of the module that was trained, if it was one of the user's own.
+        all_layers: the bundle adapts all layers, as in meta-training with MAML; of the backbone conv4 alone. Its features are
+            the images' pixels, which a classifier keeps, and adapting takes many times as long.
         precision: of the backbone, and what a lower one may cost.
         report: is called with each comparison of the gate.
 
     Raises:
-        EdgeAdaptError: the run cannot be read, the backbone cannot be exported, the bundle disagrees with PyTorch, a lower
+        EdgeAdaptError: the run cannot be read, the backbone cannot be exported, all layers of it cannot be adapted or are not to
+            be in float32, the bundle disagrees with PyTorch, a lower
             precision costs too much accuracy, the images to calibrate with are too few or cannot be read, or the file cannot be
             written, or would replace what it is made from.
     """
+    if all_layers and precision.name != "fp32":
+        raise EdgeAdaptError(
+            f"a bundle that adapts all layers has no backbone at rest to bring to {precision.name}; leave out the precision."
+        )
     calibrate = precision.calibrate
     require_output(path, run, *([calibrate] if isinstance(calibrate, (str, os.PathLike)) else []))
-    learner, checkpoint = load_learner(run, backbone)
-    sample, card = load_sample(run), card_of_run(run, checkpoint)
+    learner, checkpoint = load_learner(run, backbone, all_layers)
+    sample, card = load_sample(run), card_of_run(run, checkpoint, all_layers)
     if precision.name == "int8":
         images = _calibration_images(sample if calibrate is None else calibrate, card.preprocessing)
         precision = replace(precision, calibrate=images)
-    model = LearnerModel(learner, torch.device("cpu"))
+    model: LearnerModel
+    embedding: nn.Module
+    if all_layers:
+        loop, head = learner.all_layers()
+        model, embedding = AllLayersModel(learner, torch.device("cpu"), card.preprocessing), Pixels(learner.embedding)
+        graphs = loop.graphs(learner.embedding.backbone, head, card.preprocessing)
+    else:
+        model, embedding = LearnerModel(learner, torch.device("cpu")), learner.embedding
+        graphs = learner.head.graphs(model.embed(sample.images[:1]).shape[1])
     write_checked_bundle(
         path,
-        embed_graph(learner.embedding, card.preprocessing),
-        learner.head.graphs(model.embed(sample.images[:1]).shape[1]),
+        embed_graph(embedding, card.preprocessing),
+        graphs,
         provenance.fill_in(card, path),
         Reference(model, sample),
         report,

@@ -20,6 +20,11 @@ from edge_adapt.extras import require_training
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MODEL.edge", help="The bundle to write.")
 @options.says_whose
 @click.option(
+    "--all-layers",
+    is_flag=True,
+    help="Adapt all layers on the device, as MAML does in training; of runs whose method does so and whose backbone is conv4.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
@@ -45,6 +50,7 @@ def export(
     output: str,
     name: str,
     license: str,
+    all_layers: bool,
     precision: Literal["fp32", "fp16", "int8"],
     calibrate: str | None,
     allow_drop: float | None,
@@ -72,6 +78,7 @@ def export(
         run,
         output,
         provenance=Provenance(name, license),
+        all_layers=all_layers,
         precision=Precision(precision, calibrate, ALLOWED_DROP if allow_drop is None else allow_drop),
         report=lambda comparison: words.say(f"  {comparison}"),
     )

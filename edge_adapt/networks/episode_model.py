@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from edge_adapt.networks.head import Head
-from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.networks.learner import MetaLearner, Pixels
 from edge_adapt.networks.memory import in_parts_that_fit
 from edge_adapt.runtime.contract import HeadState
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 
 
 class LearnerModel:
@@ -25,23 +26,17 @@ class LearnerModel:
     Args:
         learner: the model, in evaluation mode; its head as it is now.
         device: where it lies.
-        all_layers: adapt every layer and not the head alone; the "features" are then the normalized images.
     """
 
-    def __init__(self, learner: MetaLearner, device: torch.device, all_layers: bool = False) -> None:
-        head = learner.head if device.type == "cpu" else copy.deepcopy(learner.head).to("cpu")
-        self._device = device
-        self._place = device if all_layers else torch.device("cpu")
-        """Where it adapts and predicts."""
-        self.takes_steps = all_layers or head.takes_steps
+    def __init__(self, learner: MetaLearner, device: torch.device) -> None:
+        self._head = learner.head if device.type == "cpu" else copy.deepcopy(learner.head).to("cpu")
+        self._embed, self._device = learner.embedding, device
+        self.takes_steps = self._head.takes_steps
         """Whether `adapt` has an inner loop."""
-        self._embed = learner.embedding.normalize if all_layers else learner.embed
-        self._adapt = learner.adapt_all_layers if all_layers else head.adapt
-        self._predict = learner.predict_all_layers if all_layers else head.predict
 
     @torch.no_grad()
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 [B, H, W, C] to float32 [B, D], or [B, C, H, W] with `all_layers`.
+        """uint8 [B, H, W, C] to float32 [B, D].
 
         Raises:
             EdgeAdaptError: memory does not suffice for a single image.
@@ -53,18 +48,53 @@ class LearnerModel:
         self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
     ) -> tuple[HeadState, NDArray[np.float32]]:
         """See `edge_adapt.runtime.graphs.Graphs.adapt`."""
-        state, losses = self._adapt(self._tensor(features), self._tensor(labels), n_way, steps)
+        state, losses = self._head.adapt(torch.from_numpy(features), torch.from_numpy(labels), n_way, steps)
         return {name: _numpy(tensor) for name, tensor in state.items()}, _numpy(losses)
 
     @torch.no_grad()
     def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
         """See `edge_adapt.runtime.graphs.Graphs.predict`."""
-        return _numpy(
-            self._predict(self._tensor(features), {name: self._tensor(array) for name, array in state.items()})
-        )
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        return _numpy(self._head.predict(torch.from_numpy(features), tensors))
+
+
+class AllLayersModel(LearnerModel):
+    """A model that adapts every layer and not the head alone, of a method that does so in meta-training.
+
+    Its features are the normalized pixels, and its head state is every adapted tensor, by its name with "_" for ".".
+
+    Args:
+        learner: the model, in evaluation mode.
+        device: where it lies.
+        preprocessing: gives C, H and W.
+    """
+
+    def __init__(self, learner: MetaLearner, device: torch.device, preprocessing: Preprocessing) -> None:
+        super().__init__(learner, device)
+        self.takes_steps = True
+        self._learner, self._embed = learner, Pixels(learner.embedding)
+        self._image = (preprocessing.channels, preprocessing.height, preprocessing.width)
+        names = [f"backbone.{name}" for name, _ in learner.embedding.backbone.named_parameters()]
+        self._names = {name.replace(".", "_"): name for name in (*names, "head.weight", "head.bias")}
+
+    @torch.no_grad()
+    def adapt(
+        self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+    ) -> tuple[HeadState, NDArray[np.float32]]:
+        """See `edge_adapt.runtime.graphs.Graphs.adapt`."""
+        images = self._tensor(features).reshape(-1, *self._image)
+        state, losses = self._learner.adapt_all_layers(images, self._tensor(labels), n_way, steps)
+        return {held: _numpy(state[name]) for held, name in self._names.items()}, _numpy(losses)
+
+    @torch.no_grad()
+    def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
+        """See `edge_adapt.runtime.graphs.Graphs.predict`."""
+        images = self._tensor(features).reshape(-1, *self._image)
+        tensors = {self._names[held]: self._tensor(array) for held, array in state.items()}
+        return _numpy(self._learner.predict_all_layers(images, tensors))
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(array).to(self._place)
+        return torch.from_numpy(array).to(self._device)
 
 
 class HeadModel:

@@ -10,16 +10,23 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from edge_adapt.export.heads.all_layers import HEAD, AllLayersParameters, all_layers_graphs
+from edge_adapt.export.heads.head_graphs import HeadGraphs
 from edge_adapt.meta.adaptation import Rates
+from edge_adapt.networks.backbones.conv4 import Conv4
 from edge_adapt.networks.backbones.layers import last_layers
 from edge_adapt.networks.gradient_head import GradientHead
 from edge_adapt.networks.head import HeadState, at_least_float32
+from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.images.preprocessing import Preprocessing
 
 INITIAL_RATE = 0.01
 
@@ -215,6 +222,47 @@ class InnerLoop(nn.Module):
             head_rate = of_head[min(step, len(of_head) - 1)]
             yield [*own, head_rate, head_rate * bias_rate]
 
+    @torch.no_grad()
+    def graphs(self, backbone: nn.Module, head: GradientHead, preprocessing: Preprocessing) -> HeadGraphs:
+        """The loop as it is now as ONNX graphs, from normalized pixels [B, C H W] on; the names of tensors have "_" for ".".
+
+        Args:
+            backbone, head: as of `trajectory`.
+            preprocessing: gives C, H and W.
+
+        Raises:
+            EdgeAdaptError: the backbone is no conv4: of others no gradient is written out.
+        """
+        if type(backbone) is not Conv4:
+            raise EdgeAdaptError(
+                f"only the gradient of conv4 is written out for a device, and not that of {type(backbone).__name__}; "
+                "leave out all layers."
+            )
+        height, width = preprocessing.height, preprocessing.width
+        slow, normalization = dict(backbone.named_parameters()), backbone.normalizations[0]
+        assert isinstance(normalization, nn.GroupNorm)
+        of_head = self.log_head_rates.exp()
+        rates = [self.rates[name.replace(".", "/")] for name in slow]
+        rates = [rate if self._kind == "element" else rate.exp() for rate in rates]
+        rates = [rate if self._kind == "step" else rate[None] for rate in rates]
+        names = [f"backbone.{name}".replace(".", "_") for name in slow]
+        return all_layers_graphs(
+            AllLayersParameters(
+                image=(preprocessing.channels, height, width),
+                backbone=dict(zip(names, map(_numpy, slow.values()), strict=True)),
+                rates=dict(
+                    zip(
+                        (*names, *HEAD), map(_numpy, (*rates, of_head, of_head * self.log_bias_rate.exp())), strict=True
+                    )
+                ),
+                regions=_numpy(backbone.regions_of(height, width)),
+                groups=normalization.num_groups,
+                epsilon=normalization.eps,
+                scale=head.parameters_for_export().scale,
+                bias_rate=self.log_bias_rate.exp().item(),
+            )
+        )
+
 
 _PullBack = Callable[[Tensor], HeadState]
 
@@ -235,6 +283,11 @@ def predict(backbone: nn.Module, head: GradientHead, query: Tensor, parameters: 
 def features_of(backbone: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
     """Features of a backbone with these parameters, float32 or more under autocast too, as `Embedding` gives them uncentred."""
     return last_layers(backbone, at_least_float32(functional_call(backbone, dict(parameters), (images,))))
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.to("cpu", torch.float32).numpy()
+    return array
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -131,6 +131,22 @@ class Embedding(nn.Module):
         return centred
 
 
+class Pixels(nn.Module):
+    """uint8 images as decoded to normalized pixels: the features where all layers adapt.
+
+    Args:
+        embedding: which normalizes them.
+    """
+
+    def __init__(self, embedding: Embedding) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 [B, H, W, C] to float32 [B, C H W]."""
+        return self.embedding.normalize(images).flatten(1)
+
+
 class MetaLearner(nn.Module):
     """What is meta-trained, evaluated and exported.
 

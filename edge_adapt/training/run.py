@@ -105,14 +105,21 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     write_atomically(run / "curve.png", lambda stream: stream.write(curve.draw(checkpoint)))
 
 
-def load_learner(run: str | os.PathLike[str], backbone: nn.Module | None = None) -> tuple[MetaLearner, Checkpoint]:
+def load_learner(
+    run: str | os.PathLike[str], backbone: nn.Module | None = None, all_layers: bool = False
+) -> tuple[MetaLearner, Checkpoint]:
     """What a run exports, `Checkpoint.exported`, in evaluation mode, and its checkpoint.
 
     Args:
         run: the folder.
         backbone: an instance of the module that was trained, if it was one of the user's own.
+        all_layers: only one that has an inner loop on all layers.
     """
     checkpoint = load_checkpoint(run)
+    if all_layers and not checkpoint.config.method.adapts_all_layers:
+        raise EdgeAdaptError(
+            f"{os.fspath(run)} was trained with {checkpoint.config.method.name}, which has no inner loop on all layers."
+        )
     state = checkpoint.exported.learner
     config = dataclasses.replace(checkpoint.config, pretrained=False)  # no need to fetch what the checkpoint holds
     try:

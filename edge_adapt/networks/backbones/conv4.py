@@ -59,6 +59,12 @@ class Conv4(nn.Module):
             [_means(last, self.regions).flatten(1), middle.mean((2, 3)), maxima(middle), maxima(low)], dim=1
         )
 
+    def regions_of(self, height: int, width: int) -> Tensor:
+        """What the first part of the features takes of each position of the last map, [positions, regions]; for images so large."""
+        rows, columns = height // 16, width // 16
+        positions = torch.eye(rows * columns).reshape(-1, 1, rows, columns)
+        return (positions if rows == columns == 1 else _means(positions, self.regions)).flatten(1)
+
     def classified(self, features: Tensor) -> Tensor:
         """The mean over all positions, [B, 64].
 

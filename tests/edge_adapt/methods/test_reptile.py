@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from edge_adapt.methods.episodes import ImageSampler
 from edge_adapt.methods.reptile import INNER_RATE, MoveTowardsAdapted
-from edge_adapt.networks.episode_model import LearnerModel
+from edge_adapt.networks.episode_model import AllLayersModel
 from edge_adapt.networks.inner_loop import InnerLoop
 from edge_adapt.networks.learner import MetaLearner
 from edge_adapt.runtime.data.dataset import ImageDataset
@@ -130,7 +130,7 @@ def test_it_learns_to_adapt_to_new_classes(
         train(training_data, tmp_path / str(iterations), config, device="cpu", micro_batch=2, bf16=False)
         learner, _ = load_learner(tmp_path / str(iterations))
         result = evaluate_episodes(
-            LearnerModel(learner, CPU, all_layers=True),
+            AllLayersModel(learner, CPU, config.preprocessing),
             new_classes,
             EvaluationProtocol(n_way=5, n_shot=2, n_query=10, episodes=20, steps=3, seed=0),
         )
