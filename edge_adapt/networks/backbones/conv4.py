@@ -60,7 +60,7 @@ class Conv4(nn.Module):
         )
 
     def regions_of(self, height: int, width: int) -> Tensor:
-        """What the first part of the features takes of each position of the last map, [positions, regions]; for images so large."""
+        """What the first part of the features takes of each position of the last map, [positions, regions]."""
         rows, columns = height // 16, width // 16
         positions = torch.eye(rows * columns).reshape(-1, 1, rows, columns)
         return (positions if rows == columns == 1 else _means(positions, self.regions)).flatten(1)
