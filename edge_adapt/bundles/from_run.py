@@ -83,7 +83,7 @@ def export_bundle(
         embed_graph(embedding, card.preprocessing),
         graphs,
         provenance.fill_in(card, path),
-        Reference(model, sample),
+        Reference(model, sample, all_layers=all_layers),
         report,
         precision,
     )
