@@ -24,8 +24,8 @@ from edge_adapt.runtime.graphs import Graphs
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-3, "int8": 3e-2, "half": HALF_TOLERANCE, "all layers": 3e-2}
 """Processors differ in the order of their sums; a wrong graph differs by more than a thousandth. In 8 bits a last bit now and
 then decides which way a value is rounded, by a 255th of its range, and layers behind pass that on: see docs/quantization.md.
-"half" is of an extractor that computes in float16, which not every processor does; "fp16" only stores weights so. Where all layers
-adapt, a last bit now and then decides which of two numbers is the maximum, and where the gradient goes."""
+"half" is of an extractor that computes in float16, which not every processor does; "fp16" only stores weights so. Where all
+layers adapt, a last bit now and then decides which of two numbers is the maximum, and where the gradient goes."""
 
 
 def write_checked_bundle(

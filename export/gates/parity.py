@@ -28,9 +28,9 @@ ALL_LAYERS_STEPS, ALL_LAYERS_SHOTS = (0, 1, 5), SHOTS[:4]
 """Where all layers adapt, a step costs a thousand times as much."""
 
 ALL_LAYERS_DRAWS = 5
-"""And the last bit of two numbers decides which of them is the maximum, and where its gradient goes: in one of fifteen comparisons
-after 5 steps that moved the logits by more than `TOLERANCE`. So where one fails others are drawn, up to so many in all; a graph that
-is wrong fails on all of them."""
+"""And the last bit of two numbers decides which of them is the maximum, and where its gradient goes: in one of twenty
+comparisons after 5 steps that moved the logits by more than `TOLERANCE`. So where one fails others are drawn, up to so many in
+all; a graph that is wrong fails on all of them."""
 
 EPISODES = 200
 

@@ -74,6 +74,29 @@ def gate(ours: Any, theirs: Any, data: ImageDataset, steps: int = 2, **origin: A
     return comparisons
 
 
+class Unlucky(Model):
+    """One whose first answer of several steps is off."""
+
+    def __init__(self, always: bool) -> None:
+        super().__init__(0.1)
+        self._always, self._answered = always, False
+
+    def adapt(self, features: Any, labels: Any, n_way: int, steps: int) -> Any:
+        """Head state and losses."""
+        state, losses = super().adapt(features, labels, n_way, steps)
+        if steps == 5 and (self._always or not self._answered):
+            self._answered, state["bias"] = True, state["bias"] + 1
+        return state, losses
+
+
+def test_where_all_layers_adapt_a_comparison_that_fails_is_drawn_again(data: ImageDataset) -> None:
+    assert all(comparison.passed for comparison in gate(Unlucky(False), Model(0.1), data, all_layers=True))
+    for always, all_layers in ((True, True), (False, False)):
+        assert any(
+            not comparison.passed for comparison in gate(Unlucky(always), Model(0.1), data, all_layers=all_layers)
+        )
+
+
 @pytest.mark.parametrize("scale", [0.1, None])
 def test_equal_models_pass_and_everything_is_reported(scale: float | None, data: ImageDataset) -> None:
     comparisons = gate(Model(scale), Model(scale), data)
