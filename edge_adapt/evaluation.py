@@ -73,7 +73,7 @@ def open_model(
         model = load_model(model, provider, threads)
     if all_layers:
         raise EdgeAdaptError(
-            f"{model.location} is a bundle, which adapts the last layer; --all-layers needs a training run."
+            f"{model.location} is a bundle, which adapts what it was exported to; --all-layers is for a training run."
         )
     graphs = model.graphs
     graphs.check_task()

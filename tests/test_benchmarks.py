@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import accuracy, decoding, measuring, quantization, whole_process
+from benchmarks import accuracy, all_layers, decoding, measuring, quantization, whole_process
 from edge_adapt.runtime.contract import BATCH
 from edge_adapt.runtime.data.dataset import ImageDataset
 from edge_adapt.runtime.evaluation import embed_dataset
@@ -134,6 +134,19 @@ def test_equal_bundles_are_equally_fast_large_and_accurate(monkeypatch: pytest.M
         ("3-way 1-shot", "+0.00 points"),
         ("3-way 5-shot", "+0.00 points"),
     ]
+
+
+def test_equal_bundles_adapt_equally_in_all_layers() -> None:
+    models = {name: load_model(TINY, "cpu", 1).graphs for name in ("last", "every")}
+    shape = models["last"].manifest.preprocessing
+    rows = list(all_layers.costs(models, rounds=2))
+    assert [row[0] for row in rows] == [
+        *("adapt, 5-way 1-shot, 5 steps", "adapt, 5-way 5-shot, 5 steps", "embed and predict, one image")
+    ]
+    pixels = np.random.default_rng(0).integers(0, 256, (40, shape.height, shape.width, shape.channels))
+    data = ImageDataset("noise", pixels.astype(np.uint8), tuple("abcde"), np.arange(6) * 8)
+    for what, *found in all_layers.accuracies(models, data, episodes=3):
+        assert what.startswith("noise, 5-way ") and found[:2] == found[2:]
 
 
 def _output(script: str, *arguments: str) -> str:

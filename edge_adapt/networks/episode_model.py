@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_adapt.networks.head import Head
+from edge_adapt.networks.head import Head, as_numpy
 from edge_adapt.networks.learner import MetaLearner, Pixels
 from edge_adapt.networks.memory import in_parts_that_fit
 from edge_adapt.runtime.contract import HeadState
@@ -41,7 +41,7 @@ class LearnerModel:
         Raises:
             EdgeAdaptError: memory does not suffice for a single image.
         """
-        return _numpy(in_parts_that_fit(self._embed, images, self._device))
+        return as_numpy(in_parts_that_fit(self._embed, images, self._device))
 
     @torch.no_grad()
     def adapt(
@@ -49,13 +49,13 @@ class LearnerModel:
     ) -> tuple[HeadState, NDArray[np.float32]]:
         """See `edge_adapt.runtime.graphs.Graphs.adapt`."""
         state, losses = self._head.adapt(torch.from_numpy(features), torch.from_numpy(labels), n_way, steps)
-        return {name: _numpy(tensor) for name, tensor in state.items()}, _numpy(losses)
+        return {name: as_numpy(tensor) for name, tensor in state.items()}, as_numpy(losses)
 
     @torch.no_grad()
     def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
         """See `edge_adapt.runtime.graphs.Graphs.predict`."""
         tensors = {name: torch.from_numpy(array) for name, array in state.items()}
-        return _numpy(self._head.predict(torch.from_numpy(features), tensors))
+        return as_numpy(self._head.predict(torch.from_numpy(features), tensors))
 
 
 class AllLayersModel(LearnerModel):
@@ -84,14 +84,14 @@ class AllLayersModel(LearnerModel):
         """See `edge_adapt.runtime.graphs.Graphs.adapt`."""
         images = self._tensor(features).reshape(-1, *self._image)
         state, losses = self._learner.adapt_all_layers(images, self._tensor(labels), n_way, steps)
-        return {held: _numpy(state[name]) for held, name in self._names.items()}, _numpy(losses)
+        return {held: as_numpy(state[name]) for held, name in self._names.items()}, as_numpy(losses)
 
     @torch.no_grad()
     def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
         """See `edge_adapt.runtime.graphs.Graphs.predict`."""
         images = self._tensor(features).reshape(-1, *self._image)
         tensors = {self._names[held]: self._tensor(array) for held, array in state.items()}
-        return _numpy(self._learner.predict_all_layers(images, tensors))
+        return as_numpy(self._learner.predict_all_layers(images, tensors))
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -118,15 +118,10 @@ class HeadModel:
     ) -> tuple[HeadState, NDArray[np.float32]]:
         """See `edge_adapt.runtime.graphs.Graphs.adapt`."""
         state, losses = self._head.adapt(torch.from_numpy(features), torch.from_numpy(labels), n_way, steps)
-        return {name: _numpy(tensor) for name, tensor in state.items()}, _numpy(losses)
+        return {name: as_numpy(tensor) for name, tensor in state.items()}, as_numpy(losses)
 
     @torch.no_grad()
     def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
         """See `edge_adapt.runtime.graphs.Graphs.predict`."""
         tensors = {name: torch.from_numpy(array) for name, array in state.items()}
-        return _numpy(self._head.predict(torch.from_numpy(features), tensors))
-
-
-def _numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.to("cpu", torch.float32).numpy()
-    return array
+        return as_numpy(self._head.predict(torch.from_numpy(features), tensors))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -51,6 +53,12 @@ class Head(nn.Module, ABC):
 def at_least_float32(features: Tensor) -> Tensor:
     """A head is a few small matrices: float32 costs nothing there, and gradients through it deserve it."""
     return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def as_numpy(tensor: Tensor) -> NDArray[np.float32]:
+    """A tensor that needs no gradient, or under `torch.no_grad`, as float32 outside of PyTorch."""
+    array: NDArray[np.float32] = tensor.to("cpu", torch.float32).numpy()
+    return array
 
 
 def class_shares(labels: Tensor, n_way: int, dtype: torch.dtype) -> Tensor:

@@ -10,9 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -24,7 +22,7 @@ from edge_adapt.meta.adaptation import Rates
 from edge_adapt.networks.backbones.conv4 import Conv4
 from edge_adapt.networks.backbones.layers import last_layers
 from edge_adapt.networks.gradient_head import GradientHead
-from edge_adapt.networks.head import HeadState, at_least_float32
+from edge_adapt.networks.head import HeadState, as_numpy, at_least_float32
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 
@@ -249,13 +247,15 @@ class InnerLoop(nn.Module):
         return all_layers_graphs(
             AllLayersParameters(
                 image=(preprocessing.channels, height, width),
-                backbone=dict(zip(names, map(_numpy, slow.values()), strict=True)),
+                backbone=dict(zip(names, map(as_numpy, slow.values()), strict=True)),
                 rates=dict(
                     zip(
-                        (*names, *HEAD), map(_numpy, (*rates, of_head, of_head * self.log_bias_rate.exp())), strict=True
+                        (*names, *HEAD),
+                        map(as_numpy, (*rates, of_head, of_head * self.log_bias_rate.exp())),
+                        strict=True,
                     )
                 ),
-                regions=_numpy(backbone.regions_of(height, width)),
+                regions=as_numpy(backbone.regions_of(height, width)),
                 groups=normalization.num_groups,
                 epsilon=normalization.eps,
                 scale=head.parameters_for_export().scale,
@@ -283,11 +283,6 @@ def predict(backbone: nn.Module, head: GradientHead, query: Tensor, parameters: 
 def features_of(backbone: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
     """Features of a backbone with these parameters, float32 or more under autocast too, as `Embedding` gives them uncentred."""
     return last_layers(backbone, at_least_float32(functional_call(backbone, dict(parameters), (images,))))
-
-
-def _numpy(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.to("cpu", torch.float32).numpy()
-    return array
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
