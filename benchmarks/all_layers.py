@@ -83,7 +83,7 @@ def main() -> None:
     print(f"Milliseconds of one thread (medians), and their ratio over {ROUNDS} turns.\n")
     print(table(["", "last layer", "all layers", "all / last"], list(costs(models))), "\n")
     print(f"Percent, {arguments.episodes} episodes.\n")
-    rows = []
+    rows: list[list[str]] = []
     for given in arguments.data:
         path, _, classes = given.partition(":")
         data = DataSource(path, [classes] if classes else []).load(models["last"].manifest.preprocessing)

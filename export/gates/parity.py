@@ -113,9 +113,8 @@ def check_parity(
         _compare(f"features of the same images one at a time {beside}", alone, theirs, tolerance), reference.embeds_with
     )
     random = np.random.default_rng(0)
-    all_shots, all_steps, draws = SHOTS, STEPS, 1
-    if reference.all_layers:
-        all_shots, all_steps, draws = ALL_LAYERS_SHOTS, ALL_LAYERS_STEPS, ALL_LAYERS_DRAWS
+    all_shots, all_steps = (ALL_LAYERS_SHOTS, ALL_LAYERS_STEPS) if reference.all_layers else (SHOTS, STEPS)
+    draws = ALL_LAYERS_DRAWS if reference.all_layers else 1
     for shots in all_shots:
         labels = np.repeat(np.arange(len(shots)), shots)
         features = _drawn(theirs, len(labels), random)

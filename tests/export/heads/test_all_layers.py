@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 from edge_adapt.runtime.model import load_classifier, load_model
+from edge_adapt.runtime.self_check import self_check
 from edge_adapt.runtime.sessions import Session, scalar
 from edge_adapt.training.config import TrainingConfig
 from tests.command_line import edge_adapt, succeeded
@@ -53,9 +55,8 @@ class Loop:
         backbone, head = Conv4(self.channels, "group", width=16), GradientHead(self.initialization)
         loop = InnerLoop(backbone, self.rates, TRAINED_STEPS)
         with torch.no_grad():
-            for normalization in backbone.normalizations:
-                normalization.weight.normal_(0.5, 1)
-                normalization.bias.normal_(0, 0.3)
+            for name, parameter in backbone.normalizations.named_parameters():
+                parameter.normal_(0.5, 1) if name.endswith("weight") else parameter.normal_(0, 0.3)
             for parameter in loop.parameters():
                 parameter.add_(torch.randn_like(parameter) * (0.01 if parameter.dim() > 1 else 0.3))
         preprocessing = Preprocessing(self.size, self.size, self.channels)
@@ -73,7 +74,12 @@ class Loop:
 
     def adapted(self, features: Array, labels: NDArray[np.int64], steps: int) -> tuple[dict[str, Array], Array]:
         """Head state and losses of the graph."""
-        feeds = {"features": features, "targets": labels, "n_way": scalar(labels.max() + 1), "steps": scalar(steps)}
+        feeds: dict[str, NDArray[Any]] = {
+            "features": features,
+            "targets": labels,
+            "n_way": scalar(labels.max() + 1),
+            "steps": scalar(steps),
+        }
         outputs = dict(zip(self.adapt.outputs, self.adapt.run(feeds), strict=True))
         losses = outputs.pop("losses")
         assert tuple(outputs) == self.graphs.state
@@ -162,6 +168,7 @@ def test_a_bundle_of_all_layers_goes_the_whole_way(run: Path, tmp_path: Path, mo
     assert "ok  2 ways of 1 to 20 shots, 5 steps" in said and "NO " not in said
     graphs = load_model(model, "cpu").graphs
     assert graphs.manifest.feature_size == 16 * 16 and graphs.takes_steps
+    assert set(self_check(graphs)) == {"features", "logits"}
     data = gratings(3, 3, turn=0.5, size=16)
     photos = write_images(tmp_path / "photos", data)
     succeeded(edge_adapt("adapt", photos, "--model", model, "-o", mine, "--steps", "3"))
