@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from edge_adapt.networks.head import Head, as_numpy
 from edge_adapt.networks.learner import MetaLearner, Pixels
@@ -30,7 +31,8 @@ class LearnerModel:
 
     def __init__(self, learner: MetaLearner, device: torch.device) -> None:
         self._head = learner.head if device.type == "cpu" else copy.deepcopy(learner.head).to("cpu")
-        self._embed, self._device = learner.embedding, device
+        self._embed: nn.Module = learner.embedding
+        self._device = device
         self.takes_steps = self._head.takes_steps
         """Whether `adapt` has an inner loop."""
 
