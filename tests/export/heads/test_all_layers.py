@@ -20,10 +20,11 @@ from torch import nn
 from edge_adapt.bundles.from_run import export_bundle
 from edge_adapt.export.gates import parity
 from edge_adapt.export.gates.precision import Precision
+from edge_adapt.meta.adaptation import Rates
 from edge_adapt.networks.backbones.conv4 import Conv4
 from edge_adapt.networks.episode_model import AllLayersModel
 from edge_adapt.networks.gradient_head import GradientHead, Initialization
-from edge_adapt.networks.inner_loop import InnerLoop, Rates
+from edge_adapt.networks.inner_loop import InnerLoop
 from edge_adapt.networks.learner import Embedding, MetaLearner
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.preprocessing import Preprocessing
