@@ -54,8 +54,9 @@ def test_a_step_is_along_the_gradient_of_the_stated_loss(support: SupportSet) ->
     shares = torch.stack([1 / (support.n_way * (labels == label).sum().double()) for label in labels])[:, None]
     centred = features - (shares * features).sum(0)
     eigenvalues, vectors = torch.linalg.eigh(centred.T @ (shares * centred))
-    part = eigenvalues / torch.linalg.vector_norm(eigenvalues, 4)
-    longer = torch.where(part > 1e-9, (1 - (1 - part) ** 4) / eigenvalues, 4 * part / eigenvalues)
+    norm = torch.linalg.vector_norm(eigenvalues, 4)
+    part = eigenvalues / norm
+    longer = torch.where(part > 1e-9, (1 - (1 - part) ** 4) / eigenvalues, 4 / norm)  # an eigenvalue may be 0
     along = vectors @ torch.diag(longer) @ vectors.T
     start = [tensor.detach() for tensor in head.initialize(centred, labels, support.n_way).values()]
     before = here = start
