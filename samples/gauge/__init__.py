@@ -1,0 +1,1 @@
+"""A gauge to read: pictures of it, and the script that renders them."""
