@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edge_adapt.reports.classifier.report import ClassifierReport, report_classifier
     from edge_adapt.reports.model.report import Report, report
     from edge_adapt.reports.runs import compare
-    from edge_adapt.runtime.adaptation import adapt
+    from edge_adapt.runtime.adaptation import adapt, regress
     from edge_adapt.runtime.bench import Benchmark, Latency, bench
     from edge_adapt.runtime.bundle.card import ModelCard
     from edge_adapt.runtime.checking import check
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.model import MetaModel, load, load_classifier, load_model, models
     from edge_adapt.runtime.model_choice import suggest_model
     from edge_adapt.runtime.packing import pack, unpack
+    from edge_adapt.runtime.regressor.regressor import Measurement, Regressor
     from edge_adapt.training.compute import Compute
     from edge_adapt.training.config import TrainingConfig
     from edge_adapt.training.recipes import ChosenRecipe
@@ -87,6 +88,7 @@ __all__ = [
     "ImageDataset",
     "ImageError",
     "Latency",
+    "Measurement",
     "MetaModel",
     "MissingDependencyError",
     "ModelCard",
@@ -96,6 +98,7 @@ __all__ = [
     "Provenance",
     "ProviderError",
     "Reading",
+    "Regressor",
     "Report",
     "Sampling",
     "Start",
@@ -119,6 +122,7 @@ __all__ = [
     "load_model",
     "models",
     "pack",
+    "regress",
     "report",
     "report_classifier",
     "resume",
@@ -150,6 +154,7 @@ _HOME = {
     "ImageDataset": "runtime.data.dataset",
     "ImageError": "runtime.errors",
     "Latency": "runtime.bench",
+    "Measurement": "runtime.regressor.regressor",
     "MetaModel": "runtime.model",
     "MissingDependencyError": "runtime.errors",
     "ModelCard": "runtime.bundle.card",
@@ -160,6 +165,7 @@ _HOME = {
     "ProviderError": "runtime.errors",
     "ConfinementWarning": "runtime.errors",
     "Reading": "training.start",
+    "Regressor": "runtime.regressor.regressor",
     "Report": "reports.model.report",
     "Sampling": "runtime.data.episodes",
     "Start": "training.start",
@@ -183,6 +189,7 @@ _HOME = {
     "load_dataset": "runtime.data.dataset",
     "load_model": "runtime.model",
     "models": "runtime.model",
+    "regress": "runtime.adaptation",
     "report": "reports.model.report",
     "report_classifier": "reports.classifier.report",
     "resume": "training.train",

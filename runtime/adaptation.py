@@ -1,16 +1,24 @@
-"""A folder of photos to a classifier."""
+"""A folder of photos to a classifier, and a table of photos to a regressor."""
 
 from __future__ import annotations
 
 import os
 
 from edge_adapt.runtime.classifier.classifier import Classifier
+from edge_adapt.runtime.data.dataset import report_faults
+from edge_adapt.runtime.errors import ImageError
 from edge_adapt.runtime.folder_evaluation import embed_support
-from edge_adapt.runtime.graphs import Trust
+from edge_adapt.runtime.graphs import EmbeddedImage, Trust
 from edge_adapt.runtime.images.folders import open_folder
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.model_choice import choose_model
+from edge_adapt.runtime.progress import Progress
+from edge_adapt.runtime.regressor.regressor import Regressor
+from edge_adapt.runtime.regressor.table import open_table
 from edge_adapt.runtime.sessions import Provider
+
+VALUES = "photos-small"
+"""The bundled model that learns values where none is named: features of smaller pictures keep more of where things are."""
 
 
 def adapt(
@@ -45,3 +53,49 @@ def adapt(
     meta_model = load_model(model, provider, threads, trust)
     images = embed_support(meta_model, open_folder(photos), progress, steps, skip_bad)
     return meta_model.adapt_embedded(images, steps)
+
+
+def regress(
+    table: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    steps: int | None = None,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    progress: bool = False,
+    skip_bad: bool = False,
+    trust: Trust = "known",
+) -> Regressor:
+    """Teach a model the values that a CSV says photos have, such as the reading of a gauge.
+
+    Args:
+        table: a CSV with a line a photo, three or more: its path from the folder of the CSV, and a number in each further column;
+            the first line names the columns.
+        model: a bundle, by its path or its name; None takes `photos-small`, which reads values best.
+        steps: gradient steps; None takes the model's own number.
+        provider: what runs `embed`, as `load` takes it.
+        threads: of the CPU; None takes all cores.
+        progress: show bars, and say what is skipped.
+        skip_bad: leave out images that cannot be read.
+        trust: in `model`, as `load` takes it.
+
+    Raises:
+        EdgeAdaptError: the table, the model or the number of steps cannot be used, or images cannot be read.
+    """
+    opened = open_table(table)
+    meta_model = load_model(model or VALUES, provider, threads, trust)
+    meta_model.check_values(opened.values, opened.names, steps)
+    images: list[EmbeddedImage] = []
+    faults: dict[int, str] = {}
+    embedded = meta_model.for_values.embed_all(opened.files, as_shots=True)
+    with Progress(f"reading {table}", len(opened.files), "images", show=progress) as bar:
+        for position, image in enumerate(embedded):
+            bar.advance()
+            if isinstance(image, ImageError):
+                faults[position] = str(image)
+            else:
+                images.append(image)
+    if faults:
+        report_faults(faults, str(table), len(opened.files), skip_bad, progress)
+    values = [row for position, row in enumerate(opened.values) if position not in faults]
+    return meta_model.regress_embedded(images, values, opened.names, steps)

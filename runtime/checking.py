@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_adapt.runtime.adaptation import regress
 from edge_adapt.runtime.classifier.check import Finding, check_support, ordered
 from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.classifier.support import SupportSet
@@ -18,6 +19,8 @@ from edge_adapt.runtime.images.quality import photo_fault
 from edge_adapt.runtime.model import MetaModel, load, load_model
 from edge_adapt.runtime.model_choice import choose_model
 from edge_adapt.runtime.parallel import cores, in_order
+from edge_adapt.runtime.regressor.check import check_readings
+from edge_adapt.runtime.regressor.regressor import Regressor
 from edge_adapt.runtime.sessions import Provider
 
 _JUDGED = (256, 256)  # a photo may be decoded at a scale that leaves more than this
@@ -37,7 +40,8 @@ def check(
     too few photos, and, of a folder, photos that are too dark, blurred or small.
 
     Args:
-        path: a classifier, or a folder or zip with one sub-folder a class.
+        path: a classifier, or a folder or zip with one sub-folder a class; or a regressor, or a CSV as `regress` takes it, in
+            which readings that do not fit the others are found.
         model: a bundle, by its path or its name, to see a folder with; None takes the bundled one that suits the images.
         provider: what runs `embed`, as `load` takes it.
         threads: of the CPU; None takes all cores.
@@ -51,10 +55,23 @@ def check(
     Raises:
         EdgeAdaptError: the path or the model cannot be used, or images cannot be read.
     """
+    if Path(path).suffix.lower() == ".csv":
+        learned = regress(
+            path,
+            model=model,
+            provider=provider,
+            threads=threads,
+            progress=progress,
+            skip_bad=skip_bad,
+            trust=trust,
+        )
+        return check_readings(learned)
     if Path(path).is_file() and Path(path).suffix.lower() != ".zip":
         opened = load(path, provider, threads, trust)
         if isinstance(opened, Classifier):
             return check_support(opened.graphs, opened.support, opened.steps)
+        if isinstance(opened, Regressor):
+            return check_readings(opened)
     if model is None:
         choice = choose_model(path, provider, threads, progress, skip_bad=skip_bad)
         meta_model, images = choice.model, choice.images

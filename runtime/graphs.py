@@ -20,6 +20,7 @@ from edge_adapt.runtime.bundle.bundle import GRAPHS, Bundle, Manifest
 from edge_adapt.runtime.contract import BATCH, HeadState
 from edge_adapt.runtime.errors import BundleError, ConfinementWarning, ImageError, ProviderError
 from edge_adapt.runtime.images.images import UnreadImage
+from edge_adapt.runtime.images.looks import value_features, whole
 from edge_adapt.runtime.images.preprocessing import preprocess
 from edge_adapt.runtime.images.views import shot_features
 from edge_adapt.runtime.parallel import cores, in_order
@@ -44,7 +45,7 @@ class EmbeddedImage:
     Attributes:
         name: what it is called where it is kept.
         sha256: see `edge_adapt.runtime.images.images.LoadedImage`.
-        features: float32 [D].
+        features: float32 [D]; in regression as of `edge_adapt.runtime.images.looks.value_features`.
     """
 
     name: str
@@ -91,10 +92,15 @@ class Graphs:
         return np.concatenate(batches)
 
     def adapt(
-        self, features: NDArray[np.float32], labels: NDArray[np.int64], n_way: int, steps: int
+        self, features: NDArray[np.float32], targets: NDArray[Any], n_way: int | None, steps: int
     ) -> tuple[HeadState, NDArray[np.float32]]:
-        """Support features [M, D] and labels [M] in 0..n_way-1 to the head state and the support loss before each step."""
-        feeds: HeadState = {"features": features, "targets": labels, "n_way": scalar(n_way), "steps": scalar(steps)}
+        """Support features [M, D] and targets [M] or [M, T] to the head state and the support loss before each step.
+
+        Targets are labels, int64 [M] in 0..n_way-1; in regression, where `n_way` is None, values, float32 [M, T].
+        """
+        feeds: HeadState = {"features": features, "targets": targets, "steps": scalar(steps)}
+        if n_way is not None:
+            feeds["n_way"] = scalar(n_way)
         outputs = dict(zip(self._adapt.outputs, self._adapt.run(feeds), strict=True))
         missing = {*self.manifest.head_state, "losses"} - set(outputs)
         if missing:
@@ -105,9 +111,10 @@ class Graphs:
         return state, self._checked("adapt.onnx", "losses", outputs["losses"], (None,))
 
     def predict(self, features: NDArray[np.float32], state: HeadState) -> NDArray[np.float32]:
-        """Query features [B, D] and the head state to logits [B, N]."""
-        logits = self._predict.run({"features": features, **state})[0]
-        return self._checked("predict.onnx", "logits", logits, (len(features), None))
+        """Query features [B, D] and the head state to logits [B, N]; in regression to values [B, T]."""
+        scores = self._predict.run({"features": features, **state})[0]
+        name = "logits" if self.manifest.task == "classification" else "values"
+        return self._checked("predict.onnx", name, scores, (len(features), None))
 
     def _checked(
         self, graph: str, name: str, output: NDArray[Any], expected: tuple[int | None, ...]
@@ -129,12 +136,18 @@ class Graphs:
 
         Args:
             image: what to read; `named` makes one of any image.
-            as_shot: look at it in all ways that the manifest lists for images to adapt to.
+            as_shot: look at it in all ways that the manifest lists for images to adapt to; in regression, in those of
+                `value_features`.
 
         Raises:
             ImageError: the image cannot be read.
         """
         preprocessing = self.manifest.preprocessing
+        if self.manifest.task == "regression":
+            loaded = image.load(whole(preprocessing).decoded_size)
+            seed = int(loaded.sha256[:8], 16) if as_shot else None
+            features = value_features(self.embed, loaded.image, preprocessing, seed)
+            return EmbeddedImage(image.name, loaded.sha256, features)
         loaded = image.load(preprocessing.decoded_size)
         pixels = preprocess(loaded.image, preprocessing)
         views = self.manifest.support_views if as_shot else ()
@@ -171,10 +184,10 @@ class Graphs:
         return self._adapt.outputs.get("losses") != (0,)
 
     def check_task(self) -> None:
-        """Raise BundleError unless the model classifies: the format has room for regression, which is not run here."""
+        """Raise BundleError unless the model classifies."""
         if self.manifest.task != "classification":
             raise BundleError(
-                f"{self.bundle.path} is a {self.manifest.task} model; this edge-adapt adapts classification only."
+                f"{self.bundle.path} is a {self.manifest.task} model, which knows no classes; take another."
             )
 
     @property
@@ -191,18 +204,21 @@ class Graphs:
     def _on_one_thread(self) -> Graphs:
         return Graphs(self.bundle, self._provider, threads=1)
 
+    def of(self, bundle: Bundle) -> Graphs:
+        """Those of another bundle, run as these are."""
+        return Graphs(bundle, self._provider, self._threads, self.trust)
+
     @cached_property
     def _embed(self) -> Session | ChildSession:
         return self._session("embed.onnx", ("images",), self._provider, self._threads)
 
     @cached_property
     def _adapt(self) -> Session | ChildSession:
-        self.check_task()
-        return self._session("adapt.onnx", ("features", "targets", "n_way", "steps"))
+        ways = ("n_way",) if self.manifest.task == "classification" else ()
+        return self._session("adapt.onnx", ("features", "targets", *ways, "steps"))
 
     @cached_property
     def _predict(self) -> Session | ChildSession:
-        self.check_task()
         return self._session("predict.onnx", ("features", *self.manifest.head_state))
 
     @cached_property

@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, replace
 from typing import Any
 
+from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.model import load
 from edge_adapt.runtime.self_check import self_check
 
@@ -18,8 +19,9 @@ def info(model: str | os.PathLike[str]) -> dict[str, Any]:
         model: a path, or the name of a bundled model.
 
     Returns:
-        what docs/bundle-format.md calls the fields of the manifest, and `file`, `kind` (`meta-model` or `classifier`), `size` and
-        `entries` in bytes, `classifier` (labels, shots, steps, losses and the leave-one-out estimate; None for a meta-model),
+        what docs/bundle-format.md calls the fields of the manifest, and `file`, `kind` (`meta-model`, `classifier` or
+        `regressor`), `size` and `entries` in bytes, `classifier` (labels, shots, steps, losses and the leave-one-out estimate;
+        None for others), of a regressor `regressor` (values, shots, steps, losses and leave-one-out errors),
         `self_check`, the largest relative errors of the golden vectors, or None where there are none, and `confined`, what held
         in the child process, of `limits`, `landlock` and `seccomp`; a bundled model needs none.
 
@@ -31,10 +33,22 @@ def info(model: str | os.PathLike[str]) -> dict[str, Any]:
     bundle.verify()
     manifest = asdict(replace(bundle.manifest, golden=None))
     sizes = bundle.sizes
-    facts: dict[str, Any] = {"file": str(bundle.path), "kind": "classifier" if bundle.is_adapted else "meta-model"}
+    facts: dict[str, Any] = {"file": str(bundle.path), "kind": _kind(bundle)}
     facts |= {key: value for key, value in manifest.items() if key not in ("golden", "graphs")}
     facts |= {"size": bundle.path.stat().st_size, "entries": sizes, "classifier": None}
-    if bundle.is_adapted:
+    if facts["kind"] == "regressor":
+        record, targets = bundle.record, bundle.adaptation().support_targets.tolist()
+        facts["regressor"] = {
+            "values": record.targets,
+            "shots": [
+                {"name": shot.name, "sha256": shot.sha256, "values": read}
+                for shot, read in zip(record.shots, targets, strict=True)
+            ],
+            "steps": record.steps,
+            "losses": record.losses,
+            "errors": record.errors and asdict(record.errors),
+        }
+    elif bundle.is_adapted:
         record = bundle.record
         facts["classifier"] = {
             "labels": record.labels,
@@ -44,3 +58,9 @@ def info(model: str | os.PathLike[str]) -> dict[str, Any]:
             "leave_one_out": record.leave_one_out,
         }
     return facts | {"self_check": self_check(graphs) or None, "confined": graphs.confined}
+
+
+def _kind(bundle: Bundle) -> str:
+    if not bundle.is_adapted:
+        return "meta-model"
+    return "classifier" if bundle.manifest.task == "classification" else "regressor"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edge_adapt.runtime.bundle.bundle import Bundle, Manifest
 from edge_adapt.runtime.classifier.classifier import Classifier, adapt
@@ -14,10 +17,14 @@ from edge_adapt.runtime.classifier.support import OTHER, SupportSet
 from edge_adapt.runtime.errors import BundleError, DataError
 from edge_adapt.runtime.graphs import EmbeddedImage, Graphs, Trust, embedded_or_raise
 from edge_adapt.runtime.images.images import ImageSource, named
+from edge_adapt.runtime.regressor.head import for_values
+from edge_adapt.runtime.regressor.regressor import Regressor, check_readings, regress, rows_of
 from edge_adapt.runtime.sessions import Provider
 
 if TYPE_CHECKING:
     from typing import SupportsIndex
+
+    from numpy.typing import ArrayLike
 
 MODELS = Path(__file__).parent / "models"
 """The folder of the bundled models."""
@@ -88,6 +95,58 @@ class MetaModel:
         self.check(images)
         return adapt(self.graphs, SupportSet.of_classes(images), steps)
 
+    def regress(
+        self,
+        images: Iterable[ImageSource],
+        values: ArrayLike,
+        names: Sequence[str] = ("value",),
+        steps: SupportsIndex | None = None,
+        *,
+        bgr: bool = False,
+    ) -> Regressor:
+        """Learn to read values from photos of known values.
+
+        Any model can: one of classification is given a head with squared loss in place of its own.
+
+        Args:
+            images: M of them, 3 or more.
+            values: what each reads: [M], or [M, T] of several.
+            names: of the T values.
+            steps, bgr: as of `adapt`.
+
+        Raises:
+            ImageError: an image cannot be read, or is no array where `bgr` is said.
+            DataError: too few images or too many, values that do not fit, or one that is the same in all images.
+            EdgeAdaptError: steps that the model cannot take.
+        """
+        unread = [named(image, f"image {number}", bgr) for number, image in enumerate(images, 1)]
+        self.check_values(rows_of(values, len(unread), names), names, steps)
+        embedded = embedded_or_raise(self.for_values.embed_all(unread, as_shots=True))
+        return self.regress_embedded(list(embedded), values, names, steps)
+
+    def regress_embedded(
+        self,
+        images: Sequence[EmbeddedImage],
+        values: ArrayLike,
+        names: Sequence[str] = ("value",),
+        steps: SupportsIndex | None = None,
+    ) -> Regressor:
+        """`regress` on images that are embedded already, by the `embed_all` of `for_values`, as shots."""
+        rows = rows_of(values, len(images), names)
+        return regress(self.for_values, SupportSet(()).add_readings(images, rows), tuple(names), steps)
+
+    @cached_property
+    def for_values(self) -> Graphs:
+        """The graphs that `regress` runs."""
+        return for_values(self.graphs)
+
+    def check_values(
+        self, values: Sequence[tuple[float, ...]], names: Sequence[str], steps: SupportsIndex | None = None
+    ) -> None:
+        """Raise unless the model can learn these values [M][T] in so many steps, before any image is read."""
+        check_readings(self.for_values, np.array(values, np.float32), names)
+        checked_steps(self.for_values, steps)
+
     def check(self, images: Mapping[str, Sequence[object]], steps: SupportsIndex | None = None) -> None:
         """Raise unless the model can adapt to these classes (label -> images) in so many steps, before any image is read."""
         check_classes(self.graphs, {label: len(of_label) for label, of_label in images.items() if label != OTHER})
@@ -101,8 +160,8 @@ def models() -> tuple[str, ...]:
 
 def load(
     model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None, trust: Trust = "known"
-) -> MetaModel | Classifier:
-    """Open a bundle: a meta-model to `adapt`, or a classifier to `classify` with.
+) -> MetaModel | Classifier | Regressor:
+    """Open a bundle: a meta-model to `adapt`, a classifier to `classify` with, or a regressor to `predict` with.
 
     Args:
         model: a path, or the name of a bundled model.
@@ -123,9 +182,10 @@ def load(
         known = ", ".join(models())
         raise BundleError(f"{name} is neither a file nor a bundled model ({known}).")
     graphs = Graphs(Bundle.open(path), provider, threads, "known" if path.parent == MODELS else trust)
-    if graphs.bundle.is_adapted:
-        return Classifier(graphs, graphs.bundle.labels(), graphs.bundle.head_state())
-    return MetaModel(graphs)
+    if not graphs.bundle.is_adapted:
+        return MetaModel(graphs)
+    kind = Classifier if graphs.manifest.task == "classification" else Regressor
+    return kind(graphs, graphs.bundle.head_state())
 
 
 def load_model(
@@ -133,9 +193,22 @@ def load_model(
 ) -> MetaModel:
     """`load` where only a meta-model will do."""
     loaded = load(model, provider, threads, trust)
-    if isinstance(loaded, Classifier):
+    if not isinstance(loaded, MetaModel):
+        kind = "classifier" if isinstance(loaded, Classifier) else "regressor"
         raise BundleError(
-            f"{os.fspath(model)} is an adapted classifier where a meta-model is needed; give the model it was made from."
+            f"{os.fspath(model)} is an adapted {kind} where a meta-model is needed; give the model it was made from."
+        )
+    return loaded
+
+
+def load_adapted(
+    model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None, trust: Trust = "known"
+) -> Classifier | Regressor:
+    """`load` where only an adapted model will do."""
+    loaded = load(model, provider, threads, trust)
+    if isinstance(loaded, MetaModel):
+        raise BundleError(
+            f"{os.fspath(model)} is a meta-model that knows no classes yet; first run `edge-adapt adapt PHOTOS -o MINE.edge`."
         )
     return loaded
 
@@ -144,9 +217,7 @@ def load_classifier(
     model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None, trust: Trust = "known"
 ) -> Classifier:
     """`load` where only an adapted classifier will do."""
-    loaded = load(model, provider, threads, trust)
-    if isinstance(loaded, MetaModel):
-        raise BundleError(
-            f"{os.fspath(model)} is a meta-model that knows no classes yet; first run `edge-adapt adapt PHOTOS -o MINE.edge`."
-        )
+    loaded = load_adapted(model, provider, threads, trust)
+    if isinstance(loaded, Regressor):
+        raise BundleError(f"{os.fspath(model)} reads values where a classifier is needed; give one of classes.")
     return loaded

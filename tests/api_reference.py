@@ -18,6 +18,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "api.md"
 GROUPS = {
     "On a device": (
         *("adapt", "load", "load_model", "load_classifier", "MetaModel", "Classifier", "Prediction", "SupportSet"),
+        *("regress", "Regressor", "Measurement"),
         *(
             "edit",
             "check",

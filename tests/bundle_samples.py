@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_adapt.runtime.bundle.bundle import Accuracy, Adaptation, Bundle, Golden, Manifest, Shot
+from edge_adapt.runtime.bundle.bundle import Accuracy, Adaptation, Bundle, Golden, Manifest, ReadingErrors, Shot
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.images.preprocessing import Preprocessing
 
@@ -141,7 +141,9 @@ def regression_adaptation(**changes: Any) -> Adaptation:
         "targets": ("width", "height"),
         "shots": tuple(Shot(-1, f"{name}.png", hashlib.sha256(name.encode()).hexdigest()) for name in "abc"),
         "leave_one_out": None,
+        "support_features": np.arange(468, dtype=np.float32).reshape(3, 156) / 4,
         "support_targets": np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32),
+        "errors": ReadingErrors((0.5, 0.25), (1.0, 0.75)),
     }
     return adaptation(**(values | changes))
 

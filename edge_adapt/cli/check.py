@@ -49,7 +49,8 @@ def check(
 
     Photos that look mislabelled, with the class that they look like; near duplicates, within a class and across; classes that
     will be confused, that have a single photo, or more than three times as many as others; and, of a folder, photos that are too
-    dark, blurred or smaller than the model's input. The worst come first. The status is 0 whatever is found.
+    dark, blurred or smaller than the model's input. Of a regressor, or a CSV of photos and what they read: readings that do not
+    fit the others. The worst come first. The status is 0 whatever is found.
     """
     from edge_adapt.runtime.checking import check as find
     from edge_adapt.runtime.files import require_output

@@ -13,7 +13,7 @@ from edge_adapt.runtime.errors import DataError, EdgeAdaptError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edge_adapt.runtime.classifier.classifier import Classifier
+    from edge_adapt.runtime.classifier.adapted import Adapted
     from edge_adapt.runtime.classifier.prediction import Prediction
     from edge_adapt.runtime.graphs import EmbeddedImage, Trust
     from edge_adapt.runtime.images.images import UnreadImage
@@ -63,17 +63,21 @@ def classify(
     threads: int | None,
     trust: Trust,
 ) -> None:
-    """Say which of its classes a classifier sees in images.
+    """Say which of its classes a classifier sees in images, or which values a regressor reads from them.
 
     Prints a line each with image, label and confidence, separated by tabs. Of an image that looks like none of the classes it is
     image, `unknown`, the share of images of the classes that look less like one, and the nearest class with its confidence. Of a
     folder or zip, every image below it is classified; - is one image on standard input. An image that cannot be read is named on
     standard error and passed over; the status is then 1.
 
+    Where MINE.edge was adapted to a CSV, the line has the image and for each value its name, the value and an interval that holds
+    of about 9 in 10; --json has `values` and `intervals`, --csv three columns a value.
+
     Images also come one by one: frames on standard input, files in a folder, or what a camera sees. Each is answered at once, by
     a line that begins with `frame 1` or the file.
     """
-    from edge_adapt.runtime.model import load_classifier
+    from edge_adapt.runtime.model import load_adapted
+    from edge_adapt.runtime.regressor.regressor import Regressor
 
     live.check_usage(images, frames, watch, camera, every, vote)
     if as_json and as_csv:
@@ -81,9 +85,15 @@ def classify(
     failures = 0
     with live.ended_by_signals(watch is not None or camera is not None):
         coming = live.live_images(frames, watch, camera, every)
-        mine = load_classifier(classifier, provider, threads, trust)
+        mine = load_adapted(classifier, provider, threads, trust)
+        if isinstance(mine, Regressor) and (top or vote):
+            raise click.UsageError(f"--top and --vote are about classes, and {classifier} reads values.")
         answer: Callable[[str, Prediction], None] = partial(_print_prediction, top, as_json)
-        if as_csv:
+        if isinstance(mine, Regressor):
+            from edge_adapt.cli.readings import says_readings
+
+            say_reading = says_readings(mine, as_json, as_csv)
+        elif as_csv:
             from edge_adapt.cli.csv_answers import csv_answers
 
             answer = csv_answers(mine.labels, top)
@@ -92,6 +102,9 @@ def classify(
                 failures += 1
                 click.echo(f"Error: {outcome}", err=True)
                 continue
+            if isinstance(mine, Regressor):
+                say_reading(outcome.name, mine.predict_embedded(outcome))
+                continue
             prediction = mine.classify_embedded(outcome, unknown_at=0 if never_unknown else unknown_at)
             if vote is None or vote.changes(prediction.label if prediction.known else "unknown"):
                 answer(outcome.name, prediction)
@@ -99,7 +112,7 @@ def classify(
         ctx.exit(1)
 
 
-def _of_files(mine: Classifier, paths: tuple[str, ...]) -> Iterator[EmbeddedImage | EdgeAdaptError]:
+def _of_files(mine: Adapted, paths: tuple[str, ...]) -> Iterator[EmbeddedImage | EdgeAdaptError]:
     """Every image in files, folders and zips, and what cannot be read in its place."""
     from edge_adapt.runtime.images.folders import list_images
     from edge_adapt.runtime.images.images import NamedImage
@@ -118,7 +131,7 @@ def _of_files(mine: Classifier, paths: tuple[str, ...]) -> Iterator[EmbeddedImag
         yield file if isinstance(file, EdgeAdaptError) else next(outcomes)
 
 
-def _one_by_one(mine: Classifier, images: Iterator[UnreadImage]) -> Iterator[EmbeddedImage | EdgeAdaptError]:
+def _one_by_one(mine: Adapted, images: Iterator[UnreadImage]) -> Iterator[EmbeddedImage | EdgeAdaptError]:
     """Each image as it comes; `embed_all` of all of them would wait for the next before it answers."""
     for image in images:
         yield from mine.graphs.embed_all([image])

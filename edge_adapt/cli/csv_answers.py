@@ -23,17 +23,18 @@ def csv_answers(labels: Sequence[str], top: int | None) -> Callable[[str, Predic
     """
     further = range(2, min(top or 1, len(labels)) + 1)
     scores = [column for place in further for column in (f"label {place}", f"confidence {place}")] if top else labels
-    _print_row(["image", "label", "confidence", *scores])
+    print_row(["image", "label", "confidence", *scores])
 
     def answer(image: str, prediction: Prediction) -> None:
         ranked = list(prediction.scores.items())[1 : top or 0]
         scores = [value for pair in ranked for value in pair] if top else [prediction.scores[label] for label in labels]
-        _print_row([image, prediction.label if prediction.known else "unknown", prediction.confidence, *scores])
+        print_row([image, prediction.label if prediction.known else "unknown", prediction.confidence, *scores])
 
     return answer
 
 
-def _print_row(row: Sequence[object]) -> None:
+def print_row(row: Sequence[object]) -> None:
+    """Print a line of CSV; names in it may be a stranger's."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow([shown(cell) if isinstance(cell, str) else cell for cell in row])
     click.echo(line.getvalue(), nl=False)

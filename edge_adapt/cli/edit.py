@@ -1,17 +1,21 @@
-"""The commands that edit a classifier: each adapts anew, to the support set as it is then, from the features in the file."""
+"""The commands that edit a classifier or a regressor: each adapts anew, to the support set as it is then."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_adapt.cli import options, words
+from edge_adapt.runtime.errors import DataError
 
 if TYPE_CHECKING:
+    from edge_adapt.runtime.classifier.adapted import Adapted
     from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.graphs import Trust
+    from edge_adapt.runtime.images.images import UnreadImage
+    from edge_adapt.runtime.regressor.regressor import Regressor
     from edge_adapt.runtime.sessions import Provider
 
 _classifier = click.argument("classifier", type=click.Path(), metavar="MINE.edge")
@@ -28,35 +32,66 @@ _output = click.option(
 def _edit(
     path: str,
     output: str | None,
-    change: Callable[[Classifier], Classifier],
+    change: Callable[[Any], Adapted],
     trust: Trust,
     provider: Provider = "cpu",
     threads: int | None = None,
 ) -> None:
-    """Change a classifier, and say what was done and what it is then."""
+    """Change a classifier or a regressor, and say what was done and what it is then."""
+    from edge_adapt.cli.readings import expectations
+    from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.editing import edit
     from edge_adapt.runtime.files import require_output
+    from edge_adapt.runtime.regressor.regressor import Regressor
 
     if output is not None:
         require_output(output, path)
     mine = edit(path, change, output, provider, threads, trust)
     counts, edits, done = mine.support.counts, mine.history.edits, mine.history.done
+    images = sum(counts.values())
     if edits:
         words.say(f"Done: {edits[done - 1].what}" if done else "Done: nothing since it was adapted")
     if edits[done:]:
         words.say(f"Undone: {edits[done].what}; `edge-adapt redo` does it again.")
-    words.say(
-        f"{output or path}: {words.plural(len(mine.labels), 'class', 'classes')}, "
-        f"{words.plural(sum(counts.values()), 'image')}"
-    )
-    words.say(words.expectation(mine))
+    if isinstance(mine, Classifier):
+        classes = words.plural(len(mine.labels), "class", "classes")
+        words.say(f"{output or path}: {classes}, {words.plural(images, 'image')}")
+        words.say(words.expectation(mine))
+    elif isinstance(mine, Regressor):
+        words.say(f"{output or path}: {words.plural(images, 'photo')}")
+        for line in expectations(mine):
+            words.say(line)
+
+
+def _of_classes(change: Callable[[Classifier], Classifier]) -> Callable[[Adapted], Classifier]:
+    """A change that a regressor has no use for."""
+    from edge_adapt.runtime.classifier.classifier import Classifier
+
+    def checked(mine: Adapted) -> Classifier:
+        if not isinstance(mine, Classifier):
+            raise DataError(
+                f"{mine.graphs.bundle.path} reads values and has no classes; add or correct photos instead."
+            )
+        return change(mine)
+
+    return checked
+
+
+def _taught(regressor: Regressor, files: Sequence[UnreadImage], said: str) -> Regressor:
+    """With photos that read so: a number, or several with commas between."""
+    try:
+        row = [float(value) for value in said.split(",")]
+    except ValueError:
+        names = ",".join(regressor.names)
+        raise DataError(f"{said!r} is no value for {names}; give a number, or several with commas between.") from None
+    return regressor.add_unread(files, [row] * len(files))
 
 
 @click.command(
     epilog=words.examples("edge-adapt add mine.edge foam foam/*.jpg", "edge-adapt add mine.edge _other yard/")
 )
 @_classifier
-@click.argument("label", metavar="CLASS")
+@click.argument("label", metavar="CLASS|VALUE")
 @click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE_OR_FOLDER...")
 @_output
 @options.runs_a_bundle
@@ -69,30 +104,36 @@ def add(
     threads: int | None,
     trust: Trust,
 ) -> None:
-    """Add images of a class, old or new.
+    """Add images of a class, old or new, or photos of a value.
 
     The photos that MINE.edge was adapted to are not needed: their features are in the file. What it knew it still knows, and the
     result is that of adapting once to all photos. CLASS may be _other, for photos of no class: what looks like them is the sooner
-    unknown.
+    unknown. Where MINE.edge reads values, VALUE is what the photos read, several with commas between.
     """
     from edge_adapt.runtime.images.folders import list_images
+    from edge_adapt.runtime.regressor.regressor import Regressor
 
     files = [file for path in images for file in list_images(path)]
-    _edit(classifier, output, lambda mine: mine.add_unread(label, files), trust, provider, threads)
+
+    def change(mine: Classifier | Regressor) -> Adapted:
+        return _taught(mine, files, label) if isinstance(mine, Regressor) else mine.add_unread(label, files)
+
+    _edit(classifier, output, change, trust, provider, threads)
 
 
 @click.command(
     epilog=words.examples("edge-adapt remove mine.edge foam", "edge-adapt remove mine.edge foam blurred.jpg")
 )
 @_classifier
-@click.argument("label", metavar="CLASS")
+@click.argument("label", metavar="CLASS|PHOTO")
 @click.argument("shots", nargs=-1, metavar="[SHOT...]")
 @_output
 @options.untrusted
 def remove(classifier: str, label: str, shots: tuple[str, ...], output: str | None, trust: Trust) -> None:
     """Remove a class, or some of its images.
 
-    SHOT is the name of an image as `edge-adapt info --json` shows it, or the beginning of its SHA-256.
+    SHOT is the name of an image as `edge-adapt info --json` shows it, or the beginning of its SHA-256. Where MINE.edge
+    reads values, only photos are named.
     """
     _edit(classifier, output, lambda mine: mine.remove(label, *shots), trust)
 
@@ -105,7 +146,7 @@ def remove(classifier: str, label: str, shots: tuple[str, ...], output: str | No
 @options.untrusted
 def rename(classifier: str, label: str, name: str, output: str | None, trust: Trust) -> None:
     """Give a class another name."""
-    _edit(classifier, output, lambda mine: mine.rename(label, name), trust)
+    _edit(classifier, output, _of_classes(lambda mine: mine.rename(label, name)), trust)
 
 
 @click.command(epilog=words.examples("edge-adapt merge mine.edge cup mug --into cup"))
@@ -118,7 +159,7 @@ def rename(classifier: str, label: str, name: str, output: str | None, trust: Tr
 @options.untrusted
 def merge(classifier: str, labels: tuple[str, ...], into: str, output: str | None, trust: Trust) -> None:
     """Make one class of several."""
-    _edit(classifier, output, lambda mine: mine.merge(labels, into), trust)
+    _edit(classifier, output, _of_classes(lambda mine: mine.merge(labels, into)), trust)
 
 
 @click.command(
@@ -126,7 +167,7 @@ def merge(classifier: str, labels: tuple[str, ...], into: str, output: str | Non
 )
 @_classifier
 @click.argument("image", type=click.Path())
-@click.argument("label", required=False, metavar="[CLASS]")
+@click.argument("label", required=False, metavar="[CLASS|VALUE]")
 @click.option("--not", "never", metavar="CLASS", help="Instead of the right class, one that it is not.")
 @_output
 @options.runs_a_bundle
@@ -140,14 +181,22 @@ def correct(
     threads: int | None,
     trust: Trust,
 ) -> None:
-    """Learn from a mistake: IMAGE is of CLASS.
+    """Learn from a mistake: IMAGE is of CLASS, or reads VALUE.
 
     It becomes an image of that class, and leaves any other. With --not it leaves the class that it is not, or becomes a photo of
     no class if it was of none.
     """
     if (label is None) == (never is None):
         raise click.UsageError("give either CLASS, which the image is, or --not CLASS, which it is not.")
-    _edit(classifier, output, lambda mine: mine.correct(image, label, never=never), trust, provider, threads)
+    from edge_adapt.runtime.images.images import named
+    from edge_adapt.runtime.regressor.regressor import Regressor
+
+    def change(mine: Classifier | Regressor) -> Adapted:
+        if isinstance(mine, Regressor) and label is not None:
+            return _taught(mine, [named(image)], label)
+        return _of_classes(lambda classifier: classifier.correct(image, label, never=never))(mine)
+
+    _edit(classifier, output, change, trust, provider, threads)
 
 
 @click.command(epilog=words.examples("edge-adapt undo mine.edge"))
@@ -185,9 +234,9 @@ def strip(classifier: str, output: str | None, trust: Trust) -> None:
 @options.as_json
 def log(classifier: str, as_json: bool) -> None:
     """List the edits of a classifier, the first to the last; a - marks what is undone."""
-    from edge_adapt.runtime.model import load_classifier
+    from edge_adapt.runtime.model import load_adapted
 
-    history = load_classifier(classifier, "cpu").history
+    history = load_adapted(classifier, "cpu").history
     for number, edit in enumerate(history.edits):
         done = number < history.done
         if as_json:

@@ -64,6 +64,10 @@ def _print_facts(facts: dict[str, Any]) -> None:
         lines["adapted"] = f"{images}, {words.plural(adapted['steps'], 'step')}"
         if adapted["leave_one_out"] is not None:
             lines["adapted"] += f", {adapted['leave_one_out']:.0%} right when left out"
+    elif adapted := facts.get("regressor"):
+        pairs = zip(adapted["values"], adapted["errors"]["mean"], strict=True)
+        lines["values"] = words.filled(f"{name} within {error:.3g} when left out" for name, error in pairs)
+        lines["adapted"] = f"{words.plural(len(adapted['shots']), 'photo')}, {words.plural(adapted['steps'], 'step')}"
     errors = facts["self_check"]
     lines["self-check"] = (
         f"passed: largest relative error {max(errors.values()):.1e}"

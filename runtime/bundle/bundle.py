@@ -5,10 +5,10 @@ Whatever is read is checked, and only what is asked for is read: opening reads t
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,6 +20,7 @@ from edge_adapt.runtime.bundle.classifier_json import (
     SUPPORT_TARGETS,
     Adaptation,
     AdaptationRecord,
+    ReadingErrors,
     SelfKnowledge,
     Shot,
     adaptation_of,
@@ -66,6 +67,7 @@ __all__ = [
     "Golden",
     "Manifest",
     "ModelCard",
+    "ReadingErrors",
     "SelfKnowledge",
     "Shot",
     "write_bundle",
@@ -87,6 +89,7 @@ class Bundle:
         self.path = path
         self.manifest = manifest
         self._entries = {entry.name: entry for entry in entries}
+        self._head: Mapping[str, bytes] = {}
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
@@ -119,8 +122,21 @@ class Bundle:
         """The bytes of each entry, by name, in the file's order."""
         return {entry.name: entry.size for entry in self._entries.values()}
 
+    def with_head(self, manifest: Manifest, head: Mapping[str, bytes]) -> Bundle:
+        """The meta-model with another head, which lies in no file.
+
+        Args:
+            manifest: what is true of it then; `graphs` does not count.
+            head: `adapt.onnx` and `predict.onnx`.
+        """
+        bundle = Bundle(self.path, tuple(self._entries.values()), replace(manifest, graphs=self.manifest.graphs))
+        bundle._head = head
+        return bundle
+
     def graph(self, name: str) -> bytes:
         """The bytes of one of GRAPHS, which match their SHA-256 and have passed `check_graph`."""
+        if name in self._head:
+            return self._head[name]
         data = self._read(name, self.manifest.graphs[name])
         check_graph(data, f"{self.path}: {name}")
         return data
@@ -160,7 +176,8 @@ class Bundle:
         if HISTORY not in self._entries:
             return History()
         features = array_from_npy(self._read(HISTORY_FEATURES), f"{self.path}: {HISTORY_FEATURES}")
-        return history_from_json(self._read(HISTORY), features, self.manifest.feature_size, str(self.path))
+        size, count = self.manifest.shot_size, len(self.record.targets)
+        return history_from_json(self._read(HISTORY), features, size, count, str(self.path))
 
     def verify(self) -> None:
         """Reads and checks every entry, the zip's own checksums included."""
@@ -206,7 +223,7 @@ def write_bundle(
         raise BundleError(f"{name} cannot be written: it takes the graphs {', '.join(GRAPHS)} and no others.")
     for graph in GRAPHS:
         check_graph(graphs[graph], f"{name}: {graph}")
-    manifest = dataclasses.replace(manifest, graphs={graph: _sha256(graphs[graph]) for graph in GRAPHS})
+    manifest = replace(manifest, graphs={graph: _sha256(graphs[graph]) for graph in GRAPHS})
     edited = history is not None and history.edits
     others = adaptation is not None and manifest.task == "classification" and NO_LABEL in adaptation.support_targets
     manifest_json = manifest_to_json(manifest, name, 5 if edited or others else 1)
@@ -215,7 +232,7 @@ def write_bundle(
     if adaptation is not None:
         entries += _adapted_entries(adaptation, manifest, name)
     if history is not None and edited:
-        entries += _history_entries(history, manifest, name)
+        entries += _history_entries(history, manifest, len(adaptation.targets) if adaptation else 0, name)
     for entry, data in entries:
         _check_size(entry, len(data), name)
     write_atomically(path, lambda stream: write_container(stream, entries))
@@ -238,6 +255,7 @@ def _adapted_entries(adaptation: Adaptation, manifest: Manifest, path: str) -> l
         leave_one_out=adaptation.leave_one_out,
         arrays={entry: _sha256(data) for entry, data in entries},
         self_knowledge=adaptation.self_knowledge,
+        errors=adaptation.errors,
     )
     classifier_json = record_to_json(record, path)
     record_from_json(classifier_json, manifest, path)
@@ -245,9 +263,9 @@ def _adapted_entries(adaptation: Adaptation, manifest: Manifest, path: str) -> l
     return [(CLASSIFIER, classifier_json), *entries]
 
 
-def _history_entries(history: History, manifest: Manifest, path: str) -> list[tuple[str, bytes]]:
+def _history_entries(history: History, manifest: Manifest, value_count: int, path: str) -> list[tuple[str, bytes]]:
     history_json, features = history_to_json(history, path)
-    history_from_json(history_json, features, manifest.feature_size, path)
+    history_from_json(history_json, features, manifest.shot_size, value_count, path)
     return [(HISTORY, history_json), (HISTORY_FEATURES, array_to_npy(features, f"{path}: {HISTORY_FEATURES}"))]
 
 

@@ -60,6 +60,19 @@ class SelfKnowledge:
     own_logit: float
 
 
+@dataclass(frozen=True)
+class ReadingErrors:
+    """How far a regressor is off at shots that are left out, in the unit of each of its T values.
+
+    Attributes:
+        mean: of the absolute errors.
+        bound: half the width of the interval that is given with an answer.
+    """
+
+    mean: tuple[float, ...]
+    bound: tuple[float, ...]
+
+
 class AdaptationRecord(NamedTuple):
     """What `classifier.json` holds: everything of an adaptation but the arrays."""
 
@@ -77,6 +90,8 @@ class AdaptationRecord(NamedTuple):
     arrays: Mapping[str, str]
     """SHA-256 of each .npy entry in hexadecimal."""
     self_knowledge: SelfKnowledge | None = None
+    errors: ReadingErrors | None = None
+    """In regression."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +106,14 @@ class Adaptation:
     head_state: Mapping[str, NDArray[Any]]
     """float32 or int64 of any shape, finite, by the names in the manifest."""
     support_features: NDArray[np.float32]
-    """float32 [M, D]"""
+    """float32 [M, D], of which regression has more a shot: `Manifest.shot_size`."""
     support_targets: NDArray[Any]
     """int64 [M], the shots' labels, `NO_LABEL` of photos of no class; in regression float32 [M, T]."""
     targets: tuple[str, ...] = ()
     """The names of the T values in regression, where `labels` is empty."""
     self_knowledge: SelfKnowledge | None = None
+    errors: ReadingErrors | None = None
+    """In regression."""
 
 
 def record_to_json(record: AdaptationRecord, path: str) -> bytes:
@@ -112,6 +129,8 @@ def record_to_json(record: AdaptationRecord, path: str) -> bytes:
     }
     if record.self_knowledge is not None:
         value["self_knowledge"] = asdict(record.self_knowledge)
+    if record.errors is not None:
+        value["errors"] = asdict(record.errors)
     return dump_json(value, f"{path}: classifier.json")
 
 
@@ -143,6 +162,7 @@ def record_from_json(data: bytes, manifest: Manifest, path: str) -> AdaptationRe
         leave_one_out=None if fields.is_null("leave_one_out") else fields.number("leave_one_out", 0, 1),
         arrays={name: arrays.sha256(name) for name in array_entries(manifest)},
         self_knowledge=None if manifest.priors is None else _self_knowledge(fields.child("self_knowledge")),
+        errors=None if manifest.task != "regression" else _errors(fields.child("errors"), len(targets)),
     )
     arrays.done()
     fields.done()
@@ -158,6 +178,17 @@ def _self_knowledge(fields: Fields) -> SelfKnowledge:
     )
     fields.done()
     return found
+
+
+def _errors(fields: Fields, count: int) -> ReadingErrors:
+    mean, bound = (
+        tuple(fields.check_number(item, "an error", 0, LARGEST_FLOAT) for item in fields.items(key))
+        for key in ("mean", "bound")
+    )
+    fields.done()
+    if not len(mean) == len(bound) == count:
+        fields.fail(f"has errors of another number of values than {count}")
+    return ReadingErrors(mean, bound)
 
 
 def _names(fields: Fields, key: str) -> tuple[str, ...]:
@@ -206,6 +237,7 @@ def adaptation_of(
         support_targets=targets,
         targets=record.targets,
         self_knowledge=record.self_knowledge,
+        errors=record.errors,
     )
 
 
@@ -214,7 +246,7 @@ def check_support(
 ) -> None:
     """Raises BundleError for support arrays that do not fit the shots or the feature size."""
     count = len(record.shots)
-    expected = f"float32 {[count, manifest.feature_size]}"
+    expected = f"float32 {[count, manifest.shot_size]}"
     if _describe(features) != expected:
         raise BundleError(f"{path}: {SUPPORT_FEATURES} is {_describe(features)}, and the shots need {expected}.")
     regression = manifest.task == "regression"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_adapt.runtime.bundle.strict_json import Fields, dump_json, load_json
+from edge_adapt.runtime.bundle.strict_json import LARGEST_FLOAT, Fields, dump_json, load_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,15 +26,17 @@ class SupportImage:
     """An image of a support set.
 
     Attributes:
-        label: the name of its class, or `OTHER` where it is of none.
+        label: the name of its class, or `OTHER` where it is of none; empty in regression.
         name, sha256: as of `Shot`.
         features: float32 [D].
+        values: what it reads, in regression: T of them, as float32 holds them.
     """
 
     label: str
     name: str
     sha256: str
     features: NDArray[np.float32]
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,7 @@ def history_to_json(history: History, path: str) -> tuple[bytes, NDArray[np.floa
                 "name": image.name,
                 "sha256": image.sha256,
                 "row": rows.setdefault(image.features.tobytes(), len(rows)),
+                **({"values": image.values} if image.values else {}),
             }
             for image in images
         ]
@@ -85,15 +88,23 @@ def history_to_json(history: History, path: str) -> tuple[bytes, NDArray[np.floa
     return dump_json({"done": history.done, "edits": edits}, f"{path}: {HISTORY}"), features
 
 
-def history_from_json(data: bytes, features: NDArray[Any], feature_size: int, path: str) -> History:
-    """Reads `history.json` of the bundle at `path` with the features of its images. Raises BundleError."""
+def history_from_json(data: bytes, features: NDArray[Any], feature_size: int, value_count: int, path: str) -> History:
+    """Reads `history.json` of the bundle at `path` with the features of its images. Raises BundleError.
+
+    Args:
+        data: the entry.
+        features: float32 [P, D], if they are what they should be.
+        feature_size: D.
+        value_count: T in regression, and 0 in classification.
+        path: of the bundle, for messages.
+    """
     fields = Fields(load_json(data, f"{path}: {HISTORY}"), f"{path}: {HISTORY}")
     if features.dtype != np.float32 or features.ndim != 2 or features.shape[1] != feature_size:
         fields.fail(f"has features {features.dtype} {list(features.shape)} for float32 of {feature_size} each")
     edits = []
     for item in fields.items("edits", MAX_EDITS):
         edit = Fields(item, f'{fields.where} ("edits")')
-        lost, gained = _images(edit, "lost", features), _images(edit, "gained", features)
+        lost, gained = (_images(edit, key, features, value_count) for key in ("lost", "gained"))
         edits.append(Edit(edit.line("what"), edit.line("at"), lost, gained))
         edit.done()
         if not lost and not gained:
@@ -105,11 +116,18 @@ def history_from_json(data: bytes, features: NDArray[Any], feature_size: int, pa
     return history
 
 
-def _images(edit: Fields, key: str, features: NDArray[np.float32]) -> tuple[SupportImage, ...]:
+def _images(edit: Fields, key: str, features: NDArray[np.float32], value_count: int) -> tuple[SupportImage, ...]:
     images = []
     for item in edit.items(key):
         image = Fields(item, f'{edit.where} ("{key}")')
         row = features[image.integer("row", 0, len(features) - 1)]
-        images.append(SupportImage(image.line("label"), image.line("name", empty=True), image.sha256("sha256"), row))
+        label, name = image.line("label", empty=value_count > 0), image.line("name", empty=True)
+        given = image.items("values") if value_count else []
+        values = tuple(image.check_number(value, "a value", -LARGEST_FLOAT, LARGEST_FLOAT) for value in given)
+        images.append(SupportImage(label, name, image.sha256("sha256"), row, values))
         image.done()
+        if len(values) != value_count or (label and values):
+            edit.fail(
+                f"has an image with a class, or with other than {value_count} values, where the task is regression"
+            )
     return tuple(images)

@@ -14,6 +14,7 @@ from edge_adapt.runtime.bundle.card import PRECISIONS, TASKS, Accuracy, ModelCar
 from edge_adapt.runtime.bundle.strict_json import LARGEST_INTEGER, Fields, dump_json, load_json, quoted
 from edge_adapt.runtime.contract import MAX_STEPS
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
+from edge_adapt.runtime.images.looks import LOOKS, PARTS
 from edge_adapt.runtime.images.preprocessing import GROUNDS, Preprocessing
 from edge_adapt.runtime.images.views import LEAST_PART, MOST_VIEWS, View
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """The newest version; a bundle is written in the lowest that can hold it."""
 GRAPHS = ("embed.onnx", "adapt.onnx", "predict.onnx")
 MAX_HEAD_TENSORS = 64
@@ -78,6 +79,11 @@ class Manifest(ModelCard):
     golden: Golden | None = None
     graphs: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def shot_size(self) -> int:
+        """How many numbers are kept of a shot: D, and in regression those of each part of each look."""
+        return self.feature_size * ((LOOKS + 1) * PARTS if self.task == "regression" else 1)
+
 
 def manifest_to_json(manifest: Manifest, path: str, least_version: int = 1) -> bytes:
     """The bytes of `manifest.json`; `path` is the bundle's, for messages, and the rest of it needs `least_version`."""
@@ -85,7 +91,9 @@ def manifest_to_json(manifest: Manifest, path: str, least_version: int = 1) -> b
     seen = {"part": float(preprocessing.part), "ground": preprocessing.ground}
     as_it_is = seen == {"part": 1, "ground": "any"}
     version = 4 if not as_it_is else 3 if manifest.support_views else 1 if manifest.precision == "fp32" else 2
-    version = max(version, least_version, 1 if manifest.priors is None else 5)
+    version = max(
+        version, least_version, 1 if manifest.priors is None else 5, 6 if manifest.task == "regression" else 1
+    )
     precision = {} if version == 1 else {"precision": manifest.precision}
     views = {} if version < 3 else {"support_views": [asdict(view) for view in manifest.support_views]}
     priors = {} if manifest.priors is None else {"priors": asdict(manifest.priors)}

@@ -91,7 +91,7 @@ class Task:
         history = History()
         if HISTORY in contents:
             features = array_from_npy(contents[HISTORY_FEATURES], f"{name}: {HISTORY_FEATURES}")
-            history = history_from_json(contents[HISTORY], features, manifest.feature_size, name)
+            history = history_from_json(contents[HISTORY], features, manifest.shot_size, len(record.targets), name)
         write_bundle(path, manifest, model.graphs(), adaptation_of(record, arrays, manifest, name), history)
 
 

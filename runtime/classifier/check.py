@@ -32,7 +32,18 @@ CONFUSED = 0.2
 TOO_MANY = 3
 """Times the median number of photos of a class; a class with more outweighs others."""
 
-KINDS = ("duplicate across classes", "mislabelled", "few", "confused", "small", "dark", "blurred", "many", "duplicate")
+KINDS = (
+    "duplicate across classes",
+    "mislabelled",
+    "does not fit",
+    "few",
+    "confused",
+    "small",
+    "dark",
+    "blurred",
+    "many",
+    "duplicate",
+)
 """What there is to find, the worst first."""
 
 
@@ -43,7 +54,7 @@ class Finding:
     Attributes:
         kind: one of `KINDS`.
         text: what it is and what to do, one line.
-        classes: the classes that it is about; of a suspect, its own and the one that it looks like.
+        classes: the classes that it is about; of a suspect, its own and the one that it looks like; in regression the value.
         images: the names of the images that it is about, those at fault first.
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -10,19 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_adapt.runtime.bundle.bundle import Adaptation, Manifest, SelfKnowledge, Shot, write_bundle
+from edge_adapt.runtime.bundle.bundle import Adaptation, SelfKnowledge
 from edge_adapt.runtime.bundle.history_json import History
+from edge_adapt.runtime.classifier.adapted import Adapted
 from edge_adapt.runtime.classifier.estimate import Estimate, estimate
-from edge_adapt.runtime.classifier.history import recorded, redone, undone
 from edge_adapt.runtime.classifier.leave_one_out import LeaveOneOut, leave_one_out
 from edge_adapt.runtime.classifier.limits import check_classes, checked_steps
 from edge_adapt.runtime.classifier.prediction import Prediction, probabilities
 from edge_adapt.runtime.classifier.rejection import UNKNOWN_AT, Likeness, familiarity
 from edge_adapt.runtime.classifier.self_knowledge import self_knowledge
-from edge_adapt.runtime.classifier.support import NO_SHA256, OTHER, SupportSet, one_line
-from edge_adapt.runtime.contract import HeadState
+from edge_adapt.runtime.classifier.support import OTHER, SupportSet
 from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError
-from edge_adapt.runtime.graphs import EmbeddedImage, Graphs, embedded_or_raise
+from edge_adapt.runtime.graphs import EmbeddedImage, Graphs
 from edge_adapt.runtime.images.images import ImageSource, UnreadImage, named
 from edge_adapt.runtime.words import plural
 
@@ -30,30 +28,16 @@ if TYPE_CHECKING:
     from typing import SupportsIndex
 
 
-class Classifier:
+class Classifier(Adapted):
     """A model adapted to classes of yours; `MetaModel.adapt` makes one, and `load` opens one that was saved."""
-
-    def __init__(
-        self,
-        graphs: Graphs,
-        labels: tuple[str, ...],
-        state: HeadState,
-        learned: Adaptation | None = None,
-        history: History | None = None,
-    ) -> None:
-        self.graphs = graphs
-        self.labels = labels
-        self._state = state
-        self._learned = learned  # what was adapted just now
-        self._history = history
 
     def __repr__(self) -> str:
         return f"<Classifier of {self.manifest.name!r}: {', '.join(self.labels[:5])}{', ...' * (len(self.labels) > 5)}>"
 
-    @property
-    def manifest(self) -> Manifest:
-        """What the bundle says about the model that was adapted."""
-        return self.graphs.manifest
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its classes, in the order of the logits."""
+        return self.graphs.bundle.labels() if self._learned is None else self._learned.labels
 
     @cached_property
     def adaptation(self) -> Adaptation:
@@ -67,11 +51,6 @@ class Classifier:
         """What it says of its shots when they are left out."""
         support = self.support
         return leave_one_out(self.graphs, support.features, support.targets, len(support.labels), self.steps)
-
-    @cached_property
-    def support(self) -> SupportSet:
-        """What it was adapted to."""
-        return SupportSet.read(self.adaptation if self._learned is None else self._learned)
 
     @cached_property
     def self_knowledge(self) -> SelfKnowledge | None:
@@ -99,18 +78,6 @@ class Classifier:
     def counts(self) -> dict[str, int]:
         """How many images each class has."""
         return {label: count for label, count in self.support.counts.items() if label != OTHER}
-
-    @property
-    def steps(self) -> int:
-        """How many gradient steps it took."""
-        return self.graphs.bundle.record.steps if self._learned is None else self._learned.steps
-
-    @property
-    def history(self) -> History:
-        """The edits that it has seen; read from the file when first asked for."""
-        if self._history is None:
-            self._history = self.graphs.bundle.history()
-        return self._history
 
     # Edits: each gives a new classifier, that of adapting once to the support set as it is then
 
@@ -185,25 +152,6 @@ class Classifier:
         what = f"correct {shot.name}: {label}" if label else f"correct {shot.name}: not {never}"
         return self._edited(what, self.support.correct(shot, label or OTHER))
 
-    def undo(self) -> Classifier:
-        """As it was before the last edit. Raises DataError where there is none."""
-        return self._with(*undone(self.history, self.support))
-
-    def redo(self) -> Classifier:
-        """As it was before `undo`. Raises DataError where nothing is undone."""
-        return self._with(*redone(self.history, self.support))
-
-    def strip(self) -> Classifier:
-        """To be handed on: without names and SHA-256s of images, and without history. It answers as before."""
-        shots = tuple(Shot(shot.label, "", NO_SHA256) for shot in self.adaptation.shots)
-        return Classifier(self.graphs, self.labels, self._state, replace(self.adaptation, shots=shots), History())
-
-    def _embedded(self, images: Iterable[UnreadImage]) -> list[EmbeddedImage]:
-        return list(embedded_or_raise(self.graphs.embed_all(images, as_shots=True)))
-
-    def _edited(self, what: str, support: SupportSet) -> Classifier:
-        return self._with(recorded(self.history, one_line(what), self.support, support), support)
-
     def _with(self, history: History, support: SupportSet) -> Classifier:
         check_classes(self.graphs, {label: count for label, count in support.counts.items() if label != OTHER})
         return adapt(self.graphs, support, self.steps if self.graphs.takes_steps else 0, history)
@@ -251,14 +199,6 @@ class Classifier:
         familiar = familiarity(score, known.score, known.score_spread)
         return Prediction(label, scores[label], scores, familiar >= unknown_at, familiar)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the classifier as one `.edge` file, whole or not at all.
-
-        Raises:
-            EdgeAdaptError: the file cannot be written.
-        """
-        write_bundle(path, self.manifest, self.graphs.bundle.graphs(), self.adaptation, self.history)
-
 
 def adapt(
     graphs: Graphs, support: SupportSet, steps: SupportsIndex | None = None, history: History | None = None
@@ -291,7 +231,7 @@ def adapt(
         support_features=support.all_features,
         support_targets=np.array([shot.label for shot in support.shots], np.int64),
     )
-    return Classifier(graphs, support.labels, state, learned, history or History())
+    return Classifier(graphs, state, learned, history or History())
 
 
 def _numbered(images: Iterable[ImageSource], bgr: bool) -> Iterator[UnreadImage]:

@@ -53,8 +53,8 @@ def _changed(support: SupportSet, lost: tuple[SupportImage, ...], gained: tuple[
     return SupportSet.of((*_missing(support, going), *gained))
 
 
-def _identity(image: SupportImage) -> tuple[str, str, str, bytes]:
-    return image.label, image.sha256, image.name, image.features.tobytes()
+def _identity(image: SupportImage) -> tuple[str, tuple[float, ...], str, str, bytes]:
+    return image.label, image.values, image.sha256, image.name, image.features.tobytes()
 
 
 def _now() -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 OTHER = "_other"
 """In place of a class, for photos of no class: nothing is adapted to them, and what looks like them is the sooner unknown."""
+
+NO_CLASS = ""
+"""In place of a class, in regression."""
 
 NO_SHA256 = "0" * 64
 """Of an image of which nothing is to be said."""
@@ -54,16 +57,17 @@ class SupportSet:
     @classmethod
     def read(cls, adaptation: Adaptation) -> SupportSet:
         """The support set that a bundle holds."""
-        labels = (*adaptation.labels, OTHER)
+        labels = (*adaptation.labels, NO_CLASS if adaptation.targets else OTHER)
+        values = adaptation.support_targets.tolist() if adaptation.targets else [()] * len(adaptation.shots)
         return cls.of(
-            SupportImage(labels[shot.label], shot.name, shot.sha256, features)
-            for shot, features in zip(adaptation.shots, adaptation.support_features, strict=True)
+            SupportImage(labels[shot.label], shot.name, shot.sha256, features, tuple(read))
+            for shot, features, read in zip(adaptation.shots, adaptation.support_features, values, strict=True)
         )
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The names of the N classes."""
-        return tuple(dict.fromkeys(image.label for image in self.images if image.label != OTHER))
+        return tuple(dict.fromkeys(image.label for image in self.images if image.label not in (OTHER, NO_CLASS)))
 
     @cached_property
     def shots(self) -> tuple[Shot, ...]:
@@ -77,8 +81,10 @@ class SupportSet:
         return np.stack([image.features for image in self.images])
 
     @cached_property
-    def targets(self) -> NDArray[np.int64]:
-        """The index of the class of each of the M shots, int64 [M]."""
+    def targets(self) -> NDArray[Any]:
+        """The index of the class of each of the M shots, int64 [M]; in regression what they read, float32 [M, T]."""
+        if self.images and self.images[0].values:
+            return np.array([image.values for image in self.images], np.float32)
         return np.array([shot.label for shot in self.shots if shot.label != NO_LABEL], np.int64)
 
     @property
@@ -110,6 +116,15 @@ class SupportSet:
             raise DataError(f"{label!r} has all of these images already; add others.")
         return SupportSet.of((*self.images, *fresh.values()))
 
+    def add_readings(self, images: Iterable[EmbeddedImage], values: Sequence[tuple[float, ...]]) -> SupportSet:
+        """With images that read so, in place of what is said of the same ones."""
+        gained = {
+            image.sha256: SupportImage(NO_CLASS, one_line(image.name), image.sha256, image.features, read)
+            for image, read in zip(images, values, strict=True)
+        }
+        kept = (image for image in self.images if image.sha256 not in gained)
+        return SupportSet.of((*kept, *gained.values()))
+
     def remove(self, label: str, names: Sequence[str] = ()) -> SupportSet:
         """Without a class, or without those of its images that are named so, or whose SHA-256 begins so."""
         of_label = self._of(label)
@@ -118,7 +133,8 @@ class SupportSet:
             found = [image for image in of_label if name == image.name or image.sha256.startswith(name or "-")]
             if not found:
                 shown = ", ".join(image.name or image.sha256[:8] for image in of_label[:5])
-                raise DataError(f"{label!r} has no image {name!r}; it has {shown}{', ...' * (len(of_label) > 5)}.")
+                whose, others = (f"{label!r} has", "it has") if label else ("there is", "there are")
+                raise DataError(f"{whose} no image {name!r}; {others} {shown}{', ...' * (len(of_label) > 5)}.")
             gone = [*gone, *found]
         return SupportSet(tuple(image for image in self.images if image not in gone))
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_adapt.runtime.bundle.bundle import Bundle, write_bundle
+from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.contract import MAX_STEPS
-from edge_adapt.runtime.errors import BundleError, DataError, EdgeAdaptError, ImageError
+from edge_adapt.runtime.errors import DataError, EdgeAdaptError, ImageError
 from edge_adapt.runtime.graphs import Graphs
 from edge_adapt.runtime.model import MetaModel, load_classifier, load_model
 from tests.conftest import TINY
@@ -45,18 +44,6 @@ def test_steps_are_a_whole_number(tiny: MetaModel, tmp_path: Path) -> None:
     half: Any = 2.5
     with pytest.raises(EdgeAdaptError, match=r"^2\.5 steps are not possible; give a whole number"):
         tiny.adapt(SUPPORT, half)
-
-
-def test_a_regression_model_is_named_and_not_run(tmp_path: Path) -> None:
-    bundle = Bundle.open(TINY)
-    path = tmp_path / "regression.edge"
-    manifest = replace(bundle.manifest, task="regression", golden=None)
-    write_bundle(path, manifest, {name: bundle.graph(name) for name in manifest.graphs})
-    graphs = load_model(path, "cpu").graphs
-    features = np.zeros((2, manifest.feature_size), np.float32)
-    for run in (lambda: graphs.adapt(features, np.arange(2), 2, 1), lambda: graphs.predict(features, {})):
-        with pytest.raises(BundleError, match="is a regression model"):
-            run()
 
 
 def test_a_path_in_place_of_images_says_what_takes_a_folder(tiny: MetaModel) -> None:

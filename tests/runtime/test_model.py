@@ -145,7 +145,7 @@ def test_an_image_is_classified_alone_as_among_many(classifier: Classifier) -> N
 
 def test_huge_logits_give_probabilities(classifier: Classifier) -> None:
     state = {name: array * np.float32(1e6) for name, array in classifier.adaptation.head_state.items()}
-    prediction = Classifier(classifier.graphs, classifier.labels, state).classify(photos({"b": 1})["b"][0])
+    prediction = Classifier(classifier.graphs, state, classifier.adaptation).classify(photos({"b": 1})["b"][0])
     assert prediction.confidence == 1.0 and sum(prediction.scores.values()) == 1.0
 
 

@@ -85,9 +85,9 @@ def test_a_label_that_no_bundle_can_hold_is_refused_at_once(label: str, tiny: Me
 # Bundles that a forger or a careless exporter made
 
 
-def test_a_regression_bundle_is_not_adapted_yet(tmp_path: Path) -> None:
+def test_a_regression_bundle_takes_no_classes(tmp_path: Path) -> None:
     path = variant(tmp_path / "regression.edge", task="regression", golden=None)
-    assert "adapts classification only" in refusal(
+    assert "is a regression model, which knows no classes" in refusal(
         lambda: load_model(path).adapt(photos({"a": 1, "b": 1})), BundleError
     )
 

@@ -43,9 +43,9 @@ NEWEST = ENTRIES | {
 
 
 def test_another_version_is_named_before_anything_else(file: Path) -> None:
-    manifest = json.dumps({"format_version": 6, "of": "the future"}).encode()
+    manifest = json.dumps({"format_version": 7, "of": "the future"}).encode()
     message = refusal_of(file, {"manifest.json": manifest, "quantum.onnx": b"?"})
-    assert message == " has format version 6, and this edge-adapt reads versions 1 to 5; update edge-adapt."
+    assert message == " has format version 7, and this edge-adapt reads versions 1 to 6; update edge-adapt."
 
 
 @pytest.mark.parametrize(
