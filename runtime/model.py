@@ -219,5 +219,21 @@ def load_classifier(
     """`load` where only an adapted classifier will do."""
     loaded = load_adapted(model, provider, threads, trust)
     if isinstance(loaded, Regressor):
-        raise BundleError(f"{os.fspath(model)} reads values where a classifier is needed; give one of classes.")
+        raise _values(loaded)
     return loaded
+
+
+def load_of_classes(
+    model: str | os.PathLike[str], provider: Provider = "auto", threads: int | None = None, trust: Trust = "known"
+) -> MetaModel | Classifier:
+    """`load` where anything but a regressor will do."""
+    loaded = load(model, provider, threads, trust)
+    if isinstance(loaded, Regressor):
+        raise _values(loaded)
+    return loaded
+
+
+def _values(regressor: Regressor) -> BundleError:
+    return BundleError(
+        f"{regressor.graphs.bundle.path} reads values where a classifier is needed; give one of classes."
+    )

@@ -83,9 +83,9 @@ def evaluate(
     from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.data.episodes import EvaluationProtocol
     from edge_adapt.runtime.data.source import DataSource
-    from edge_adapt.runtime.model import load
+    from edge_adapt.runtime.model import load_of_classes
 
-    loaded = None if verbs.is_run(model) else load(model, provider, threads, trust)
+    loaded = None if verbs.is_run(model) else load_of_classes(model, provider, threads, trust)
     if isinstance(loaded, Classifier):
         options.refuse_episodes(ctx, model)
         _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)

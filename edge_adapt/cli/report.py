@@ -65,9 +65,9 @@ def report(
     from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.data.episodes import Sampling
     from edge_adapt.runtime.data.source import DataSource
-    from edge_adapt.runtime.model import load
+    from edge_adapt.runtime.model import load_of_classes
 
-    loaded = None if is_run(model) else load(model, provider, threads, trust)
+    loaded = None if is_run(model) else load_of_classes(model, provider, threads, trust)
     if isinstance(loaded, Classifier):
         options.refuse_episodes(ctx, model)
         _report_classifier(loaded, data, output, classes, skip_bad)
