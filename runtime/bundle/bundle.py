@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from edge_adapt.runtime.bundle.card import Accuracy, ModelCard
 from edge_adapt.runtime.bundle.classifier_json import (
@@ -29,8 +28,9 @@ from edge_adapt.runtime.bundle.classifier_json import (
     head_entry,
     record_from_json,
     record_to_json,
+    shot_size,
 )
-from edge_adapt.runtime.bundle.container import Entry, read_directory, read_entry, write_container
+from edge_adapt.runtime.bundle.container import Entry, opened, read_directory, read_entry, write_container
 from edge_adapt.runtime.bundle.graph_check import check_graph
 from edge_adapt.runtime.bundle.history_json import (
     HISTORY,
@@ -50,10 +50,10 @@ from edge_adapt.runtime.bundle.manifest import (
 from edge_adapt.runtime.bundle.npy import array_from_npy, array_to_npy
 from edge_adapt.runtime.bundle.strict_json import quoted
 from edge_adapt.runtime.errors import BundleError
-from edge_adapt.runtime.files import require_file, write_atomically
+from edge_adapt.runtime.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -176,7 +176,7 @@ class Bundle:
         if HISTORY not in self._entries:
             return History()
         features = array_from_npy(self._read(HISTORY_FEATURES), f"{self.path}: {HISTORY_FEATURES}")
-        size, count = self.manifest.shot_size, len(self.record.targets)
+        size, count = shot_size(self.manifest), len(self.record.targets)
         return history_from_json(self._read(HISTORY), features, size, count, str(self.path))
 
     def verify(self) -> None:
@@ -265,7 +265,7 @@ def _adapted_entries(adaptation: Adaptation, manifest: Manifest, path: str) -> l
 
 def _history_entries(history: History, manifest: Manifest, value_count: int, path: str) -> list[tuple[str, bytes]]:
     history_json, features = history_to_json(history, path)
-    history_from_json(history_json, features, manifest.shot_size, value_count, path)
+    history_from_json(history_json, features, shot_size(manifest), value_count, path)
     return [(HISTORY, history_json), (HISTORY_FEATURES, array_to_npy(features, f"{path}: {HISTORY_FEATURES}"))]
 
 
@@ -293,21 +293,6 @@ def _check_size(entry: str, size: int, path: str) -> None:
     limit = MAX_BYTES.get(entry)
     if limit is not None and size > limit:
         raise BundleError(f"{path}: {entry} has {size} bytes, and the format allows {limit}.")
-
-
-@contextmanager
-def opened(path: str) -> Iterator[BinaryIO]:
-    """A file to read from. Raises BundleError where there is none, or something that is no file."""
-    try:
-        require_file(Path(path).stat().st_mode)
-        with Path(path).open("rb") as stream:
-            yield stream
-    except FileNotFoundError as error:
-        raise BundleError(f"{path} does not exist; check its name.") from error
-    except OSError as error:
-        if Path(path).is_dir():
-            raise BundleError(f"{path} is a folder, and a bundle is a file that ends in .edge.") from error
-        raise BundleError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
 def _sha256(data: bytes) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from edge_adapt.runtime.bundle.strict_json import LARGEST_FLOAT, Fields, dump_json, load_json, quoted
 from edge_adapt.runtime.contract import MAX_STEPS
 from edge_adapt.runtime.errors import BundleError
+from edge_adapt.runtime.images.looks import LOOKS, PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,11 @@ def head_entry(name: str) -> str:
 def array_entries(manifest: Manifest) -> tuple[str, ...]:
     """The .npy entries of an adapted bundle, in order."""
     return (*map(head_entry, manifest.head_state), SUPPORT_FEATURES, SUPPORT_TARGETS)
+
+
+def shot_size(manifest: Manifest) -> int:
+    """How many numbers are kept of a shot: D, and in regression those of each part of each look at it."""
+    return manifest.feature_size * ((LOOKS + 1) * PARTS if manifest.task == "regression" else 1)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Adaptation:
     head_state: Mapping[str, NDArray[Any]]
     """float32 or int64 of any shape, finite, by the names in the manifest."""
     support_features: NDArray[np.float32]
-    """float32 [M, D], of which regression has more a shot: `Manifest.shot_size`."""
+    """float32 [M, D], of which regression has more a shot: see `shot_size`."""
     support_targets: NDArray[Any]
     """int64 [M], the shots' labels, `NO_LABEL` of photos of no class; in regression float32 [M, T]."""
     targets: tuple[str, ...] = ()
@@ -246,7 +252,7 @@ def check_support(
 ) -> None:
     """Raises BundleError for support arrays that do not fit the shots or the feature size."""
     count = len(record.shots)
-    expected = f"float32 {[count, manifest.shot_size]}"
+    expected = f"float32 {[count, shot_size(manifest)]}"
     if _describe(features) != expected:
         raise BundleError(f"{path}: {SUPPORT_FEATURES} is {_describe(features)}, and the shots need {expected}.")
     regression = manifest.task == "regression"

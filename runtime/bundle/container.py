@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from edge_adapt.runtime.errors import BundleError
+from edge_adapt.runtime.files import require_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MAX_ENTRIES = 100
 MAX_CONTAINER_BYTES = 2**32 - 2
@@ -158,3 +161,18 @@ def _central_header(entry: Entry) -> bytes:
 
 def _end_record(count: int, length: int, start: int) -> bytes:
     return _END.pack(b"PK\x05\x06", 0, 0, count, count, length, start, 0)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """A file to read from. Raises BundleError where there is none, or something that is no file."""
+    try:
+        require_file(Path(path).stat().st_mode)
+        with Path(path).open("rb") as stream:
+            yield stream
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} does not exist; check its name.") from error
+    except OSError as error:
+        if Path(path).is_dir():
+            raise BundleError(f"{path} is a folder, and a bundle is a file that ends in .edge.") from error
+        raise BundleError(f"{path} cannot be read ({error.strerror or error}).") from error

@@ -14,7 +14,6 @@ from edge_adapt.runtime.bundle.card import PRECISIONS, TASKS, Accuracy, ModelCar
 from edge_adapt.runtime.bundle.strict_json import LARGEST_INTEGER, Fields, dump_json, load_json, quoted
 from edge_adapt.runtime.contract import MAX_STEPS
 from edge_adapt.runtime.errors import BundleError, EdgeAdaptError
-from edge_adapt.runtime.images.looks import LOOKS, PARTS
 from edge_adapt.runtime.images.preprocessing import GROUNDS, Preprocessing
 from edge_adapt.runtime.images.views import LEAST_PART, MOST_VIEWS, View
 
@@ -78,11 +77,6 @@ class Manifest(ModelCard):
     head_state: tuple[str, ...]
     golden: Golden | None = None
     graphs: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def shot_size(self) -> int:
-        """How many numbers are kept of a shot: D, and in regression those of each part of each look."""
-        return self.feature_size * ((LOOKS + 1) * PARTS if self.task == "regression" else 1)
 
 
 def manifest_to_json(manifest: Manifest, path: str, least_version: int = 1) -> bytes:

@@ -12,9 +12,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edge_adapt.runtime.bundle.bundle import CLASSIFIER, MAX_BYTES, Bundle, opened, write_bundle
-from edge_adapt.runtime.bundle.classifier_json import adaptation_of, array_entries, record_from_json
-from edge_adapt.runtime.bundle.container import read_directory, read_entry, write_container, write_entries
+from edge_adapt.runtime.bundle.bundle import CLASSIFIER, MAX_BYTES, Bundle, write_bundle
+from edge_adapt.runtime.bundle.classifier_json import adaptation_of, array_entries, record_from_json, shot_size
+from edge_adapt.runtime.bundle.container import opened, read_directory, read_entry, write_container, write_entries
 from edge_adapt.runtime.bundle.history_json import HISTORY, HISTORY_FEATURES, History, history_from_json
 from edge_adapt.runtime.bundle.manifest import FORMAT_VERSION, GRAPHS, manifest_to_json
 from edge_adapt.runtime.bundle.npy import array_from_npy
@@ -91,7 +91,7 @@ class Task:
         history = History()
         if HISTORY in contents:
             features = array_from_npy(contents[HISTORY_FEATURES], f"{name}: {HISTORY_FEATURES}")
-            history = history_from_json(contents[HISTORY], features, manifest.shot_size, len(record.targets), name)
+            history = history_from_json(contents[HISTORY], features, shot_size(manifest), len(record.targets), name)
         write_bundle(path, manifest, model.graphs(), adaptation_of(record, arrays, manifest, name), history)
 
 
