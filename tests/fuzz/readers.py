@@ -48,7 +48,9 @@ def readers() -> dict[str, Callable[[bytes], object]]:
     return {
         "manifest": partial(manifest_from_json, path="a.edge"),
         "classifier": partial(record_from_json, manifest=manifest, path="a.edge"),
-        "history": partial(history_from_json, features=features, feature_size=manifest.feature_size, path="a.edge"),
+        "history": partial(
+            history_from_json, features=features, feature_size=manifest.feature_size, value_count=0, path="a.edge"
+        ),
         "array": partial(array_from_npy, where="a.edge: a.npy"),
         "container": contents,
         **{kind: partial(bytes_beside_image, plugin=plugin, name="a") for kind, plugin in _IMAGES.items()},
