@@ -164,7 +164,8 @@ def _open(path: Path, files: int, turns: int, shape: tuple[int, int, int]) -> tu
     faults = dict(described["faults"])
     # Copy on write, and not read-only: PyTorch takes no array for a tensor that it could not write to.
     pixels = np.load(path, mmap_mode="c", allow_pickle=False)
-    if pixels.dtype != np.uint8 or pixels.shape != ((files - len(faults)) * turns, *shape):
+    fits = pixels.dtype == np.uint8 and pixels.shape == ((files - len(faults)) * turns, *shape)
+    if not fits or pixels.offset + pixels.nbytes != path.stat().st_size:  # NumPy passes over bytes behind the last
         raise ValueError("it has another size than it should")
     return pixels, faults
 
