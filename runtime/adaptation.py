@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 
 from edge_adapt.runtime.classifier.classifier import Classifier
-from edge_adapt.runtime.data.dataset import report_faults
-from edge_adapt.runtime.errors import ImageError
-from edge_adapt.runtime.folder_evaluation import embed_support
-from edge_adapt.runtime.graphs import EmbeddedImage, Trust
+from edge_adapt.runtime.folder_evaluation import embed_support, those_read
+from edge_adapt.runtime.graphs import Trust
 from edge_adapt.runtime.images.folders import open_folder
 from edge_adapt.runtime.model import load_model
 from edge_adapt.runtime.model_choice import choose_model
-from edge_adapt.runtime.progress import Progress
 from edge_adapt.runtime.regressor.regressor import Regressor
-from edge_adapt.runtime.regressor.table import open_table
 from edge_adapt.runtime.sessions import Provider
 
 VALUES = "photos-small"
@@ -82,20 +78,12 @@ def regress(
     Raises:
         EdgeAdaptError: the table, the model or the number of steps cannot be used, or images cannot be read.
     """
+    from edge_adapt.runtime.regressor.table import open_table
+
     opened = open_table(table)
     meta_model = load_model(model or VALUES, provider, threads, trust)
     meta_model.check_values(opened.values, opened.names, steps)
-    images: list[EmbeddedImage] = []
-    faults: dict[int, str] = {}
     embedded = meta_model.for_values.embed_all(opened.files, as_shots=True)
-    with Progress(f"reading {table}", len(opened.files), "images", show=progress) as bar:
-        for position, image in enumerate(embedded):
-            bar.advance()
-            if isinstance(image, ImageError):
-                faults[position] = str(image)
-            else:
-                images.append(image)
-    if faults:
-        report_faults(faults, str(table), len(opened.files), skip_bad, progress)
-    values = [row for position, row in enumerate(opened.values) if position not in faults]
-    return meta_model.regress_embedded(images, values, opened.names, steps)
+    read = dict(those_read(embedded, "reading", str(opened.path), len(opened.files), progress, skip_bad))
+    values = [opened.values[position] for position in read]
+    return meta_model.regress_embedded(list(read.values()), values, opened.names, steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_adapt.runtime.classifier.classifier import Classifier
@@ -41,21 +41,39 @@ def embed_support(
     model.check(folder.classes, steps)
     images: dict[str, list[EmbeddedImage]] = {label: [] for label in folder.classes}
     files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
-    faults: dict[int, str] = {}
     embedded = model.graphs.embed_all((file for _, file in files), as_shots=True)
-    with Progress(f"reading {folder.path}", len(files), "images", show=progress) as bar:
-        for position, ((label, _), image) in enumerate(zip(files, embedded, strict=True)):
-            bar.advance()
-            if isinstance(image, ImageError):
-                faults[position] = str(image)
-            else:
-                images[label].append(image)
-    if faults:
-        report_faults(faults, str(folder.path), len(files), skip_bad, progress)
+    for position, image in those_read(embedded, "reading", str(folder.path), len(files), progress, skip_bad):
+        images[files[position][0]].append(image)
     for label, of_label in images.items():
         if not of_label:
             raise DataError(f"{folder.path}: no image of class {label!r} can be read; repair them or remove the class.")
     return images
+
+
+def those_read(
+    embedded: Iterable[EmbeddedImage | ImageError], doing: str, source: str, count: int, progress: bool, skip_bad: bool
+) -> Iterator[tuple[int, EmbeddedImage]]:
+    """The images that could be read, each with its position; behind the last, what `report_faults` says of the others.
+
+    Args:
+        embedded: `count` of them, or errors in their place.
+        doing, source: what the bar says, as of "reading photos".
+        progress: show it, and say what is skipped.
+        skip_bad: leave out images that cannot be read, instead of raising.
+
+    Raises:
+        ImageError: as of `report_faults`.
+    """
+    faults: dict[int, str] = {}
+    with Progress(f"{doing} {source}", count, "images", show=progress) as bar:
+        for position, image in enumerate(embedded):
+            bar.advance()
+            if isinstance(image, ImageError):
+                faults[position] = str(image)
+            else:
+                yield position, image
+    if faults:
+        report_faults(faults, source, count, skip_bad, progress)
 
 
 def without_bad(folder: ImageFolder, images: Mapping[str, Sequence[EmbeddedImage]]) -> ImageFolder:
@@ -107,20 +125,13 @@ def classify_folder(
             f"{_some(classifier.labels)}); rename or remove them."
         )
     files = [(label, file) for label, of_label in folder.classes.items() for file in of_label]
-    faults: dict[int, str] = {}
     taught = {shot.sha256 for shot in classifier.adaptation.shots}
     answers = []
     embedded = classifier.graphs.embed_all(file for _, file in files)
-    with Progress(f"classifying {path}", len(files), "images", show=progress) as bar:
-        for position, ((label, file), image) in enumerate(zip(files, embedded, strict=True)):
-            bar.advance()
-            if isinstance(image, ImageError):
-                faults[position] = str(image)
-                continue
-            found = classifier.classify_embedded(image)
-            answers.append(Answer(label, file, found.label, found.confidence, found.known, image.sha256 in taught))
-    if faults:
-        report_faults(faults, str(path), len(files), skip_bad, progress)
+    for position, image in those_read(embedded, "classifying", str(path), len(files), progress, skip_bad):
+        label, file = files[position]
+        found = classifier.classify_embedded(image)
+        answers.append(Answer(label, file, found.label, found.confidence, found.known, image.sha256 in taught))
     if all(answer.label == OTHER for answer in answers):
         raise DataError(f"{path} has no image of a class that can be read; add some.")
     return answers

@@ -11,7 +11,7 @@ from edge_adapt.cli import options, words
 
 @click.command(
     epilog=words.examples(
-        "edge-adapt bake mine.edge -o mine.onnx", "edge-adapt bake mine.edge -o mine.onnx --unknown-at 0.1"
+        "edge-adapt bake mine.edge -o mine.onnx", "edge-adapt bake mine.edge -o mine.onnx --metadata mine.json"
     )
 )
 @click.argument("classifier", type=click.Path(), metavar="MINE.edge")

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from edge_adapt.cli import live, options, words
 from edge_adapt.runtime.errors import DataError, EdgeAdaptError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.images.images import UnreadImage
     from edge_adapt.runtime.sessions import Provider
     from edge_adapt.runtime.streams.vote import Vote
+
+_OF_CLASSES = ("top", "vote", "unknown_at", "never_unknown")
+"""Options that a regressor has no use for."""
 
 
 @click.command(
@@ -86,8 +90,11 @@ def classify(
     with live.ended_by_signals(watch is not None or camera is not None):
         coming = live.live_images(frames, watch, camera, every)
         mine = load_adapted(classifier, provider, threads, trust)
-        if isinstance(mine, Regressor) and (top or vote):
-            raise click.UsageError(f"--top and --vote are about classes, and {classifier} reads values.")
+        if isinstance(mine, Regressor):
+            of_classes = [name for name in _OF_CLASSES if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+            if of_classes:
+                option = of_classes[0].replace("_", "-")
+                raise click.UsageError(f"--{option} is about classes, and {classifier} reads values.")
         answer: Callable[[str, Prediction], None] = partial(_print_prediction, top, as_json)
         if isinstance(mine, Regressor):
             from edge_adapt.cli.readings import says_readings

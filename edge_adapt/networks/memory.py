@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edge_adapt.runtime import errors
 from edge_adapt.runtime.errors import EdgeAdaptError
+from edge_adapt.runtime.images.memory import give_back
 
 _TOO_LITTLE_MEMORY = (
     "can't allocate memory",
@@ -41,9 +42,8 @@ def give_back_memory(device: torch.device) -> None:
     """Return what was kept of freed memory to the system, since what was too little may be used otherwise now."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    elif sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+    else:
+        give_back()
 
 
 def in_parts_that_fit(embed: Callable[[Tensor], Tensor], images: NDArray[np.uint8], device: torch.device) -> Tensor:

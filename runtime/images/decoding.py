@@ -150,9 +150,10 @@ def pixels_of(image: Image.Image, name: str, box: tuple[float, float, float, flo
             image = image if box[2:] == whole else image.resize(whole, Image.Resampling.BILINEAR, box=box)
         return to_8_bit(_upright(image))
     except Exception as error:  # as in _opened
-        if not isinstance(error, MemoryError) and "out of memory" not in str(
+        too_little = isinstance(error, MemoryError) or "out of memory" in str(
             error
-        ):  # as Pillow says it of its decoders
+        )  # as Pillow says it of its decoders
+        if not too_little:
             raise _damaged(name, error) from error
         raise ImageError(
             f"{name} cannot be decoded: there is not enough memory for its {image.width} x {image.height} pixels; scale it down."

@@ -78,7 +78,7 @@ def room(needed: int, name: str) -> Iterator[None]:
     with _free_again:
         _free_again.wait_for(lambda: sum(_taken) + needed <= most)
         if _kept + sum(_taken) + needed > most:
-            _give_back()
+            give_back()
             _kept = 0
         _taken.append(needed)
     try:
@@ -90,7 +90,7 @@ def room(needed: int, name: str) -> Iterator[None]:
             _free_again.notify_all()
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Return to the system what glibc keeps of freed memory, in the arena of each thread; other C libraries keep little."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

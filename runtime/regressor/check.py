@@ -23,10 +23,13 @@ def check_readings(regressor: Regressor) -> list[Finding]:
     """
     support, names = regressor.support, regressor.names
     left = np.arange(len(support.images))
-    findings = []
+    findings: list[Finding] = []
     while len(left) > max(LEAST_READINGS, len(support.images) / 2):
         features, targets = support.features[left], support.targets[left]
-        folds, values = values_left_out(regressor.graphs, features, targets, regressor.steps)
+        if findings:
+            folds, values = values_left_out(regressor.graphs, features, targets, regressor.steps)
+        else:
+            folds, values = regressor.left_out
         missed = np.abs(values - targets[folds])
         oddness = missed / np.maximum(_OF_MEDIAN * np.median(missed, axis=0), 1e-12)
         fold, value = np.unravel_index(int(oddness.argmax()), oddness.shape)

@@ -69,9 +69,14 @@ class Regressor(Adapted):
         known = self.graphs.bundle.record.errors if self._learned is None else self._learned.errors
         if known is not None:
             return known
+        folds, values = self.left_out
+        return errors_of(values - self.support.targets[folds])
+
+    @cached_property
+    def left_out(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Which shots were left out, and what was read from them: see `values_left_out`."""
         support = self.support
-        folds, values = values_left_out(self.graphs, support.features, support.targets, self.steps)
-        return errors_of(values - support.targets[folds])
+        return values_left_out(self.graphs, support.features, support.targets, self.steps)
 
     def predict(self, image: ImageSource, *, bgr: bool = False) -> Measurement:
         """Read the values from one image.

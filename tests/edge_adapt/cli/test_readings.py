@@ -72,7 +72,10 @@ def test_what_is_of_classes_is_refused(tank: Path, table: Path) -> None:
     assert "has no classes" in complaint(command("correct", tank, photo, "--not", "a"))
     assert "'high' is no value for litres" in complaint(command("add", tank, "high", photo))
     assert "each needs 1 value" in complaint(command("add", tank, "1,2", photo))
-    assert "are about classes" in complaint(command("classify", tank, photo, "--top", "2"), 2)
+    for option in ("--top=2", "--vote=3/5", "--unknown-at=0.1", "--never-unknown"):
+        of_frames = ["--frames", "mjpeg"] if "vote" in option else [photo]
+        said = complaint(command("classify", tank, *of_frames, option), 2)
+        assert f"{option.partition('=')[0]} is about classes, and {tank} reads values." in said
     assert "where a classifier is needed" in complaint(command("bake", tank, "-o", tank.with_suffix(".onnx")))
 
 

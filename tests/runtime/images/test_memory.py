@@ -94,7 +94,7 @@ def test_what_may_be_kept_counts_until_it_is_given_back(monkeypatch: pytest.Monk
     said: list[str] = []
     monkeypatch.setattr(memory, "budget", lambda: 100)
     monkeypatch.setattr(memory, "_kept", 0)
-    monkeypatch.setattr(memory, "_give_back", lambda: said.append("given back"))
+    monkeypatch.setattr(memory, "give_back", lambda: said.append("given back"))
     for name in "abcde":
         with room(40, name):
             said.append(name)
