@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -20,6 +21,35 @@ needs_node = pytest.mark.skipif(
     shutil.which("node") is None or not (PROGRAMS / "node_modules").exists(),
     reason="Node or its ONNX Runtime is not here: run `npm install --ignore-scripts` in samples/plain_onnx",
 )
+
+HEADERS = Path("/usr/include/onnxruntime")
+"""Where Debian has them. Those in a folder that CPLUS_INCLUDE_PATH names are found, too."""
+
+
+def has_headers() -> bool:
+    """Whether a C++ compiler is here, and finds the headers of ONNX Runtime and of nlohmann/json."""
+    compiler = shutil.which("c++")
+    source = "#include <onnxruntime_cxx_api.h>\n#include <nlohmann/json.hpp>\n"
+    command = [compiler or "", "-M", f"-I{HEADERS}", "-x", "c++", "-"]
+    if compiler is None:
+        return False
+    return not subprocess.run(command, input=source.encode(), capture_output=True, check=False).returncode
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the programs in C++, linked with the ONNX Runtime that Python has here."""
+    libraries = sorted((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
+    if not libraries or not has_headers():
+        pytest.skip("no C++ compiler, headers or library of ONNX Runtime: see docs/plain-onnx.md")
+    folder = tmp_path_factory.mktemp("compiled")
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / name).symlink_to(libraries[0])
+    for name in ("classify", "adapt"):
+        command = ["c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", PROGRAMS / f"{name}.cpp", "-o", folder / name]
+        link = [f"-I{HEADERS}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lonnxruntime"]
+        subprocess.run(list(map(str, [*command, *link])), check=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +121,26 @@ def test_adapt_in_node(mine: Classifier, folder: Path) -> None:
     support = sorted((folder / "support").rglob("*.pgm"))
     lines = printed("node", PROGRAMS / "adapt.mjs", mine.graphs.bundle.path, *support, "--", *expected)
     assert dict(lines) == {path: prediction.label for path, prediction in expected.items()}
+
+
+def test_classify_in_cpp(mine: Classifier, folder: Path, baked: Path, compiled: Path) -> None:
+    expected = said(mine, folder)
+    assert_as_said(printed(compiled / "classify", baked, *expected), expected)
+
+
+def test_adapt_in_cpp(mine: Classifier, folder: Path, compiled: Path) -> None:
+    expected = said(mine, folder)
+    support = sorted((folder / "support").rglob("*.pgm"))
+    lines = printed(compiled / "adapt", mine.graphs.bundle.path, *support, "--", *expected)
+    assert dict(lines) == {path: prediction.label for path, prediction in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("short.ppm", "ends before"), ("text.txt", "binary PPM"), ("no.ppm", "no.ppm")]
+)
+def test_a_picture_that_is_none_in_cpp(folder: Path, baked: Path, compiled: Path, name: str, fault: str) -> None:
+    (folder / "short.ppm").write_bytes(b"P6 28 28 255\n1234")
+    (folder / "text.txt").write_text("no picture")
+    command = list(map(str, [compiled / "classify", baked, folder / name]))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and fault in done.stderr and done.stderr.count("\n") == 1
