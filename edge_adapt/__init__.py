@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.model_choice import suggest_model
     from edge_adapt.runtime.packing import pack, unpack
     from edge_adapt.runtime.regressor.regressor import Measurement, Regressor
+    from edge_adapt.runtime.value_evaluation import RegressorEvaluation, evaluate_regressor
     from edge_adapt.training.compute import Compute
     from edge_adapt.training.config import TrainingConfig
     from edge_adapt.training.recipes import ChosenRecipe
@@ -99,6 +100,7 @@ __all__ = [
     "ProviderError",
     "Reading",
     "Regressor",
+    "RegressorEvaluation",
     "Report",
     "Sampling",
     "Start",
@@ -114,6 +116,7 @@ __all__ = [
     "edit",
     "evaluate",
     "evaluate_classifier",
+    "evaluate_regressor",
     "export_bundle",
     "info",
     "load",
@@ -166,6 +169,7 @@ _HOME = {
     "ConfinementWarning": "runtime.errors",
     "Reading": "training.start",
     "Regressor": "runtime.regressor.regressor",
+    "RegressorEvaluation": "runtime.value_evaluation",
     "Report": "reports.model.report",
     "Sampling": "runtime.data.episodes",
     "Start": "training.start",
@@ -182,6 +186,7 @@ _HOME = {
     "edit": "runtime.editing",
     "evaluate": "evaluation",
     "evaluate_classifier": "runtime.folder_evaluation",
+    "evaluate_regressor": "runtime.value_evaluation",
     "export_bundle": "bundles.from_run",
     "info": "runtime.info",
     "load": "runtime.model",

@@ -31,6 +31,8 @@ GROUPS = {
             "suggest_model",
             "evaluate_classifier",
             "ClassifierEvaluation",
+            "evaluate_regressor",
+            "RegressorEvaluation",
         ),
         *("bench", "Benchmark", "Latency", "doctor", "Diagnosis", "DeviceCheck"),
     ),

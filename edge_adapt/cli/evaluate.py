@@ -24,6 +24,7 @@ MOST_CONFUSIONS = 10
         "edge-adapt evaluate characters omniglot.zip --classes test.txt --rotations --way 20",
         "edge-adapt evaluate model.edge photos --support-files 'train_*' --query-files 'test_*'",
         "edge-adapt evaluate mine.edge labelled_photos",
+        "edge-adapt evaluate gauge.edge more.csv",
     ),
 )
 @click.argument("model", type=click.Path())
@@ -77,15 +78,22 @@ def evaluate(
     MODEL is a bundle, the name of a bundled model, or the folder of a training run; its accuracy is the mean over random
     episodes, each query image on its own, with a 95% confidence interval. If MODEL is a classifier that `edge-adapt adapt`
     wrote, DATA has a sub-folder for each of its classes, and `_other` where there are images of none; the answer is how many of
-    those images it gets right, and what it takes for what.
+    those images it gets right, and what it takes for what. If MODEL reads values, DATA is a CSV as `adapt` takes it; the answer
+    is how far off the readings are.
     """
     from edge_adapt import evaluation as verbs
+    from edge_adapt.cli import readings
     from edge_adapt.runtime.classifier.classifier import Classifier
     from edge_adapt.runtime.data.episodes import EvaluationProtocol
     from edge_adapt.runtime.data.source import DataSource
-    from edge_adapt.runtime.model import load_of_classes
+    from edge_adapt.runtime.model import load
+    from edge_adapt.runtime.regressor.regressor import Regressor
 
-    loaded = None if verbs.is_run(model) else load_of_classes(model, provider, threads, trust)
+    loaded = None if verbs.is_run(model) else load(model, provider, threads, trust)
+    if isinstance(loaded, Regressor):
+        options.refuse_episodes(ctx, model)
+        readings.evaluate(loaded, model, data, skip_bad, as_json)
+        return
     if isinstance(loaded, Classifier):
         options.refuse_episodes(ctx, model)
         _evaluate_classifier(loaded, model, data, classes, skip_bad, as_json)

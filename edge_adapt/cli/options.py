@@ -167,11 +167,9 @@ def episodes(default: int, help: str) -> Callable[[Command], Command]:
 
 
 def refuse_episodes(ctx: click.Context, model: str) -> None:
-    """Options about episodes would be passed over in silence for a classifier; say so instead."""
+    """Options about episodes would be passed over in silence for what is adapted; say so instead."""
     of_episodes = {"rotations", "cache", "n_way", "n_shot", "n_query", "episodes", "support_files", "query_files"}
     of_episodes |= {"steps", "all_layers", "seed"}
     for parameter in ctx.command.params:
         if parameter.name in of_episodes and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                f"{parameter.opts[0]} is about episodes, and {Path(model).name} is adapted already to classes of its own."
-            )
+            raise click.UsageError(f"{parameter.opts[0]} is about episodes, and {Path(model).name} is adapted already.")

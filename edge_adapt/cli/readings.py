@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ from edge_adapt.cli.csv_answers import print_row
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.regressor.regressor import Measurement, Regressor
+    from edge_adapt.runtime.value_evaluation import RegressorEvaluation
+
+MOST_MISREAD = 3
+"""Photos that the text of an evaluation names, those that are read worst."""
 
 
 def says_readings(regressor: Regressor, as_json: bool, as_csv: bool) -> Callable[[str, Measurement], None]:
@@ -61,6 +66,42 @@ def expectations(regressor: Regressor) -> list[str]:
             f"and 9 of 10 by less than {bound:.3g}; new photos by less, as nothing is left out for them."
         )
     return lines
+
+
+def evaluate(regressor: Regressor, model: str, table: str, skip_bad: bool, as_json: bool) -> None:
+    """Read the photos of a CSV, and say how far off that is."""
+    from edge_adapt.runtime.value_evaluation import evaluate_regressor
+
+    result = evaluate_regressor(regressor, table, progress=True, skip_bad=skip_bad)
+    if not as_json:
+        _say_evaluation(result)
+        return
+    values = {
+        value.name: {
+            "error": value.mean_error,
+            "of_range": value.of_range,
+            "within": value.within,
+            "worst": [asdict(photo) for photo in value.photos[:MOST_MISREAD]],
+        }
+        for value in result.values
+    }
+    words.print_json({"model": model, "images": result.images, "in_support": result.in_support, "values": values})
+
+
+def _say_evaluation(result: RegressorEvaluation) -> None:
+    photos = words.plural(result.images, "photo")
+    for value in result.values:
+        words.say(
+            f"{value.name}: {photos} read, off by {value.mean_error:.3g} on average, {value.of_range:.1%} of the range that "
+            f"was taught; {value.within:.0%} within their interval"
+        )
+        for photo in value.photos[:MOST_MISREAD]:
+            words.say(f"  {photo.image} reads {photo.value:.4g} and was taken for {photo.read:.4g}")
+    if result.in_support:
+        words.say(
+            f"{words.plural(result.in_support, 'photo')} of these taught the regressor; "
+            "expect less on new ones, and measure on those."
+        )
 
 
 def _described(regressor: Regressor, output: str) -> dict[str, object]:

@@ -89,3 +89,30 @@ def test_bad_tables_are_named(table: Path, tmp_path: Path) -> None:
     assert "line 3 has '' for bar" in said("image,bar\n1.png,1\n2.png,\n")
     assert "all photos read 2 bar" in said("image,bar\n1.png,2\n2.png,2\n3.png,2\n")
     assert not (tmp_path / "out.edge").exists()
+
+
+def test_evaluate_compares_with_what_photos_read(tank: Path, table: Path, tmp_path: Path) -> None:
+    true = np.array([0.2, 0.5, 0.7])
+    new = write_table(tmp_path / "new", true, 5)
+    read = [
+        line["values"]["litres"]  # type: ignore[index]
+        for line in json_lines(succeeded(command("classify", tank, new.parent, "--json")))
+    ]
+    off = [abs(value - 10 * truth) for value, truth in zip(read, true, strict=True)]
+    (said,) = json_lines(succeeded(command("evaluate", tank, new, "--json")))
+    found = said["values"]["litres"]  # type: ignore[index]
+    assert said["images"] == 3 and said["in_support"] == 0
+    assert found["error"] == pytest.approx(np.mean(off), abs=1e-5)
+    assert found["of_range"] == pytest.approx(np.mean(off) / 7.2, abs=1e-5)
+    assert [photo["image"] for photo in found["worst"]] == [f"{number}.png" for number in np.argsort(off)[::-1]]
+    text = succeeded(command("evaluate", tank, new))
+    assert "litres: 3 photos read, off by" in text and "taken for" in text
+    assert "10 photos of these taught" in succeeded(command("evaluate", tank, table))
+
+
+def test_evaluate_names_what_a_table_lacks(tank: Path, table: Path) -> None:
+    other = table.with_name("other.csv")
+    other.write_text(table.read_text(encoding="utf-8").replace("litres", "bar"), encoding="utf-8")
+    assert "other.csv has no column litres (it has bar)" in complaint(command("evaluate", tank, other))
+    assert "is a folder, and a CSV is needed" in complaint(command("evaluate", tank, table.parent))
+    assert "--episodes is about episodes" in complaint(command("evaluate", tank, table, "--episodes=3"), 2)
