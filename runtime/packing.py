@@ -1,4 +1,4 @@
-"""Classifiers to tasks, which travel without their model, and back."""
+"""Classifiers and regressors to tasks, which travel without their model, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edge_adapt.runtime.bundle.bundle import Bundle
 from edge_adapt.runtime.bundle.task import Task, write_task
 from edge_adapt.runtime.errors import BundleError
 from edge_adapt.runtime.files import require_output
-from edge_adapt.runtime.model import load_classifier, load_model, models
+from edge_adapt.runtime.model import MetaModel, load_adapted, load_model, models
 
 
 def pack(
@@ -17,7 +17,7 @@ def pack(
     """Write what a classifier holds beyond its model, for a device that has the model.
 
     Args:
-        classifier: an adapted bundle.
+        classifier: an adapted bundle, of classes or of values.
         path: the `.task` file to write.
         sign: a private key of Ed25519, a PEM file as `openssl genpkey -algorithm ed25519` writes it, to sign with.
 
@@ -26,7 +26,7 @@ def pack(
         MissingDependencyError: it is to be signed, and the extra [sign] is not installed.
     """
     require_output(path, classifier, *([] if sign is None else [sign]))
-    write_task(load_classifier(classifier, "cpu").graphs.bundle, path, sign)
+    write_task(load_adapted(classifier, "cpu").graphs.bundle, path, sign)
 
 
 def unpack(
@@ -52,14 +52,20 @@ def unpack(
     found = Task.read(task)
     if verify is not None:
         found.require_signature(verify)
-    base = _bundled(found) if model is None else load_model(model, "cpu").graphs.bundle
+    base = _bundled(found) if model is None else _base(found, load_model(model, "cpu"))
     require_output(path, task, base.path, *([] if verify is None else [verify]))
     found.unpack(base, path)
 
 
 def _bundled(task: Task) -> Bundle:
     for name in models():
-        bundle = load_model(name, "cpu").graphs.bundle
-        if task.is_of(bundle):
-            return bundle
+        base = _base(task, load_model(name, "cpu"))
+        if task.is_of(base):
+            return base
     raise BundleError(f"{task.path} was made with none of the bundled models; name the file of its model.")
+
+
+def _base(task: Task, model: MetaModel) -> Bundle:
+    """What the task was made with, if that is this model or this model with the head that reads values; else the model."""
+    values = model.for_values.bundle
+    return values if task.is_of(values) else model.graphs.bundle

@@ -20,7 +20,7 @@ from edge_adapt.cli import words
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.task", help="The file to write.")
 @click.option("--sign", type=click.Path(), metavar="KEY.pem", help="Sign it with this private key of Ed25519.")
 def pack(classifier: str, output: str, sign: str | None) -> None:
-    """Write what a classifier holds beyond its model, for a device that has the model.
+    """Write what a classifier, or what reads values, holds beyond its model, for a device that has the model.
 
     The head, the features of the support set, labels and history, and the SHA-256 of the model: kilobytes where the whole file
     has megabytes. Strip the classifier first if names and history are nobody's business. Who unpacks a signed one can be sure

@@ -129,7 +129,8 @@ class Bundle:
             manifest: what is true of it then; `graphs` does not count.
             head: `adapt.onnx` and `predict.onnx`.
         """
-        bundle = Bundle(self.path, tuple(self._entries.values()), replace(manifest, graphs=self.manifest.graphs))
+        digests = {**self.manifest.graphs, **{name: _sha256(data) for name, data in head.items()}}
+        bundle = Bundle(self.path, tuple(self._entries.values()), replace(manifest, graphs=digests))
         bundle._head = head
         return bundle
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edge_adapt
@@ -15,6 +16,7 @@ from tests.command_line import edge_adapt as command
 from tests.command_line import succeeded
 from tests.conftest import TINY
 from tests.tiny_model import photos, refusal, variant
+from tests.value_photos import write_table
 
 
 @pytest.fixture
@@ -46,6 +48,14 @@ def test_a_task_of_a_bundled_model_finds_it(packed: Path, tmp_path: Path, monkey
     monkeypatch.setattr("edge_adapt.runtime.model.MODELS", tmp_path / "models")
     edge_adapt.unpack(packed, tmp_path / "a.edge")
     assert (tmp_path / "a.edge").read_bytes() == (tmp_path / "mine.edge").read_bytes()
+
+
+def test_a_regressor_travels_without_the_model_that_it_was_made_with(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "photos", np.linspace(0.1, 0.8, 5))
+    edge_adapt.regress(table, model=TINY).save(tmp_path / "tank.edge")
+    edge_adapt.pack(tmp_path / "tank.edge", tmp_path / "tank.task")
+    edge_adapt.unpack(tmp_path / "tank.task", tmp_path / "again.edge", model=TINY)
+    assert (tmp_path / "again.edge").read_bytes() == (tmp_path / "tank.edge").read_bytes()
 
 
 def test_another_model_is_refused(packed: Path, tmp_path: Path) -> None:
