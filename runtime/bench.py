@@ -17,9 +17,11 @@ from PIL import Image
 from edge_adapt.runtime.child import in_child
 from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.images.images import named
-from edge_adapt.runtime.model import MetaModel, load, load_classifier, load_model
+from edge_adapt.runtime.model import MetaModel, load, load_adapted, load_model
 from edge_adapt.runtime.parallel import cores
 from edge_adapt.runtime.progress import Progress
+from edge_adapt.runtime.regressor.left_out import adapt_to_values
+from edge_adapt.runtime.regressor.regressor import Regressor
 from edge_adapt.runtime.sessions import Provider, onnxruntime_version
 from edge_adapt.runtime.timing import machine, seconds_of_calls
 
@@ -57,7 +59,7 @@ class Benchmark:
         machine: processor or board, cores, system and Python, in words.
         onnxruntime: the version of ONNX Runtime.
         provider: what really runs `embed`, in its words.
-        n_way, support_images, steps: what is adapted to: classes, their images, gradient steps.
+        n_way, support_images, steps: what is adapted to: classes, 0 of what reads values; images; gradient steps.
         synthetic: whether these are made up, for a meta-model has none of its own.
         cold_start: from the start of Python to the first answer, in a process of its own; files are in the system's cache.
         peak_memory: the most resident memory that this process held, bytes; None where the system does not say.
@@ -82,8 +84,9 @@ class Benchmark:
 def bench(model: str | os.PathLike[str], *, provider: Provider = "auto", progress: bool = False) -> Benchmark:
     """Measure what a model costs on this machine, with 1, with 2 and with all threads.
 
-    A query is a frame of 640 x 480 pixels in memory: from the pixels to the label and the confidence. A classifier is adapted to
-    the features of its own support set; for a meta-model one is made up, 5-way 5-shot where it takes as many.
+    A query is a frame of 640 x 480 pixels in memory: from the pixels to the label and the confidence, or to the values. What is
+    adapted already is adapted to the features of its own support set; for a meta-model one is made up, 5-way 5-shot where it takes
+    as many.
 
     Args:
         model: a path, or the name of a bundled model.
@@ -110,8 +113,8 @@ def bench(model: str | os.PathLike[str], *, provider: Provider = "auto", progres
                 bar.advance()
             latencies = []
             for threads in (*counts, None):
-                classifier = load_classifier(path, provider, threads)
-                for what, call in _calls(classifier).items():
+                mine = load_adapted(path, provider, threads)
+                for what, call in _calls(mine).items():
                     latencies.append(_latency(what, threads, seconds_of_calls(call, _SECONDS, _LEAST)))
                     bar.advance()
     return Benchmark(
@@ -119,10 +122,10 @@ def bench(model: str | os.PathLike[str], *, provider: Provider = "auto", progres
         size=bundle.path.stat().st_size,
         machine=machine(),
         onnxruntime=onnxruntime_version(),
-        provider=classifier.graphs.provider,
-        n_way=len(classifier.labels),
-        support_images=len(classifier.support.targets),
-        steps=classifier.steps,
+        provider=mine.graphs.provider,
+        n_way=len(mine.support.labels),
+        support_images=len(mine.support.targets),
+        steps=mine.steps,
         synthetic=isinstance(loaded, MetaModel),
         cold_start=_latency("cold start", None, seconds),
         peak_memory=None if None in memory else max(memory),
@@ -141,8 +144,8 @@ def adapt_to_frames(path: str, provider: Provider, classifier: str) -> None:
 
 
 def first_answer(path: str, provider: Provider) -> int | None:
-    """Open a classifier, classify a frame, and say how much memory that took, as `peak_memory` does."""
-    load_classifier(path, provider).classify(_frame(0))
+    """Open what is adapted, ask it about a frame, and say how much memory that took, as `peak_memory` does."""
+    _ask(load_adapted(path, provider), _frame(0))
     return peak_memory()
 
 
@@ -163,20 +166,26 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _calls(classifier: Classifier) -> dict[str, Callable[[], object]]:
-    """What is measured of a classifier, by its name."""
-    graphs, support = classifier.graphs, classifier.support
+def _calls(mine: Classifier | Regressor) -> dict[str, Callable[[], object]]:
+    """What is measured of what is adapted, by its name."""
+    graphs, support = mine.graphs, mine.support
     preprocessing = graphs.manifest.preprocessing
     pixels = np.zeros((1, preprocessing.height, preprocessing.width, preprocessing.channels), np.uint8)
     frames = [named(_frame(seed)) for seed in range(_SUPPORT_IMAGES)]
+    if isinstance(mine, Regressor):
+        adapt: Callable[[], object] = partial(adapt_to_values, graphs, support.features, support.targets, mine.steps)
+    else:
+        adapt = partial(graphs.adapt, support.features, support.targets, len(support.labels), mine.steps)
     return {
         "embed, 1 image": partial(graphs.embed, pixels),
         f"embed, {_SUPPORT_IMAGES} support images": lambda: list(graphs.embed_all(frames, as_shots=True)),
-        "adapt, features given": partial(
-            graphs.adapt, support.features, support.targets, len(support.labels), classifier.steps
-        ),
-        "query, 1 image": partial(classifier.classify, _frame(_SUPPORT_IMAGES)),
+        "adapt, features given": adapt,
+        "query, 1 image": partial(_ask, mine, _frame(_SUPPORT_IMAGES)),
     }
+
+
+def _ask(mine: Classifier | Regressor, image: NDArray[np.uint8]) -> object:
+    return mine.predict(image) if isinstance(mine, Regressor) else mine.classify(image)
 
 
 def _frame(seed: int) -> NDArray[np.uint8]:

@@ -22,9 +22,9 @@ def bench(model: str, as_json: bool, provider: Provider) -> None:
     """Measure what a model costs on this machine: time, memory and size.
 
     From the start of Python to the first answer, and at 1, 2 and all threads: to embed an image and 25 support images, to adapt
-    with features given, and to answer a query, a frame of 640 x 480 pixels in memory. A classifier is adapted to its own support
-    set; for a model without one, 5 classes with 5 images each are made up. Files are in the system's cache. Other programs cost
-    time: let the machine rest.
+    with features given, and to answer a query, a frame of 640 x 480 pixels in memory. A classifier, or what reads values, is
+    adapted to its own support set; for a model without one, 5 classes with 5 images each are made up. Files are in the system's
+    cache. Other programs cost time: let the machine rest.
     """
     from edge_adapt.runtime.bench import bench as measure
 
@@ -36,7 +36,8 @@ def bench(model: str, as_json: bool, provider: Provider) -> None:
 
 
 def _print(measured: Benchmark) -> None:
-    support = f"{measured.n_way} classes, {words.plural(measured.support_images, 'image')}"
+    images = words.plural(measured.support_images, "image")
+    support = f"{measured.n_way} classes, {images}" if measured.n_way else f"{images} of known values"
     start, memory = measured.cold_start, measured.peak_memory
     lines = {
         "model": f"{measured.file}, {words.size(measured.size)}",

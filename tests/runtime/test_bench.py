@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 
 import edge_adapt
@@ -21,7 +22,9 @@ from tests import child_functions
 from tests.child_functions import in_this_process
 from tests.conftest import TINY
 from tests.tiny_model import photos
+from tests.value_photos import bars
 
+VALUES = np.array([0.1, 0.4, 0.6, 0.8])
 WHAT = ["embed, 1 image", "embed, 25 support images", "adapt, features given", "query, 1 image"]
 
 
@@ -55,6 +58,14 @@ def test_a_classifier_is_measured_with_its_own_support_set(tmp_path: Path) -> No
     assert (measured.n_way, measured.support_images, measured.steps, measured.synthetic) == (3, 7, 7, False)
     assert (tmp_path / "mine.edge").read_bytes() == before
     assert measured.cold_start.median > max(entry.median for entry in measured.latencies)
+
+
+def test_what_reads_values_is_measured_with_its_own_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "in_child", in_this_process)
+    load_model(TINY, "cpu").regress(bars(VALUES), VALUES).save(tmp_path / "tank.edge")
+    measured = edge_adapt.bench(tmp_path / "tank.edge", provider="cpu")
+    assert (measured.n_way, measured.support_images, measured.steps, measured.synthetic) == (0, 4, 20, False)
+    assert {entry.what for entry in measured.latencies} == set(WHAT)
 
 
 @pytest.mark.parametrize(
