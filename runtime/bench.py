@@ -85,8 +85,8 @@ def bench(model: str | os.PathLike[str], *, provider: Provider = "auto", progres
     """Measure what a model costs on this machine, with 1, with 2 and with all threads.
 
     A query is a frame of 640 x 480 pixels in memory: from the pixels to the label and the confidence, or to the values. What is
-    adapted already is adapted to the features of its own support set; for a meta-model one is made up, 5-way 5-shot where it takes
-    as many.
+    adapted already is adapted to the features of its own support set; for a meta-model one is made up, 5-way 5-shot where it
+    takes as many.
 
     Args:
         model: a path, or the name of a bundled model.
