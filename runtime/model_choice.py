@@ -37,7 +37,7 @@ _INK, _BARE = 0.6, 0.9  # of the sheet's brightness: darker than the first is in
 _MARK = 0.75  # darker than this, halfway over the rims of strokes, is a mark or an object
 _VOTERS = 15
 
-_BEYOND_NOISE = 1.64  # standard errors; as much, by chance alone, one time of twenty
+_BEYOND_NOISE = 2.0  # standard errors; as much, by chance alone, one time of forty
 _MOST_OF_A_SHOT = (
     3.0  # nats that one shot can speak for a model: one that it takes for certain, and wrongly, is not all
 )
@@ -119,7 +119,7 @@ def overruled(suggested: str, log_probabilities: Mapping[str, NDArray[np.float64
 
     The difference in log-probability of the right class is taken shot by shot, and a mean of more than `_BEYOND_NOISE` of its
     standard errors is beyond noise: a paired test, in which all shots are of both models. Accuracies alone would differ
-    by whole shots, of which there are few. With two shots to leave out, no difference is beyond noise.
+    by whole shots, of which there are few. With four shots to leave out, no difference is beyond noise.
 
     Args:
         suggested: by what the images look like.

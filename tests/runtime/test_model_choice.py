@@ -195,7 +195,7 @@ def test_looks_are_overruled_by_a_difference_beyond_noise_alone(found: list[floa
     assert overruled("photos", {"photos": photos, "characters": photos}) == "photos"
     assert overruled("photos", {"photos": photos, "characters": photos - 1, "other": photos - 2}) == "photos"
     better = {"photos": photos, "characters": photos + 1, "other": photos + 2}
-    assert overruled("photos", better) == ("other" if len(found) > 2 else "photos")
+    assert overruled("photos", better) == ("other" if len(found) > 4 else "photos")
     assert overruled("other", better) == "other"
     noise = np.random.default_rng(seed).normal(0, 1, len(found))
     noisy = {"photos": np.zeros(2 * len(noise)), "characters": np.concatenate([noise, -noise])}
