@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from edge_adapt.runtime.model import MetaModel, load, load_classifier, load_model, models
     from edge_adapt.runtime.model_choice import suggest_model
     from edge_adapt.runtime.packing import pack, unpack
+    from edge_adapt.runtime.pulling import pull
     from edge_adapt.runtime.regressor.regressor import Measurement, Regressor
     from edge_adapt.runtime.value_evaluation import RegressorEvaluation, evaluate_regressor
     from edge_adapt.training.compute import Compute
@@ -125,6 +126,7 @@ __all__ = [
     "load_model",
     "models",
     "pack",
+    "pull",
     "regress",
     "report",
     "report_classifier",
@@ -180,6 +182,7 @@ _HOME = {
     "bench": "runtime.bench",
     "check": "runtime.checking",
     "pack": "runtime.packing",
+    "pull": "runtime.pulling",
     "unpack": "runtime.packing",
     "compare": "reports.runs",
     "doctor": "runtime.doctor",

@@ -16,6 +16,19 @@ def missing(what: str, package: str, extra: str) -> MissingDependencyError:
     return MissingDependencyError(f"{what} needs {package}, which is not installed; {install(extra)} brings it.")
 
 
+SERVING_PACKAGES = ("starlette", "uvicorn", "websockets", "python_multipart", "prometheus_client")
+"""What the extra [serve] brings."""
+
+
+def require_serving(publishes: bool) -> None:
+    """Raise `MissingDependencyError` unless the extra [serve] is installed, and [mqtt] where answers are published."""
+    for package in SERVING_PACKAGES:
+        if find_spec(package) is None:
+            raise missing("`edge-adapt serve`", package, "serve")
+    if publishes and find_spec("paho") is None:
+        raise missing("`edge-adapt serve --mqtt`", "paho-mqtt", "mqtt")
+
+
 def require_training(command: str) -> None:
     """Raise `MissingDependencyError` unless the extra [train] is installed, which this command needs."""
     for package in TRAINING_PACKAGES:

@@ -205,8 +205,12 @@ class Graphs:
         return Graphs(self.bundle, self._provider, threads=1)
 
     def of(self, bundle: Bundle) -> Graphs:
-        """Those of another bundle, run as these are."""
-        return Graphs(bundle, self._provider, self._threads, self.trust)
+        """Those of another bundle, run as these are; a loaded backbone that is the same in both is not loaded again."""
+        graphs = Graphs(bundle, self._provider, self._threads, self.trust)
+        backbone = "embed.onnx"
+        if self.trust == "known" and bundle.manifest.graphs[backbone] == self.manifest.graphs[backbone]:
+            graphs.__dict__.update({name: value for name, value in self.__dict__.items() if name == "_embed"})
+        return graphs
 
     @cached_property
     def _embed(self) -> Session | ChildSession:

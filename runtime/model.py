@@ -182,8 +182,11 @@ def load(
         known = ", ".join(models())
         raise BundleError(f"{name} is neither a file nor a bundled model ({known}).")
     graphs = Graphs(Bundle.open(path), provider, threads, "known" if path.parent == MODELS else trust)
-    if not graphs.bundle.is_adapted:
-        return MetaModel(graphs)
+    return adapted(graphs) if graphs.bundle.is_adapted else MetaModel(graphs)
+
+
+def adapted(graphs: Graphs) -> Classifier | Regressor:
+    """What a bundle that is adapted holds."""
     kind = Classifier if graphs.manifest.task == "classification" else Regressor
     return kind(graphs, graphs.bundle.head_state())
 

@@ -25,6 +25,7 @@ GROUPS = {
             "Finding",
             "pack",
             "unpack",
+            "pull",
             "bake",
             "info",
             "models",
@@ -86,6 +87,7 @@ COMMANDS = {
     "strip": "Classifier.strip",
     "pack": "pack",
     "unpack": "unpack",
+    "pull": "pull",
     "bake": "bake",
     "bench": "bench",
     "doctor": "doctor",
@@ -96,7 +98,7 @@ COMMANDS = {
     "export": "export_bundle",
     "wrap": "wrap",
 }
-"""What a command is in Python; `demo` alone is for looking at."""
+"""What a command is in Python; `demo` is for looking at, and `serve` is for programs in any language."""
 
 HEAD = """# Python
 

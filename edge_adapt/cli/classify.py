@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -147,16 +148,9 @@ def _one_by_one(mine: Adapted, images: Iterator[UnreadImage]) -> Iterator[Embedd
 def _print_prediction(top: int | None, as_json: bool, image: str, prediction: Prediction) -> None:
     best = dict(list(prediction.scores.items())[:top])
     if as_json:
-        words.print_json(
-            {
-                "image": image,
-                "label": prediction.label,
-                "confidence": prediction.confidence,
-                "known": prediction.known,
-                "familiarity": prediction.familiarity,
-                "scores": best,
-            }
-        )
+        from edge_adapt.runtime.answers import answer_json
+
+        words.print_json(answer_json(image, replace(prediction, scores=best)))
     else:
         shown = best if top else {prediction.label: prediction.confidence}
         unknown = [] if prediction.known else ["unknown", f"{prediction.familiarity:.1%}"]

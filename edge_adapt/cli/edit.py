@@ -78,13 +78,8 @@ def _of_classes(change: Callable[[Classifier], Classifier]) -> Callable[[Adapted
 
 
 def _taught(regressor: Regressor, files: Sequence[UnreadImage], said: str) -> Regressor:
-    """With photos that read so: a number, or several with commas between."""
-    try:
-        row = [float(value) for value in said.split(",")]
-    except ValueError:
-        names = ",".join(regressor.names)
-        raise DataError(f"{said!r} is no value for {names}; give a number, or several with commas between.") from None
-    return regressor.add_unread(files, [row] * len(files))
+    """With photos that read so."""
+    return regressor.add_unread(files, [regressor.row(said)] * len(files))
 
 
 @click.command(

@@ -45,46 +45,49 @@ def _vote(ctx: click.Context, param: click.Parameter, value: str | None) -> Vote
     return Vote(int(match[1]), int(match[2]))
 
 
+_WATCH = click.option(
+    "--watch",
+    type=click.Path(),
+    metavar="FOLDER",
+    help="Classify each image that comes into FOLDER from now on, once it is written; Ctrl-C or SIGTERM ends it.",
+)
+_CAMERA = click.option(
+    "--camera",
+    is_flag=False,
+    flag_value=0,
+    type=click.IntRange(min=0),
+    metavar="[N]",
+    help="Classify what a camera sees, the first one or that of number N; Ctrl-C or SIGTERM ends it.",
+)
+_EVERY = click.option(
+    "--every",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    show_default=str(EVERY_SECONDS),
+    help="Of --camera: the time between frames, at least.",
+)
+
+
+def takes_images_that_come(command: Command) -> Command:
+    """Give a command the options `--watch`, `--camera` and `--every`."""
+    return _WATCH(_CAMERA(_EVERY(command)))
+
+
 def takes_live_images(command: Command) -> Command:
     """Give a command the options `--frames`, `--watch`, `--camera`, `--every` and `--vote`."""
-    options = (
-        click.option(
-            "--frames",
-            callback=_frames,
-            metavar="FORMAT",
-            help="Standard input is a stream of frames: raw:WxH (RGB, 8 bits; raw:WxH:bgr and raw:WxH:gray too), or mjpeg.",
-        ),
-        click.option(
-            "--watch",
-            type=click.Path(),
-            metavar="FOLDER",
-            help="Classify each image that comes into FOLDER from now on, once it is written; Ctrl-C or SIGTERM ends it.",
-        ),
-        click.option(
-            "--camera",
-            is_flag=False,
-            flag_value=0,
-            type=click.IntRange(min=0),
-            metavar="[N]",
-            help="Classify what a camera sees, the first one or that of number N; Ctrl-C or SIGTERM ends it.",
-        ),
-        click.option(
-            "--every",
-            type=click.FloatRange(min=0),
-            metavar="SECONDS",
-            show_default=str(EVERY_SECONDS),
-            help="Of --camera: the time between frames, at least.",
-        ),
-        click.option(
-            "--vote",
-            callback=_vote,
-            metavar="K/N",
-            help="Of images as they come: say a label only when K of the last N answers agree on it, and only when it changes.",
-        ),
+    frames = click.option(
+        "--frames",
+        callback=_frames,
+        metavar="FORMAT",
+        help="Standard input is a stream of frames: raw:WxH (RGB, 8 bits; raw:WxH:bgr and raw:WxH:gray too), or mjpeg.",
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    vote = click.option(
+        "--vote",
+        callback=_vote,
+        metavar="K/N",
+        help="Of images as they come: say a label only when K of the last N answers agree on it, and only when it changes.",
+    )
+    return frames(takes_images_that_come(vote(command)))
 
 
 def check_usage(
@@ -96,19 +99,25 @@ def check_usage(
     vote: object,
 ) -> None:
     """Raise click's UsageError unless there is one thing to classify, and options that say something of it."""
+    live = check_images_that_come(frames, watch, camera, every)
+    if not live and not images:
+        raise click.UsageError("give an IMAGE_OR_FOLDER, or --frames, --watch or --camera.")
+    if live and images and not (frames and images == (STANDARD_INPUT,)):
+        raise click.UsageError(f"{live[0]} takes no IMAGE_OR_FOLDER.")
+    if vote is not None and not live:
+        raise click.UsageError("--vote is for --frames, --watch and --camera.")
+
+
+def check_images_that_come(frames: str | None, watch: str | None, camera: int | None, every: float | None) -> list[str]:
+    """The option that says where images come from, if there is one; raises click's UsageError where there are several."""
     live = [
         name for name, value in (("--frames", frames), ("--watch", watch), ("--camera", camera)) if value is not None
     ]
     if len(live) > 1:
         raise click.UsageError(f"{' and '.join(live)} exclude each other.")
-    if not live and not images:
-        raise click.UsageError("give an IMAGE_OR_FOLDER, or --frames, --watch or --camera.")
-    if live and images and not (frames and images == (STANDARD_INPUT,)):
-        raise click.UsageError(f"{live[0]} takes no IMAGE_OR_FOLDER.")
     if every is not None and camera is None:
         raise click.UsageError("--every is for --camera.")
-    if vote is not None and not live:
-        raise click.UsageError("--vote is for --frames, --watch and --camera.")
+    return live
 
 
 def live_images(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
+
+from edge_adapt.runtime.errors import EdgeAdaptError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,6 +23,30 @@ provider = click.option(
     help="What runs the backbone; auto takes CUDA where it comes up.",
 )
 
+
+TOKEN_VARIABLE = "EDGE_ADAPT_TOKEN"
+
+token_file = click.option(
+    "--token-file",
+    type=click.Path(),
+    metavar="FILE",
+    show_default=f"none; ${TOKEN_VARIABLE} where it is set",
+    help="The file that holds the token which requests bring.",
+)
+
+
+def token(file: str | None) -> str | None:
+    """The token that a file or the environment holds, and never the command line, which others see; None where there is none."""
+    if file is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        with Path(file).open(encoding="utf-8") as stream:
+            return stream.read(_MOST_OF_TOKEN).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EdgeAdaptError(f"{file} cannot be read; give a file that holds the token.") from error
+
+
+_MOST_OF_TOKEN = 1000  # characters
 
 untrusted = click.option(
     "--untrusted",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge_adapt.cli import words
 from edge_adapt.cli.csv_answers import print_row
+from edge_adapt.runtime.answers import answer_json
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.regressor.regressor import Measurement, Regressor
@@ -26,7 +27,7 @@ def says_readings(regressor: Regressor, as_json: bool, as_csv: bool) -> Callable
     def say(image: str, reading: Measurement) -> None:
         found = [(name, value, *reading.intervals[name]) for name, value in reading.values.items()]
         if as_json:
-            words.print_json({"image": image, "values": reading.values, "intervals": reading.intervals})
+            words.print_json(answer_json(image, reading))
         elif as_csv:
             print_row([image, *(number for _, *numbers in found for number in numbers)])
         else:

@@ -95,6 +95,14 @@ class Task:
         write_bundle(path, manifest, model.graphs(), adaptation_of(record, arrays, manifest, name), history)
 
 
+def is_task(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a task and no bundle. Raises BundleError where it is neither."""
+    name = os.fspath(path)
+    with opened(name) as stream:
+        entries = read_directory(stream, name)
+    return bool(entries) and entries[0].name == TASK
+
+
 def write_task(bundle: Bundle, path: str | os.PathLike[str], key: str | os.PathLike[str] | None = None) -> None:
     """Write the task of a classifier, atomically.
 

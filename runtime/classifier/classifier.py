@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -101,6 +101,16 @@ class Classifier(Adapted):
     def add_embedded(self, label: str, images: Sequence[EmbeddedImage]) -> Classifier:
         """`add` of images that are embedded already, as shots."""
         return self._edited(f"add {label}: {plural(len(images), 'image')}", self.support.add(label, images))
+
+    def adapt_embedded(self, images: Mapping[str, Sequence[EmbeddedImage]]) -> Classifier:
+        """Adapted to other classes alone, of images that are embedded already, as shots; to be undone as any edit.
+
+        Raises:
+            DataError: fewer than two classes, or more than the model takes.
+        """
+        support = SupportSet.of_classes(images)
+        many = plural(len(support.labels), "class", "classes")
+        return self._edited(f"adapt: {plural(len(support.images), 'image')}, {many}", support)
 
     def remove(self, label: str, *names: str) -> Classifier:
         """Without a class, or without those of its images that are named so, or whose SHA-256 begins so.

@@ -127,13 +127,32 @@ class Regressor(Adapted):
 
     def add_unread(self, unread: Sequence[UnreadImage], values: ArrayLike) -> Regressor:
         """`add` of files."""
-        rows = rows_of(values, len(unread), self.names)
-        images = self._embedded(unread)
+        rows_of(values, len(unread), self.names)  # before any image is read
+        return self.add_embedded(self._embedded(unread), values)
+
+    def add_embedded(self, images: Sequence[EmbeddedImage], values: ArrayLike) -> Regressor:
+        """`add` of images that are embedded already, as shots."""
+        rows = rows_of(values, len(images), self.names)
         said = [
             f"{image.name} {', '.join(f'{value:g}' for value in row)}" for image, row in zip(images, rows, strict=True)
         ]
         more = f" and {len(said) - _NAMED} more" if len(said) > _NAMED else ""
         return self._edited(f"add {'; '.join(said[:_NAMED])}{more}", self.support.add_readings(images, rows))
+
+    def adapt_embedded(self, images: Sequence[EmbeddedImage], values: ArrayLike) -> Regressor:
+        """Adapted to other images alone, embedded as shots; to be undone as any edit. Raises DataError as `add`."""
+        rows = rows_of(values, len(images), self.names)
+        return self._edited(f"adapt: {plural(len(images), 'image')}", SupportSet(()).add_readings(images, rows))
+
+    def row(self, said: str) -> list[float]:
+        """What an image reads, as it is typed: a number, or T with commas between. Raises DataError where it is no such."""
+        try:
+            return [float(value) for value in said.split(",")]
+        except ValueError:
+            names = ",".join(self.names)
+            raise DataError(
+                f"{said!r} is no value for {names}; give a number, or several with commas between."
+            ) from None
 
     def remove(self, *names: str) -> Regressor:
         """Without the images that are named so, or whose SHA-256 begins so.
