@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,16 +73,16 @@ def serve(
 
     place = Place(host, port, options.token(token_file), names)
     check_place(place)
-    served = Served(classifier, provider)
-    images = live.live_images(None, watch, camera, every) or ()
-    ready = partial(_say_ready, classifier)
-    if mqtt is None:
-        run(Service(served, _not_published, threads), place, ready, images)
-        return
-    from edge_adapt.service.mqtt import Publisher
+    with ExitStack() as stack:
+        stack.enter_context(live.ended_by_signals(True))
+        served = Served(classifier, provider)
+        publish = _not_published
+        if mqtt is not None:
+            from edge_adapt.service.mqtt import Publisher
 
-    with Publisher(mqtt, served) as publisher:
-        run(Service(served, publisher.publish, threads), place, ready, images)
+            publish = stack.enter_context(Publisher(mqtt, served)).publish
+        images = live.live_images(None, watch, camera, every) or ()
+        run(Service(served, publish, threads), place, partial(_say_ready, classifier), images)
 
 
 def _say_ready(classifier: str, url: str) -> None:

@@ -32,12 +32,13 @@ async def classify(service: Service, request: Request) -> Response:
 
 
 async def stream(service: Service, socket: WebSocket) -> None:
+    await socket.accept("bearer" if "bearer" in socket.scope["subprotocols"] else None)
     try:
         unknown_at = _unknown_at(socket)
     except HTTPException as error:
-        await socket.send_denial_response(JSONResponse({"error": error.detail}, error.status_code))
+        await socket.send_text(json.dumps({"error": error.detail}))
+        await socket.close(1008)
         return
-    await socket.accept("bearer" if "bearer" in socket.scope["subprotocols"] else None)
     try:
         while (message := await socket.receive())["type"] != "websocket.disconnect":
             said = {"error": "a frame is a binary message that holds an encoded image; send that."}

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -86,11 +85,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope)
+        if refusal is not None and kind == "websocket":
+            await send({"type": "websocket.close"})  # before it is accepted: status 403
+            return
         if refusal is not None:
             status, why = refusal
             headers = {"connection": "close"} | ({"www-authenticate": "Bearer"} if status == 401 else {})
-            response = JSONResponse({"error": why}, status, headers if kind == "http" else None)
-            await response(scope, receive, self._answering(scope, send))
+            await JSONResponse({"error": why}, status, headers)(scope, receive, self._answering(scope, send))
             return
         self._under_way[kind] += 1
         try:
@@ -203,8 +204,7 @@ def _host(header: str) -> str:
 
 def _is_same(origin: str, host: str) -> bool:
     """Whether an Origin header is that of a page from here; a proxy may have ended its TLS."""
-    parts = urlsplit(origin)
-    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+    return origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower())
 
 
 def _fits(length: str) -> bool:
