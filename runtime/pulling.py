@@ -80,7 +80,7 @@ def pull(
             it sends is damaged, of another model, or not signed so; or the file was edited since, or cannot be written.
         MissingDependencyError: the signature is to be verified, and the extra [sign] is not installed.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         raise EdgeAdaptError(f"{url} is no address of a server; give one that begins with https:// or http://.")
     require_output(path)
     target = Path(os.path.realpath(path))
