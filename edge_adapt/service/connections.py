@@ -1,4 +1,4 @@
-"""Connections that do not wait for ever: of a client that sends half a request, or reads no answer."""
+"""Connections that do not wait for ever: of a client that sends part of a request, or reads no answer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-_SECONDS = 20
-"""In which the line and the headers of a request are to come, and something of an answer is to be read."""
+_SECONDS = 60
+"""In which a request is to come, its body too, and in which something of an answer is to be read."""
 
 _MOST = 256  # connections, those that have sent nothing among them
 
@@ -25,19 +25,19 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > _MOST:
             transport.abort()
-        self._wait()
+        self._waiting = self.loop.call_later(_SECONDS, self._give_up)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.transport.is_closing() or not self._asks_nothing():
-            self._stop(self._waiting)
+        if not self._waits():
+            _stop(self._waiting)
             self._waiting = None
         elif self._waiting is None and self.timeout_keep_alive_task is None:
-            self._wait()
+            self._waiting = self.loop.call_later(_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop(self._waiting)
-        self._stop(self._unread)
+        _stop(self._waiting)
+        _stop(self._unread)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -45,20 +45,20 @@ class Connection(H11Protocol):
         self._unread = self.loop.call_later(_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self._stop(self._unread)
+        _stop(self._unread)
         super().resume_writing()
 
-    def _asks_nothing(self) -> bool:
-        """Whether no whole request is being answered; a WebSocket is a protocol of its own."""
-        return self.transport.get_protocol() is self and (self.cycle is None or self.cycle.response_complete)
-
-    def _wait(self) -> None:
-        self._waiting = self.loop.call_later(_SECONDS, self._give_up)
+    def _waits(self) -> bool:
+        """Whether the rest of a request is to come; a WebSocket is a protocol of its own."""
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return False
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def _give_up(self) -> None:
-        if self._asks_nothing():
+        if self._waits():
             self.transport.abort()
 
-    def _stop(self, timer: asyncio.TimerHandle | None) -> None:
-        if timer is not None:
-            timer.cancel()
+
+def _stop(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import ipaddress
 import socket
@@ -30,7 +29,6 @@ _MOST_REQUESTS = 64  # that are under way
 _MOST_STREAMS = 16
 _MOST_A_SECOND = 1000  # requests of one client
 _GUESS = 100  # so many requests a wrong token counts as
-_BODY_SECONDS = 60  # in which a body is to come
 _READS = ("GET", "HEAD", "OPTIONS")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -163,19 +161,12 @@ class Guard:
 
     @contextmanager
     def _bounded(self, receive: Receive) -> Iterator[Receive]:
-        """What receives a body of so many bytes at most, in so much time, beside all others."""
-        deadline = time.monotonic() + _BODY_SECONDS
-        held, more = 0, True
+        """What receives a body of so many bytes at most, beside all others."""
+        held = 0
 
         async def bounded() -> Message:
-            nonlocal held, more
-            if not more:
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), max(0, deadline - time.monotonic()))
-            except asyncio.TimeoutError:
-                raise _closing(408, f"the body did not come within {_BODY_SECONDS} seconds; send it faster.") from None
-            more = message.get("more_body", False)
+            nonlocal held
+            message = await receive()
             size = len(message.get("body", b""))
             held += size
             self._bytes += size

@@ -38,9 +38,19 @@ _OF_ALL = {
     "model": _TEXT,
     "steps": {"type": "integer"},
     "losses": _list(_NUMBER),
-    "done": {"type": "integer"},
-    "undone": {"type": "integer"},
+    "last_edit": _or_null(_TEXT) | {"description": "What undo takes back."},
+    "undone": _or_null(_TEXT) | {"description": "What redo does again."},
 }
+_ESTIMATE = _object(
+    {
+        "accuracy": _SHARE,
+        "interval": _list(_SHARE, minItems=2, maxItems=2),
+        "right": {"type": "integer"},
+        "left_out": {"type": "integer"},
+        "uncovered": _list(_TEXT),
+        "with_twice": _or_null(_SHARE),
+    }
+) | {"description": "The accuracy to expect, from shots that were left out."}
 
 _SCHEMAS = {
     "Error": _object({"error": _TEXT}),
@@ -68,7 +78,7 @@ _SCHEMAS = {
         _OF_ALL
         | {
             "classes": _list(_object({"label": _TEXT, "images": _list(_object(_IMAGE))})),
-            "leave_one_out": _or_null(_SHARE),
+            "estimate": _or_null(_ESTIMATE),
         }
     ),
     "RegressorState": _object(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from edge_adapt.runtime.bundle.history_json import SupportImage
@@ -17,8 +18,8 @@ def state_json(mine: Classifier | Regressor) -> dict[str, Any]:
         "model": mine.manifest.name,
         "steps": mine.steps,
         "losses": list(adaptation.losses),
-        "done": history.done,
-        "undone": len(history.edits) - history.done,
+        "last_edit": history.edits[history.done - 1].what if history.done else None,
+        "undone": history.edits[history.done].what if history.done < len(history.edits) else None,
     }
     images = mine.support.images
     if isinstance(mine, Classifier):
@@ -26,7 +27,7 @@ def state_json(mine: Classifier | Regressor) -> dict[str, Any]:
         for image in images:
             by_class.setdefault(image.label, []).append(_image(image))
         classes = [{"label": label, "images": of_label} for label, of_label in by_class.items()]
-        return state | {"classes": classes, "leave_one_out": adaptation.leave_one_out}
+        return state | {"classes": classes, "estimate": mine.estimate and asdict(mine.estimate)}
     errors = zip(mine.names, mine.errors.mean, mine.errors.bound, strict=True)
     return state | {
         "images": [_image(image) | {"values": dict(zip(mine.names, image.values, strict=True))} for image in images],

@@ -12,6 +12,7 @@ uvicorn = pytest.importorskip("uvicorn")
 from edge_adapt.service import connections  # noqa: E402
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+BODY = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
 
 
 class Transport(asyncio.Transport):
@@ -40,6 +41,8 @@ class Transport(asyncio.Transport):
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
+    while scope["path"] == "/read" and (await receive()).get("more_body"):
+        pass
     if scope["path"] == "/slow":
         await asyncio.sleep(0.3)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
@@ -70,12 +73,16 @@ def aborted(monkeypatch: pytest.MonkeyPatch, *sent: bytes, reads: bool = True) -
     return asyncio.run(connect())
 
 
-@pytest.mark.parametrize("sent", [(), (b"GET / HTTP/1.1\r\nHo",), (REQUEST, b"GET"), (b"G", b"E", b"T", b" ", b"/")])
+@pytest.mark.parametrize(
+    "sent", [(), (b"GET / HTTP/1.1\r\nHo",), (REQUEST, b"GET"), (b"G", b"E", b"T", b" ", b"/"), (BODY, b"x")]
+)
 def test_half_a_request_is_given_up(sent: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     assert aborted(monkeypatch, *sent)
 
 
-@pytest.mark.parametrize("sent", [(REQUEST,), (REQUEST, REQUEST), (REQUEST.replace(b"/ ", b"/slow "),)])
+@pytest.mark.parametrize(
+    "sent", [(REQUEST,), (REQUEST, REQUEST), (REQUEST.replace(b"/ ", b"/slow "),), (BODY, b"123456789")]
+)
 def test_a_whole_one_is_not(sent: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     assert not aborted(monkeypatch, *sent)
 
