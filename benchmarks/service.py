@@ -2,10 +2,10 @@
 
     python benchmarks/service.py [--model photos] [--seconds 60] [--every 1]
 
-The service runs on one core. Eight connections from a second process, on the others, send JPEGs as fast as they are answered, and
-a ninth renames a class and takes that back. Every answer has to be, to the last digit, that of the runtime to that image in one of
-the two states. Before and after, the embed graph alone runs on that core, and the runtime answers from bytes without HTTP. On a
-machine that others share a process gets less of the clock than of the processor: rates are of both.
+The service runs on one core. Eight connections from a second process, on the others, send JPEGs as fast as they are answered,
+and a ninth renames a class and takes that back. Every answer has to be, to the last digit, that of the runtime to that image in
+one of the two states. Before and after, the embed graph alone runs on that core, and the runtime answers from bytes without HTTP.
+On a machine that others share a process gets less of the clock than of the processor: rates are of both.
 """
 
 from __future__ import annotations
@@ -84,13 +84,14 @@ def load(port: int, images: Sequence[bytes], right: Sequence[Sequence[Any]], sec
                 outcome.answered += 1
 
     def edit() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         rename = json.dumps({"label": OLD, "name": NEW})
         while time.monotonic() < until:
             for path, body in (("/rename", rename), ("/undo", None)):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
                 connection.request("POST", path, body, {"Content-Type": "application/json"})
                 response = connection.getresponse()
                 said = response.read()
+                connection.close()
                 if response.status != 200:
                     outcome.wrong.append(f"{path}: {response.status} {said[:200]!r}")
                     return

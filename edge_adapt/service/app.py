@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import mimetypes
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,8 @@ from edge_adapt.service.served import ChangedError
 
 Handler = Callable[[Service, Request], Awaitable[Response]]
 
-OPEN = frozenset(("/health",))
-"""Paths that need no token."""
+_OPEN = frozenset(("/health",))
+"""Paths of the interface that need no token."""
 
 _HANDLERS: dict[str, Handler] = {
     "/classify": answers.classify,
@@ -45,14 +46,22 @@ _HANDLERS: dict[str, Handler] = {
 }
 
 
-def application(service: Service, access: Access) -> Guard:
-    """The interface to a service, for those who are let in."""
+def application(service: Service, token: str | None, names: frozenset[str], page: Mapping[str, bytes]) -> Guard:
+    """The interface to a service, for those who are let in.
+
+    Args:
+        service: what answers.
+        token, names: see `Access`.
+        page: the files of a page by their paths, `index.html` for /, which everybody may have: it asks for the token itself.
+    """
+    files = {f"/{path.removesuffix('index.html')}": _file(path, data) for path, data in page.items()}
     routes = [
         Route(path, partial(handler, service), methods=[method.upper() for method in PATHS[path]])
         for path, handler in _HANDLERS.items()
     ]
     handlers: dict[Any, Any] = {HTTPException: _refused, EdgeAdaptError: _failed}
     handlers |= {BusyError: _busy, MemoryError: _too_large}
+    routes += [Route(path, file) for path, file in files.items()]
     app = Starlette(
         routes=[*routes, WebSocketRoute("/stream", partial(answers.stream, service))],
         exception_handlers=handlers | {Exception: _broken},
@@ -61,7 +70,17 @@ def application(service: Service, access: Access) -> Guard:
     def counted(path: str, status: int) -> None:
         service.metrics.requested(path if path in _HANDLERS else "other", status)
 
+    access = Access(token, names, lambda path: path in _OPEN or path in files)
     return Guard(app, access, counted)
+
+
+def _file(path: str, data: bytes) -> Callable[[Request], Awaitable[Response]]:
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+
+    async def file(request: Request) -> Response:
+        return Response(data, media_type=kind)
+
+    return file
 
 
 def _refused(request: HTTPConnection, error: Exception) -> Response:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import uvicorn
 
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.images.images import UnreadImage
-from edge_adapt.service.app import OPEN, application
+from edge_adapt.service.app import application
 from edge_adapt.service.connections import Connection
 from edge_adapt.service.core import Service
-from edge_adapt.service.guard import MOST_BYTES, Access, own_names
+from edge_adapt.service.guard import MOST_BYTES, own_names
 
 _LEAST_TOKEN = 16  # characters
 _TOKEN_MARKS = "-._~"
@@ -24,19 +24,21 @@ _GRACE_SECONDS = 10  # for requests that are under way when the service is to en
 
 @dataclass(frozen=True)
 class Place:
-    """Where the service is, and for whom.
+    """Where the service is, for whom, and what it shows there.
 
     Attributes:
         host: the address to listen at.
         port: of TCP; 0 takes a free one.
         token: what a request has to bring; None where none is asked for, on loopback alone.
         names: that requests may call this machine by, beside its own.
+        page: the files of the page by path; none where there is no page.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = None
     names: tuple[str, ...] = ()
+    page: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def serve(service: Service, place: Place, ready: Callable[[str], object], images: Iterable[UnreadImage] = ()) -> None:
@@ -53,7 +55,7 @@ def serve(service: Service, place: Place, ready: Callable[[str], object], images
     """
     check_place(place)
     names = own_names() | {name.lower() for name in place.names}
-    app = application(service, Access(place.token, names, OPEN.__contains__))
+    app = application(service, place.token, names, place.page)
     listening = _listening(place)
     config = uvicorn.Config(
         app,
