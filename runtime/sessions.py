@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -218,6 +219,8 @@ def _with_options(provider: str, runtime: Any, threads: int | None) -> list[tupl
 
 
 def _onnxruntime() -> Any:
+    # From 1.31 on it keeps a device's number and events in the user's cache, and sends them to Microsoft.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ModuleNotFoundError as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -237,3 +240,13 @@ def test_opening_a_session_says_nothing(predict: bytes, capfd: pytest.CaptureFix
         warnings.simplefilter("error")
         Session(predict, "predict", PREDICT_INPUTS, "auto")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="HOME says where the cache is")
+def test_onnxruntime_keeps_and_sends_nothing_of_its_own(tmp_path: Path) -> None:
+    """ONNX Runtime 1.31 has telemetry in its wheels for Linux, which begins with a database in the cache."""
+    code = f"import edge_adapt; edge_adapt.load_model({str(TINY)!r}, 'cpu').graphs.provider"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert not list(tmp_path.rglob("*"))
