@@ -51,7 +51,8 @@ export class Bundle {
   }
 
   /** Reads and checks the zip directory and the manifest, and nothing else, of bytes that messages call `path`. */
-  static open(bytes: Uint8Array, path: string): Bundle {
+  static open(given: Uint8Array, path: string): Bundle {
+    const bytes = new Uint8Array(given.buffer, given.byteOffset, given.byteLength); // no Buffer of Node, whose `slice` copies nothing
     const entries = readDirectory(bytes, path);
     const [first] = entries;
     if (first?.name !== MANIFEST) {
