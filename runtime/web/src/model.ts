@@ -87,7 +87,7 @@ export interface LoadOptions {
  * @throws BundleError where they are damaged, or no bundle of a version that is read here.
  */
 export async function load(bytes: Uint8Array, options: LoadOptions = {}): Promise<MetaModel | Classifier | Regressor> {
-  const bundle = Bundle.open(bytes, options.name ?? "the bundle");
+  const bundle = Bundle.open(bytes, nameOf(options));
   const graphs = new Graphs(bundle, options.onnxruntime ?? (await installedRuntime()));
   if (!bundle.isAdapted) return new MetaModel(graphs);
   return graphs.manifest.task === "classification" ? Classifier.read(graphs) : Regressor.read(graphs);
@@ -98,13 +98,20 @@ export async function loadModel(bytes: Uint8Array, options: LoadOptions = {}): P
   const loaded = await load(bytes, options);
   if (loaded instanceof MetaModel) return loaded;
   const kind = loaded instanceof Classifier ? "classifier" : "regressor";
-  throw new BundleError(`${options.name ?? "the bundle"} is an adapted ${kind} where a meta-model is needed; give the model it was made from.`);
+  throw new BundleError(`${nameOf(options)} is an adapted ${kind} where a meta-model is needed; give the model it was made from.`);
 }
 
 /** `load` where only an adapted classifier will do. */
 export async function loadClassifier(bytes: Uint8Array, options: LoadOptions = {}): Promise<Classifier> {
   const loaded = await load(bytes, options);
   if (loaded instanceof Classifier) return loaded;
-  const fault = loaded instanceof MetaModel ? "is a meta-model that knows no classes yet; adapt it first" : "reads values where a classifier is needed; give one of classes";
-  throw new BundleError(`${options.name ?? "the bundle"} ${fault}.`);
+  throw new BundleError(
+    loaded instanceof MetaModel
+      ? `${nameOf(options)} is a meta-model that knows no classes yet; adapt it first.`
+      : `${nameOf(options)} reads values where a classifier is needed; give one of classes.`,
+  );
+}
+
+function nameOf(options: LoadOptions): string {
+  return options.name ?? "the bundle";
 }

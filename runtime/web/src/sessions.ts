@@ -15,6 +15,8 @@ const FATAL_ONLY = 4; // log severity of ONNX Runtime, which prints what it thro
 
 /** ONNX Runtime as it is installed: for Node, or for browsers. */
 export async function installedRuntime(): Promise<OnnxRuntime> {
+  // From 1.31 on it keeps a device's number and events in the user's cache, and sends them to Microsoft.
+  if (typeof process !== "undefined") process.env["ORT_DISABLE_TELEMETRY"] ??= "1";
   try {
     return await import("#onnxruntime");
   } catch (error) {

@@ -39,7 +39,8 @@ export function checkPixels(image: Pixels): void {
   }
   if (width * height > MAX_PIXELS || Math.max(width, height) > MAX_SIDE) {
     throw new ImageError(
-      `${name} has ${width} x ${height} pixels, but at most ${MAX_PIXELS} in all and ${MAX_SIDE} a side are read here: scale it down first.`,
+      `${name} has ${width} x ${height} pixels, but at most ${MAX_PIXELS} in all and ${MAX_SIDE} a side are read here: ` +
+        "scale it down first.",
     );
   }
   if (data.length !== 4 * width * height) {
