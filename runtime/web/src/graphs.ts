@@ -76,15 +76,17 @@ export class Graphs implements EpisodeModel {
   }
 
   /** Brings an image to the model's pixels and embeds it; as a shot in all ways that the manifest lists for images to adapt to. */
-  async embedImage(image: Pixels, asShot = false): Promise<EmbeddedImage> {
+  async features(image: Pixels, asShot = false): Promise<Float32Array> {
     checkPixels(image);
     const { preprocessing, supportViews, task } = this.manifest;
     const embed = (pixels: Raster): Promise<Float32Array> => this.embed(pixels);
-    const features =
-      task === "regression"
-        ? await valueFeatures(embed, preprocess(image, whole(preprocessing)), preprocessing)
-        : await shotFeatures(embed, preprocess(image, preprocessing), asShot ? supportViews : []);
-    return { name: nameOf(image), sha256: sha256Of(image), features };
+    if (task === "regression") return valueFeatures(embed, preprocess(image, whole(preprocessing)), preprocessing);
+    return shotFeatures(embed, preprocess(image, preprocessing), asShot ? supportViews : []);
+  }
+
+  /** `features`, and which image it is, which takes as long as to embed a frame of a camera. */
+  async embedImage(image: Pixels, asShot = false): Promise<EmbeddedImage> {
+    return { features: await this.features(image, asShot), name: nameOf(image), sha256: sha256Of(image) };
   }
 
   /** `embedImage` of each as a shot, in order. */

@@ -11,14 +11,14 @@ function fractions(root: (prime: number) => number, count: number): Uint32Array 
   return Uint32Array.from(found);
 }
 
-const CONSTANTS = fractions(Math.cbrt, 64);
+const CONSTANTS = new Int32Array(fractions(Math.cbrt, 64));
 const START = fractions(Math.sqrt, 8);
 const BLOCK = 64;
 
 /** The SHA-256 of all parts, one after another, in lower-case hexadecimal. */
 export function sha256(...parts: readonly (Uint8Array | Uint8ClampedArray)[]): string {
-  const state = Uint32Array.from(START);
-  const schedule = new Uint32Array(64);
+  const state = new Int32Array(START);
+  const schedule = new Int32Array(64);
   const block = new Uint8Array(BLOCK);
   let filled = 0;
   let total = 0;
@@ -47,12 +47,12 @@ export function sha256(...parts: readonly (Uint8Array | Uint8ClampedArray)[]): s
   bits.setUint32(BLOCK - 8, Math.floor(total / 2 ** 29));
   bits.setUint32(BLOCK - 4, (total * 8) % 2 ** 32);
   compress(state, schedule, block, 0);
-  return Array.from(state, (word) => word.toString(16).padStart(8, "0")).join("");
+  return Array.from(new Uint32Array(state.buffer), (word) => word.toString(16).padStart(8, "0")).join("");
 }
 
 function compress(
-  state: Uint32Array,
-  schedule: Uint32Array,
+  state: Int32Array,
+  schedule: Int32Array,
   data: Uint8Array | Uint8ClampedArray,
   offset: number,
 ): void {
@@ -61,13 +61,14 @@ function compress(
     schedule[round] = (data[at]! << 24) | (data[at + 1]! << 16) | (data[at + 2]! << 8) | data[at + 3]!;
   }
   for (let round = 16; round < 64; round++) {
-    const [early, late] = [schedule[round - 15]!, schedule[round - 2]!];
+    const early = schedule[round - 15]!;
+    const late = schedule[round - 2]!;
     const first = rotated(early, 7) ^ rotated(early, 18) ^ (early >>> 3);
     const second = rotated(late, 17) ^ rotated(late, 19) ^ (late >>> 10);
     schedule[round] = (schedule[round - 16]! + first + schedule[round - 7]! + second) | 0;
   }
-  let a = state[0]! | 0, b = state[1]! | 0, c = state[2]! | 0, d = state[3]! | 0;
-  let e = state[4]! | 0, f = state[5]! | 0, g = state[6]! | 0, h = state[7]! | 0;
+  let a = state[0]!, b = state[1]!, c = state[2]!, d = state[3]!;
+  let e = state[4]!, f = state[5]!, g = state[6]!, h = state[7]!;
   for (let round = 0; round < 64; round++) {
     const ofE = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25);
     const one = (h + ofE + ((e & f) ^ (~e & g)) + CONSTANTS[round]! + schedule[round]!) | 0;

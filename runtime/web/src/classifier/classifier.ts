@@ -119,11 +119,11 @@ export class Classifier {
 
   /** Classify one image. Throws ImageError where it is none. */
   async classify(image: Pixels, options: ClassifyOptions = {}): Promise<Prediction> {
-    return this.classifyEmbedded(await this.embed(image), options);
+    return this.classifyEmbedded({ features: await this.#graphs.features(image) }, options);
   }
 
   /** `classify` on an image that is embedded already. */
-  async classifyEmbedded({ features }: EmbeddedImage, { unknownAt = UNKNOWN_AT }: ClassifyOptions = {}): Promise<Prediction> {
+  async classifyEmbedded({ features }: Pick<EmbeddedImage, "features">, { unknownAt = UNKNOWN_AT }: ClassifyOptions = {}): Promise<Prediction> {
     const [logits] = await this.#graphs.predict([features], this.#adaptation.headState);
     if (logits?.length !== this.labels.length || !logits.every(Number.isFinite)) {
       const { path } = this.#graphs.bundle;

@@ -44,7 +44,7 @@ export class Regressor {
 
   /** Read the values from one image. Throws ImageError where it is none. */
   async predict(image: Pixels): Promise<Measurement> {
-    const { features } = await this.#graphs.embedImage(image);
+    const features = await this.#graphs.features(image);
     const [read] = await this.#graphs.predict([features], this.#state);
     if (read?.length !== this.names.length || !read.every(Number.isFinite)) {
       const { path } = this.#graphs.bundle;
