@@ -3,9 +3,10 @@
     python benchmarks/service.py [--model photos] [--seconds 60] [--every 1]
 
 The service runs on one core. Eight connections from a second process, on the others, send JPEGs as fast as they are answered,
-and a ninth renames a class and takes that back. Every answer has to be, to the last digit, that of the runtime to that image in
-one of the two states. Before and after, the embed graph alone runs on that core, and the runtime answers from bytes without HTTP.
-On a machine that others share a process gets less of the clock than of the processor: rates are of both.
+for half of the time undisturbed, which gives the rates, and then while a ninth renames a class and takes that back. Every answer
+has to be, to the last digit, that of the runtime to that image in one of the two states. Before and after, the embed graph alone
+runs on that core, and the runtime answers from bytes without HTTP. On a machine that others share a process gets less of the
+clock than of the processor: rates are of both.
 """
 
 from __future__ import annotations
@@ -66,8 +67,10 @@ def expected_answers(mine: Classifier, images: Sequence[bytes]) -> list[list[Any
     ]
 
 
-def load(port: int, images: Sequence[bytes], right: Sequence[Sequence[Any]], seconds: float, every: float) -> Load:
-    """Ask over `CONNECTIONS` connections for so long, with an edit `every` so many seconds."""
+def load(
+    port: int, images: Sequence[bytes], right: Sequence[Sequence[Any]], seconds: float, every: float | None
+) -> Load:
+    """Ask over `CONNECTIONS` connections for so long, with an edit `every` so many seconds, or with none."""
     outcome, until, lock = Load(), time.monotonic() + seconds, threading.Lock()
 
     def ask(first: int) -> None:
@@ -83,7 +86,7 @@ def load(port: int, images: Sequence[bytes], right: Sequence[Sequence[Any]], sec
             with lock:
                 outcome.answered += 1
 
-    def edit() -> None:
+    def edit(every: float) -> None:
         rename = json.dumps({"label": OLD, "name": NEW})
         while time.monotonic() < until:
             for path, body in (("/rename", rename), ("/undo", None)):
@@ -99,7 +102,8 @@ def load(port: int, images: Sequence[bytes], right: Sequence[Sequence[Any]], sec
                 time.sleep(every)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(CONNECTIONS)]
-    threads.append(threading.Thread(target=edit))
+    if every is not None:
+        threads.append(threading.Thread(target=edit, args=(every,)))
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -170,21 +174,23 @@ def measure(path: Path, name: str, images: Sequence[bytes], seconds: float, ever
         assert found is not None
         port = int(found[1])
         load(port, images, right, min(5, seconds), every)
-        memory, processor = mebibytes(service.pid), processor_seconds(service.pid)
-        outcome = load(port, images, right, seconds, every)
-        processor, memory_after = processor_seconds(service.pid) - processor, mebibytes(service.pid)
+        processor = processor_seconds(service.pid)
+        quiet = load(port, images, right, seconds / 2, None)
+        processor, memory = processor_seconds(service.pid) - processor, mebibytes(service.pid)
+        edited = load(port, images, right, seconds, every)
+        memory_after = mebibytes(service.pid)
     finally:
         service.terminate()
         service.wait()
         os.sched_setaffinity(0, cores)
     after = rates_alone(path, images)
-    if outcome.wrong:
-        raise SystemExit(f"wrong: {outcome.wrong[0]}")
-    by_clock, by_processor = outcome.answered / seconds, outcome.answered / processor
+    if quiet.wrong or edited.wrong:
+        raise SystemExit(f"wrong: {[*quiet.wrong, *edited.wrong][0]}")
+    by_clock, by_processor = quiet.answered / (seconds / 2), quiet.answered / processor
     alone = [(one + other) / 2 for one, other in zip(before, after, strict=True)]
     return [
         name,
-        f"{outcome.answered:,}, {outcome.edits}",
+        f"{quiet.answered + edited.answered:,}, {edited.edits}",
         f"{by_clock:.1f} / {alone[2]:.1f} / {alone[0]:.1f}",
         f"{by_processor:.1f} / {alone[3]:.1f} / {alone[1]:.1f}",
         f"{by_processor / alone[3]:.2f}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 
 from edge_adapt.runtime.errors import MissingDependencyError
@@ -22,11 +23,14 @@ SERVING_PACKAGES = ("starlette", "uvicorn", "websockets", "python_multipart", "p
 
 def require_serving(publishes: bool) -> None:
     """Raise `MissingDependencyError` unless the extra [serve] is installed, and [mqtt] where answers are published."""
-    for package in SERVING_PACKAGES:
-        if find_spec(package) is None:
-            raise missing("`edge-adapt serve`", package, "serve")
-    if publishes and find_spec("paho") is None:
-        raise missing("`edge-adapt serve --mqtt`", "paho-mqtt", "mqtt")
+    needed = [("`edge-adapt serve`", package, "serve") for package in SERVING_PACKAGES]
+    if publishes:
+        needed.append(("`edge-adapt serve --mqtt`", "paho.mqtt", "mqtt"))
+    for what, package, extra in needed:
+        try:
+            import_module(package)  # which is used anyway
+        except ModuleNotFoundError as error:
+            raise missing(what, package, extra) from error
 
 
 def require_training(command: str) -> None:

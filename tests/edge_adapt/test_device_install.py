@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_adapting_and_classifying_import_no_training_package(folder: Path) -> None:
-    refused = 'REFUSED, ERROR = {"torch", "onnx", "onnxscript", "matplotlib", "jinja2"}, AssertionError\n'
+    refused = 'REFUSED, ERROR = {"torch", "onnx", "onnxscript", "matplotlib", "jinja2", "starlette", "uvicorn"}, AssertionError\n'
     result = run(folder, refused + REFUSE + DEVICE)
     assert result.returncode == 0, result.stderr
 
@@ -97,6 +97,9 @@ main(ARGUMENTS)
         ("torch", ["evaluate", "run", "photos"], "edge-adapt[train]"),
         ("jinja2", ["report", str(TINY), "photos", "-o", "x.edge"], "edge-adapt[report]"),
         ("matplotlib", ["report", str(TINY), "photos", "-o", "x.edge"], "edge-adapt[report]"),
+        ("starlette", ["serve", str(TINY)], "edge-adapt[serve]"),
+        ("python_multipart", ["serve", str(TINY)], "edge-adapt[serve]"),
+        ("paho", ["serve", str(TINY), "--mqtt", "localhost"], "edge-adapt[mqtt]"),
     ],
 )
 def test_what_is_missing_is_named_with_the_command_that_brings_it(
