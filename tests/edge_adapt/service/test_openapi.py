@@ -1,4 +1,4 @@
-"""The description of the interface is true: its paths are those that there are, and what is drawn from it is answered as it says."""
+"""The description of the interface is true: its paths are those that there are, and what is drawn from it is answered so."""
 
 from __future__ import annotations
 
