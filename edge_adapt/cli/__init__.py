@@ -22,7 +22,7 @@ EDITS = ("add", "remove", "rename", "merge", "correct", "undo", "redo", "log", "
 COMMANDS = (
     *("demo", "check", "adapt", "classify", "info", "models"),
     *EDITS,
-    *("serve", "pack", "unpack", "pull", "bake", "bench", "doctor"),
+    *("serve", "web", "pack", "unpack", "pull", "bake", "bench", "doctor"),
     *("train", "compare", "evaluate", "report", "export", "wrap"),
 )
 """Each is in a module of its name, which is imported when the command runs; the edits are in one."""

@@ -18,7 +18,7 @@ from tests import command_line, command_reference
 PROMISED = {
     *("demo", "check", "adapt", "classify", "info", "models"),
     *("add", "remove", "rename", "merge", "correct", "undo", "redo", "log", "strip", "pack", "unpack", "bake"),
-    *("serve", "pull", "bench", "doctor"),
+    *("serve", "web", "pull", "bench", "doctor"),
     *("train", "compare", "evaluate", "report", "export", "wrap"),
 }
 
