@@ -1,5 +1,6 @@
 /** Photos as people hand them over: chosen, dropped, in folders. */
 
+import { sha256 } from "../src/sha256";
 import type { SeenPhoto } from "./store";
 
 const THUMBNAIL = 160; // pixels a side, for 80 on a screen of double density
@@ -22,9 +23,15 @@ function given(file: File, folder: string): GivenFile {
 
 /** A photo as the page keeps it: its SHA-256 is what the classifier knows it by. */
 export async function seen(image: Blob, name: string): Promise<SeenPhoto> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await image.arrayBuffer()));
-  const sha256 = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return { sha256, name, image, thumbnail: await thumbnailOf(image) };
+  return { sha256: await digest(await image.arrayBuffer()), name, image, thumbnail: await thumbnailOf(image) };
+}
+
+/** The browser's own is fast and does not block the page, but only pages from https or localhost get it. */
+async function digest(bytes: ArrayBuffer): Promise<string> {
+  const subtle = crypto.subtle as SubtleCrypto | undefined;
+  if (!subtle) return sha256(new Uint8Array(bytes));
+  const values = new Uint8Array(await subtle.digest("SHA-256", bytes));
+  return [...values].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** The middle square, small; empty where the browser cannot show the image, which is said when it is to be learned from. */

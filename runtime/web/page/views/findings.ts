@@ -22,8 +22,10 @@ export function findings(view: View, state: State, { actions }: Parts): Descript
 }
 
 function shown({ kind, text, classes, images }: Finding, state: State, actions: Parts["actions"]): Description {
+  // Of a suspect the second class is the one that it looks like, where a photo may have the same name.
+  const own = kind === "mislabelled" ? classes.slice(0, 1) : classes;
   const shots = state.classes
-    .filter(({ label }) => classes.includes(label))
+    .filter(({ label }) => own.includes(label))
     .flatMap(({ label, shots }) => shots.filter(({ name }) => images.includes(name)).map((shot) => ({ label, ...shot })));
   return h(
     "li",
