@@ -27,7 +27,9 @@ def main() -> None:
             ("icon-180", square, 180),
         ):
             page = browser.new_page(viewport={"width": side, "height": side})
-            page.set_content(f'<style>*{{margin:0}}svg{{display:block;inline-size:100vw;block-size:100vh}}</style>{svg}')
+            page.set_content(
+                f"<style>*{{margin:0}}svg{{display:block;inline-size:100vw;block-size:100vh}}</style>{svg}"
+            )
             drawn = Image.open(io.BytesIO(page.screenshot(omit_background=True)))
             drawn.quantize(64, Image.Quantize.FASTOCTREE).save(ICONS / f"{name}.png", optimize=True)
             page.close()

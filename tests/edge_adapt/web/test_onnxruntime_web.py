@@ -72,7 +72,9 @@ def test_what_a_registry_changed_is_neither_taken_nor_kept(
 
 
 def test_without_a_network_it_says_how_to_go_on() -> None:
-    with pytest.raises(MissingDependencyError, match=r"cannot be downloaded .*npm pack onnxruntime-web@.*--onnxruntime-web"):
+    with pytest.raises(
+        MissingDependencyError, match=r"cannot be downloaded .*npm pack onnxruntime-web@.*--onnxruntime-web"
+    ):
         onnxruntime_web()
 
 

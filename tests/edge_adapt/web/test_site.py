@@ -36,7 +36,9 @@ def test_a_bundled_model_goes_by_its_name(package: Path) -> None:
     assert site_files("characters", package)[MODEL] == (MODELS / "characters.edge").read_bytes()
 
 
-def test_the_service_worker_knows_every_other_file_and_changes_with_each(files: dict[str, bytes], package: Path) -> None:
+def test_the_service_worker_knows_every_other_file_and_changes_with_each(
+    files: dict[str, bytes], package: Path
+) -> None:
     assert list(files)[-1] == SERVICE_WORKER
     said = first_line(files[SERVICE_WORKER])
     assert said["files"] == sorted(set(files) - {SERVICE_WORKER})
@@ -56,7 +58,9 @@ def test_the_manifest_of_the_app_names_icons_that_are_there(files: dict[str, byt
 def test_the_page_allows_no_address_but_its_own() -> None:
     policy = re.search(rb'content="(default-src[^"]*)"', page_files()["index.html"])
     assert policy is not None and b"http" not in policy[1] and b"*" not in policy[1]
-    assert b"default-src 'none'" in policy[1] and b"connect-src 'self'" in policy[1] and b"unsafe-inline" not in policy[1]
+    assert (
+        b"default-src 'none'" in policy[1] and b"connect-src 'self'" in policy[1] and b"unsafe-inline" not in policy[1]
+    )
 
 
 def test_the_page_is_small_for_a_slow_network() -> None:

@@ -156,10 +156,12 @@ function takeButton(name: string, view: View, { capture }: Parts, made: CardPart
       type: "button",
       class: "button accent hold",
       "aria-label": `Hold to take photos of ${name}`,
-      onpointerdown: () => void hold(),
-      onpointerup: () => capture.release(),
-      onpointercancel: () => capture.release(),
-      onpointerleave: () => capture.release(),
+      onpointerdown: (event: PointerEvent) => {
+        // The button moves as photos come in, and stays held all the same.
+        (event.currentTarget as Element).setPointerCapture(event.pointerId);
+        void hold();
+      },
+      onlostpointercapture: () => capture.release(),
       onkeydown: (event: KeyboardEvent) => isPress(event) && !event.repeat && void hold(),
       onkeyup: (event: KeyboardEvent) => isPress(event) && capture.release(),
       // Assistive technology presses without pointer or key: one photo.
