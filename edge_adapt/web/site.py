@@ -25,6 +25,9 @@ MODEL = "model.edge"
 SERVICE_WORKER = "sw.js"
 """Which keeps the site for use without a network; its first line says what a site consists of."""
 
+_OF_SITES = (SERVICE_WORKER, "worker.js", "ort/LICENSE")
+"""What only the page of a site needs, which computes by itself."""
+
 _PAGE = Path(__file__).parent / "page"
 _FIRST_LINE = b"self.EDGE_ADAPT_SITE="
 
@@ -33,6 +36,13 @@ def page_files() -> dict[str, bytes]:
     """The compiled page by path: HTML, CSS, JavaScript, icons and the web app manifest; without a model and its runtime."""
     files = (path for path in sorted(_PAGE.rglob("*")) if path.is_file())
     return {path.relative_to(_PAGE).as_posix(): path.read_bytes() for path in files}
+
+
+def service_page_files() -> dict[str, bytes]:
+    """The page by path, as a service gives it: what it asks, it asks the service, and it keeps nothing for use without one."""
+    files = {path: data for path, data in page_files().items() if path not in _OF_SITES}
+    files["index.html"] = files["index.html"].replace(b"<html ", b'<html data-backend="service" ', 1)
+    return files
 
 
 def site_files(

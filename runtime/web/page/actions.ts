@@ -2,6 +2,7 @@
 
 import { OTHER, type Backend, type State } from "./backend";
 import { seen, type GivenFile, type NamedFile } from "./photos";
+import { TokenError } from "./service_backend";
 import type { Draft, SeenPhoto, Store } from "./store";
 import { classesReady, plural } from "./words";
 
@@ -27,8 +28,11 @@ export class Actions {
 
   /** What the page begins with. */
   open = () => this.#work("Loading the model", async () => {
-    const state = await this.#backend.state();
-    this.#store.set({ state, drafts: state.kind === "model" ? [this.#draft(), this.#draft()] : [] });
+    const state = await this.#backend.state().catch((error: unknown) => {
+      this.#store.set({ wantsToken: error instanceof TokenError });
+      throw error;
+    });
+    this.#store.set({ state, wantsToken: false, drafts: state.kind === "model" ? [this.#draft(), this.#draft()] : [] });
   });
 
   /** One more class to name; `OTHER` is the one of photos of none. */
@@ -229,7 +233,7 @@ export class Actions {
 
   async #became(becoming: Promise<State>): Promise<void> {
     const state = await becoming;
-    this.#store.set({ state, findings: null, isUnsaved: true });
+    this.#store.set({ state, findings: null, isUnsaved: this.#backend.isLocal });
   }
 
   /** One piece of work at a time, with its text while it lasts; what goes wrong is said. */

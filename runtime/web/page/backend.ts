@@ -87,6 +87,8 @@ export type OnProgress = (done: number, total: number) => void;
 
 /** Each verb answers with what there is afterwards, or rejects with an error whose message is one sentence. */
 export interface Backend {
+  /** Whether photos stay on this device, and files can be opened in place of what there is. */
+  readonly isLocal: boolean;
   state(): Promise<State>;
   adapt(photos: readonly LabelledPhoto[], onProgress: OnProgress): Promise<State>;
   classify(image: Blob | ImageBitmap): Promise<Answer>;

@@ -10,6 +10,7 @@ interface Waiting {
 }
 
 export class LocalBackend implements Backend {
+  readonly isLocal = true;
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting>();
   #count = 0;

@@ -46,6 +46,8 @@ export interface View {
   /** The shot that is looked at. */
   readonly looked: { readonly label: string; readonly name: string; readonly sha256: string } | null;
   readonly isUnsaved: boolean;
+  /** The service wants a token first. */
+  readonly wantsToken: boolean;
 }
 
 export class Store {
@@ -60,6 +62,7 @@ export class Store {
     findings: null,
     looked: null,
     isUnsaved: false,
+    wantsToken: false,
   };
   #focus = "";
   #isDue = false;

@@ -3,9 +3,11 @@
 import { decode, load, type Classifier, type EmbeddedImage, type MetaModel, type Regressor } from "../src/index";
 import type { Answer, Backend, LabelledPhoto, Photo, State, TaughtClass } from "./backend";
 
+type Verb = Exclude<keyof Backend, "isLocal">;
+
 export interface Request {
   readonly number: number;
-  readonly verb: keyof Backend;
+  readonly verb: Verb;
   readonly values: readonly unknown[];
 }
 
@@ -53,7 +55,7 @@ const verbs = {
     return new Blob([(await model.save()) as Uint8Array<ArrayBuffer>], { type: "application/octet-stream" });
   },
   load: async (file: Blob) => become(await load(new Uint8Array(await file.arrayBuffer()), { name: "the file" })),
-} satisfies Record<keyof Backend, unknown>;
+} satisfies Record<Verb, unknown>;
 
 /** One request after the other: an edit does not overtake the one before. */
 let last: Promise<unknown> = Promise.resolve();

@@ -17,12 +17,16 @@ export interface Parts {
   readonly actions: Actions;
   readonly capture: Capture;
   readonly video: HTMLVideoElement;
+  /** Whether photos stay on this device. */
+  readonly isLocal: boolean;
+  readonly useToken: (token: string) => void;
 }
 
 export function page(view: View, parts: Parts): Child[] {
   const { state } = view;
   return [
     header(view, parts),
+    view.wantsToken && tokenForm(parts),
     state !== null &&
       h("main", { class: state.kind }, h("div", { key: "viewport", class: `viewport ${view.camera}` }, parts.video), ...areas(view, state, parts)),
     state !== null && shotDialog(view, state, parts),
@@ -44,10 +48,34 @@ function areas(view: View, state: State, parts: Parts): Child[] {
   return state.kind === "model" ? [teaching, trying] : [trying, teaching];
 }
 
-function header(view: View, { actions }: Parts): Description {
+/** What lets one in to a service. */
+function tokenForm({ useToken }: Parts): Description {
+  const onsubmit = (event: SubmitEvent) => {
+    event.preventDefault();
+    useToken((document.getElementById("token") as HTMLInputElement).value);
+  };
+  return h(
+    "main",
+    { key: "token" },
+    h(
+      "form",
+      { class: "card", onsubmit },
+      h("label", { for: "token" }, "The token of this service"),
+      h(
+        "div",
+        { class: "row" },
+        h("input", { id: "token", type: "password", class: "class-name", autocomplete: "current-password", required: true }),
+        h("button", { class: "button primary" }, "Go on"),
+      ),
+    ),
+  );
+}
+
+function header(view: View, { actions, isLocal }: Parts): Description {
   const { state } = view;
   const isLearned = state !== null && state.kind !== "model";
   const isBusy = view.work !== null;
+  const where = isLocal ? "No photo leaves this device." : `Photos go to ${location.host}, and nowhere else.`;
   return h(
     "header",
     {},
@@ -56,14 +84,15 @@ function header(view: View, { actions }: Parts): Description {
       "div",
       { class: "product" },
       h("h1", {}, "edge-adapt"),
-      h("p", { class: "hint" }, state ? `Model ${state.model}. No photo leaves this device.` : "No photo leaves this device."),
+      h("p", { class: "hint" }, state ? `Model ${state.model}. ${where}` : where),
     ),
     h(
       "div",
       { class: "row tools", role: "group", "aria-label": "The classifier" },
       state?.kind === "classifier" &&
         button("Undo", () => void actions.undo(), "", { disabled: isBusy || state.lastEdit === null, title: state.lastEdit ?? "" }),
-      chooser("Open", (files) => files[0] && void actions.load(files[0]), { accept: ".edge", "aria-label": "Open an .edge file" }),
+      isLocal &&
+        chooser("Open", (files) => files[0] && void actions.load(files[0]), { accept: ".edge", "aria-label": "Open an .edge file" }),
       isLearned && button("Save", () => void actions.save(), view.isUnsaved ? "primary" : "", { disabled: isBusy }),
     ),
   );
