@@ -16,7 +16,7 @@ from tests.page_visit import visited
 ROOT = Path(__file__).parents[1]
 ICONS = WEB / "page" / "public" / "icons"
 PICTURE = ROOT / "docs" / "web.png"
-COLOURS = {"icon": 64, "picture": 128}
+COLOURS = {"icon": 64, "picture": 256}
 
 
 def draw_icons(browser: Browser) -> None:
