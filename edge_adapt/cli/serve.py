@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -72,8 +70,9 @@ def serve(
     from edge_adapt.service.served import Served
     from edge_adapt.service.server import Place, check_place
     from edge_adapt.service.server import serve as run
+    from edge_adapt.web.site import service_page_files
 
-    place = Place(host, port, options.token(token_file), names, _page())
+    place = Place(host, port, options.token(token_file), names, service_page_files())
     check_place(place)
     with ExitStack() as stack:
         stack.enter_context(live.ended_by_signals(True))
@@ -85,14 +84,6 @@ def serve(
             publish = stack.enter_context(Publisher(mqtt, served)).publish
         images = live.live_images(None, watch, camera, every) or ()
         run(Service(served, publish, threads), place, partial(_say_ready, classifier), images)
-
-
-def _page() -> dict[str, bytes]:
-    """The files of the browser page, where they are in this installation."""
-    if find_spec("edge_adapt.web") is None:
-        return {}
-    files: dict[str, bytes] = import_module("edge_adapt.web.site").service_page_files()
-    return files
 
 
 def _say_ready(classifier: str, url: str) -> None:
