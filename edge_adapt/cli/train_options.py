@@ -198,6 +198,13 @@ _METHOD = Group(
             is_flag=True,
             help="Count the loss after every inner step of all layers at first, as MAML++ does.",
         ),
+        click.option(
+            "--first-order-share",
+            type=click.FloatRange(0, 1, max_open=True),
+            metavar="SHARE",
+            show_default="0",
+            help="Take the inner gradients of maml as constants for this first share of the training, as MAML++ does.",
+        ),
         *teachers.OPTIONS,
     ),
 )

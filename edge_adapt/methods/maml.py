@@ -4,9 +4,12 @@ Finn et al., "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks"
 first-order form, FOMAML, takes the inner gradients for constants: the outer gradient is the gradient at the adapted weights.
 
 One learned rate for each tensor, and, as settings, what Antoniou et al. added in MAML++ ("How to train your MAML", ICLR 2019,
-https://arxiv.org/abs/1810.09502): a rate for each tensor and step, and a loss after each step. Their cosine schedule of the outer
-learning rate is that of all methods here. Their batch statistics of each step are not taken: no answer here depends on the
-queries beside it.
+https://arxiv.org/abs/1810.09502): a rate for each tensor and step, a loss after each step, and a first part of the training of
+first order. Their cosine schedule of the outer learning rate is that of all methods here. Their batch statistics of each step are
+not taken: no answer here depends on the queries beside it.
+
+The last layer starts from the prototypes of the support set, at rates in a unit of their own (see `InnerLoop`), where the papers
+learn a last layer for a fixed number of classes; and the inner loss is averaged within each class first.
 """
 
 from __future__ import annotations
@@ -18,9 +21,29 @@ from torch import nn
 
 from edge_adapt.meta.adaptation import Rates
 from edge_adapt.methods.method import GradientMethod
-from edge_adapt.methods.objective import Episodic, Objective, TrainingData
+from edge_adapt.methods.objective import Episodic, Objective, StepMetrics, TrainingData
 from edge_adapt.networks.inner_loop import InnerLoop
 from edge_adapt.networks.learner import MetaLearner
+from edge_adapt.runtime.errors import EdgeAdaptError
+
+
+class Annealed(Episodic):
+    """Query losses of first order for a first part of the training, and then of second order; see `Episodic`.
+
+    Args:
+        data, steps, multi_step_loss: of `Episodic`.
+        first_order_share: of the training.
+    """
+
+    def __init__(self, data: TrainingData, steps: int, multi_step_loss: bool, first_order_share: float) -> None:
+        super().__init__(data, steps, multi_step_loss)
+        self._first_order_share = first_order_share
+
+    def accumulate(self, learner: MetaLearner, count: int, share: float, spent: float = 0.0) -> StepMetrics:
+        """See `Episodic.accumulate`."""
+        loop, _ = learner.all_layers()
+        loop.first_order = spent < self._first_order_share
+        return super().accumulate(learner, count, share, spent)
 
 
 @dataclass(frozen=True)
@@ -84,10 +107,36 @@ class TensorRates(AllLayers):
 
 @dataclass(frozen=True)
 class MAML(TensorRates, SecondOrder):
-    """Gradient steps on all layers."""
+    """Gradient steps on all layers.
+
+    Attributes:
+        first_order_share: of the training, from its beginning, that takes inner gradients as constants, 0 to 1; MAML++'s
+            derivative-order annealing. It makes that part as fast as `FOMAML`, and starts the second order from weights that
+            gradients neither explode nor vanish at.
+
+    Raises:
+        EdgeAdaptError: it is no share, or all of the training is of first order.
+    """
 
     name: ClassVar[str] = "maml"
     summary: ClassVar[str] = "gradient steps on all layers, differentiated through"
+
+    first_order_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.first_order_share < 1:
+            raise EdgeAdaptError(
+                f"first_order_share is {self.first_order_share}; take 0 or more and less than 1, or first_order for all of it."
+            )
+        if self.first_order and self.first_order_share:
+            raise EdgeAdaptError("first_order is for all of the training; leave first_order_share out.")
+
+    def objective(self, learner: MetaLearner, data: TrainingData) -> Objective:
+        """See `Episodic`; `Annealed` where there is a first part."""
+        if not self.first_order_share:
+            return super().objective(learner, data)
+        return Annealed(data, self.steps, self.multi_step_loss, self.first_order_share)
 
 
 @dataclass(frozen=True)
