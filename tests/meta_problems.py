@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from edge_adapt.meta import Adaptation, Learner, Tasks
+from edge_adapt.meta.adaptation import StepRates
+from edge_adapt.meta.lstm_optimizer import LSTMOptimizer
 
 Pair = tuple[Tensor, Tensor]
 
@@ -38,6 +40,12 @@ def squared_error(module: nn.Module, batch: Pair) -> Tensor:
 def learner_of(adaptation: Adaptation, seed: int = 0) -> Learner:
     """The tiny module with this inner loop."""
     return Learner(tiny_module(seed), squared_error, adaptation)
+
+
+def plain(rates: StepRates | LSTMOptimizer | None) -> StepRates:
+    """Inner learning rates that are numbers."""
+    assert rates is not None and not isinstance(rates, LSTMOptimizer)
+    return rates
 
 
 def task_of(tasks: Tasks, index: int) -> tuple[Pair, Pair]:

@@ -10,6 +10,7 @@ Which settings make which method:
 | ANIL | `adapts="head.*"`, or what the last layer is called | Raghu et al., ICLR 2020, https://arxiv.org/abs/1909.09157 |
 | Meta-SGD | `learned_rates="element"` | Li et al., 2017, https://arxiv.org/abs/1707.09835 |
 | MAML++, its rates | `learned_rates="step"` | Antoniou et al., ICLR 2019, https://arxiv.org/abs/1810.09502 |
+| LSTM | `learned_rates="lstm", meta_gradient="first-order"` | Ravi and Larochelle, ICLR 2017, `edge_adapt.meta.lstm_optimizer` |
 | joint training | `steps=0` | what meta-learning is compared with |
 """
 
@@ -23,10 +24,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from edge_adapt.meta.lstm_optimizer import LSTMOptimizer
 from edge_adapt.runtime.errors import EdgeAdaptError
 
 Rates = Literal["tensor", "step", "element"]
 """How many inner learning rates are learned: one a tensor; one a tensor and step; or one a number in it, of any sign."""
+
+LearnedSteps = Literal["tensor", "step", "element", "lstm"]
+"""`Rates`, or the gates of an LSTM that sees gradient and loss: see `edge_adapt.meta.lstm_optimizer`."""
 
 MetaGradient = Literal["second-order", "first-order", "reptile"]
 """What the outer loop follows: the gradient of the query loss through the inner steps; the same with the inner gradients as
@@ -41,7 +46,8 @@ class Adaptation:
         steps: of the inner loop; 0 is joint training on all tasks.
         rate: the inner learning rate; what learned ones start from.
         learned_rates: how many of them the outer loop learns, "tensor", "step" or "element"; None leaves all at `rate`. Steps
-            beyond those trained reuse the last.
+            beyond those trained reuse the last. With "lstm" an LSTM says at each step how far each number goes, and how much of
+            it is kept.
         meta_gradient: what the outer loop follows, "second-order", "first-order" or "reptile". Reptile has no query set: its
             steps in training take support and query in turn.
         adapts: which parameters, as a shell pattern of their names. The outer loop learns the others too, but for Reptile's.
@@ -52,7 +58,7 @@ class Adaptation:
 
     steps: int = 1
     rate: float = 0.01
-    learned_rates: Rates | None = None
+    learned_rates: LearnedSteps | None = None
     meta_gradient: MetaGradient = "second-order"
     adapts: str = "*"
 
@@ -61,15 +67,17 @@ class Adaptation:
             raise EdgeAdaptError(f"steps is {self.steps}; take 0 or more.")
         if not 0 < self.rate < float("inf"):
             raise EdgeAdaptError(f"rate is {self.rate}; take a number above 0.")
-        if self.learned_rates is not None and self.learned_rates not in get_args(Rates):
+        if self.learned_rates is not None and self.learned_rates not in get_args(LearnedSteps):
             raise EdgeAdaptError(
-                f"learned_rates is {self.learned_rates!r}; choose one of {', '.join(get_args(Rates))}."
+                f"learned_rates is {self.learned_rates!r}; choose one of {', '.join(get_args(LearnedSteps))}."
             )
         if self.meta_gradient not in get_args(MetaGradient):
             known = ", ".join(get_args(MetaGradient))
             raise EdgeAdaptError(f"meta_gradient is {self.meta_gradient!r}; choose one of {known}.")
         if self.meta_gradient == "reptile" and self.learned_rates:
             raise EdgeAdaptError("learned_rates is not for reptile, whose way back teaches no rates; leave it out.")
+        if self.learned_rates == "lstm" and self.rate >= 1:
+            raise EdgeAdaptError(f"rate is {self.rate}, and the gate of an LSTM is below 1; take a smaller one.")
         if self.meta_gradient == "reptile" and not self.steps:
             raise EdgeAdaptError("steps is 0, and reptile is its steps; take 1 or more.")
 
@@ -88,8 +96,11 @@ class Adaptation:
             )
         return adapted
 
-    def initial_rates(self, module: nn.Module) -> StepRates:
+    def initial_rates(self, module: nn.Module) -> StepRates | LSTMOptimizer:
         """The rates before any is learned."""
+        if self.learned_rates == "lstm":
+            names = self.adapted_names(module)
+            return LSTMOptimizer(names, self.rate).to(module.get_parameter(names[0])).requires_grad_(False)
         shapes = {name: module.get_parameter(name) for name in self.adapted_names(module)}
         if self.learned_rates == "element":
             return ({name: torch.full_like(tensor, self.rate, requires_grad=False) for name, tensor in shapes.items()},)

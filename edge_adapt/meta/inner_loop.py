@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from edge_adapt.meta.adaptation import StepRates
+from edge_adapt.meta.lstm_optimizer import LSTMOptimizer, Memory
 from edge_adapt.meta.tasks import Loss, Part, batch_of
 from edge_adapt.runtime.errors import EdgeAdaptError
 
@@ -31,7 +32,7 @@ def inner_loop(
     loss: Loss,
     parts: Sequence[Part],
     steps: int,
-    rates: StepRates,
+    rates: StepRates | LSTMOptimizer,
     together: int | None = None,
     first_order: bool = False,
 ) -> Iterator[Reached]:
@@ -42,16 +43,18 @@ def inner_loop(
         loss: what the steps lower.
         parts: of the task; one step after the other takes one of them, again and again.
         steps: how many.
-        rates: which parameters they move, and how far.
+        rates: which parameters they move, and how far; or what learned to say so.
         together: how many tasks these are, their tensors [T, ...]; None is a single one.
         first_order: take the inner gradients as constants.
     """
     if steps < 0:
         raise EdgeAdaptError(f"steps is {steps}; take 0 or more.")
-    reached: dict[str, Tensor] = {name: module.get_parameter(name) for name in rates[0]}
+    names = rates.names if isinstance(rates, LSTMOptimizer) else rates[0]
+    reached: dict[str, Tensor] = {name: module.get_parameter(name) for name in names}
     if together is not None:
         reached = {name: tensor.expand(together, *tensor.shape) for name, tensor in reached.items()}
     yield Reached(reached, None)
+    memory: Memory | None = None
     for step in range(steps):
         differentiate = torch.is_grad_enabled()
         inputs = reached
@@ -65,11 +68,14 @@ def inner_loop(
                 create_graph=differentiate and not first_order,
                 materialize_grads=True,
             )
-        own = rates[min(step, len(rates) - 1)]
-        reached = {
-            name: tensor - own[name] * gradient
-            for (name, tensor), gradient in zip(inputs.items(), gradients, strict=True)
-        }
+        if isinstance(rates, LSTMOptimizer):
+            reached, memory = rates(inputs, gradients, losses.detach() if first_order else losses, memory)
+        else:
+            own = rates[min(step, len(rates) - 1)]
+            reached = {
+                name: tensor - own[name] * gradient
+                for (name, tensor), gradient in zip(inputs.items(), gradients, strict=True)
+            }
         yield Reached(reached, losses.detach())
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from edge_adapt.meta.adaptation import Adaptation, StepRates
 from edge_adapt.meta.inner_loop import check, inner_loop, values
+from edge_adapt.meta.lstm_optimizer import LSTMOptimizer
 from edge_adapt.meta.tasks import Loss, Part, TaskDistribution
 
 
@@ -21,18 +22,19 @@ class Learner:
         module: where adaptation starts; no method here changes it. Parameters that require no gradients stay as they are.
         loss: a module and a batch to a scalar. It calls the module as it likes, as often as it likes.
         adaptation: the inner loop.
-        rates: learned inner learning rates, for each step those of each adapted tensor; None for those of `adaptation`.
+        rates: learned inner learning rates, for each step those of each adapted tensor, or the LSTM in their place; None for
+            those of `adaptation`.
         losses: of the outer loop that led here, one an iteration.
     """
 
     module: nn.Module
     loss: Loss
     adaptation: Adaptation
-    rates: StepRates | None = None
+    rates: StepRates | LSTMOptimizer | None = None
     losses: tuple[float, ...] = ()
 
     @property
-    def step_rates(self) -> StepRates:
+    def step_rates(self) -> StepRates | LSTMOptimizer:
         """The inner learning rates, learned or not."""
         return self.rates or self.adaptation.initial_rates(self.module)
 

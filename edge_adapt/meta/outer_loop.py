@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edge_adapt.meta.adaptation import Adaptation, StepRates
 from edge_adapt.meta.inner_loop import check, inner_loop, values
 from edge_adapt.meta.learner import Learner
+from edge_adapt.meta.lstm_optimizer import LSTMOptimizer
 from edge_adapt.meta.tasks import TaskDistribution, Tasks
 from edge_adapt.runtime.errors import EdgeAdaptError
 from edge_adapt.runtime.progress import Progress
@@ -98,6 +99,8 @@ class LearnedRates:
     Where one is for many numbers, by its logarithm, so that it stays positive; otherwise, since it may be of any sign, in units
     of the rate that all start from, so that a step of the optimizer means the same whatever that is.
 
+    The LSTM in place of rates learns all that it has.
+
     Args:
         rates: where they start.
         adaptation: which rates it learns.
@@ -106,9 +109,14 @@ class LearnedRates:
         learned: what the optimizer moves, for each step and tensor; empty where no rates are learned.
     """
 
-    def __init__(self, rates: StepRates, adaptation: Adaptation) -> None:
+    def __init__(self, rates: StepRates | LSTMOptimizer, adaptation: Adaptation) -> None:
         self._rates, self._adaptation = rates, adaptation
         kind, unit = adaptation.learned_rates, adaptation.rate
+        self.learned: list[dict[str, Tensor]]
+        if isinstance(rates, LSTMOptimizer):
+            learned = copy.deepcopy(rates).requires_grad_(kind is not None)
+            self._rates, self.learned = learned, [dict(learned.named_parameters())] if kind else []
+            return
         self.learned = [
             {name: (rate / unit if kind == "element" else rate.log()).requires_grad_() for name, rate in own.items()}
             for own in (rates if kind else ())
@@ -119,9 +127,9 @@ class LearnedRates:
         """All that is learned."""
         return [tensor for own in self.learned for tensor in own.values()]
 
-    def __call__(self) -> StepRates:
+    def __call__(self) -> StepRates | LSTMOptimizer:
         """The rates as they are now, differentiable."""
-        if not self.learned:
+        if isinstance(self._rates, LSTMOptimizer) or not self.learned:
             return self._rates
         kind, unit = self._adaptation.learned_rates, self._adaptation.rate
         return [
@@ -129,9 +137,11 @@ class LearnedRates:
             for own in self.learned
         ]
 
-    def detached(self) -> StepRates | None:
+    def detached(self) -> StepRates | LSTMOptimizer | None:
         """The rates that were learned; None where none were."""
         rates = self() if self.learned else ()
+        if isinstance(rates, LSTMOptimizer):
+            return copy.deepcopy(rates).requires_grad_(False)
         return tuple({name: rate.detach() for name, rate in own.items()} for own in rates) or None
 
 
@@ -154,7 +164,7 @@ def accumulate(learner: Learner, rates: LearnedRates, tasks: Tasks) -> Tensor:
     return mean
 
 
-def _accumulate_way_back(learner: Learner, rates: StepRates, tasks: Tasks) -> Tensor:
+def _accumulate_way_back(learner: Learner, rates: StepRates | LSTMOptimizer, tasks: Tasks) -> Tensor:
     """As `accumulate`, for Reptile: initialization less adapted parameters, as if that were a gradient."""
     module, loss, steps = learner.module, learner.loss, learner.adaptation.steps
     mean = torch.zeros(())

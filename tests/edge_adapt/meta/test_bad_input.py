@@ -99,7 +99,7 @@ def with_batch_norm() -> nn.Module:
         (lambda: Adaptation(rate=float("nan")), "rate is nan; take a number above 0."),
         (
             lambda: Adaptation(learned_rates="layer"),  # type: ignore[arg-type]
-            "learned_rates is 'layer'; choose one of tensor, step, element.",
+            "learned_rates is 'layer'; choose one of tensor, step, element, lstm.",
         ),
         (
             lambda: Adaptation(meta_gradient="implicit"),  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edge_adapt.meta import Adaptation, Learner, Tasks
 from edge_adapt.meta.outer_loop import LearnedRates, accumulate
-from tests.meta_problems import Waves, learner_of, one_by_one, squared_error, task_of, tiny_module
+from tests.meta_problems import Waves, learner_of, one_by_one, plain, squared_error, task_of, tiny_module
 
 Array = NDArray[np.float64]
 Batch = tuple[Array, Array]
@@ -75,7 +75,9 @@ def numbers(tasks: Tasks) -> list[tuple[Batch, Batch]]:
 def random_rates(learner: Learner, negative: bool) -> list[dict[str, Tensor]]:
     """Unlike each other, so that one that is taken for another shows; of either sign where they may be."""
     torch.manual_seed(3)
-    drawn = [{name: 0.05 + 0.3 * torch.rand_like(rate) for name, rate in own.items()} for own in learner.step_rates]
+    drawn = [
+        {name: 0.05 + 0.3 * torch.rand_like(rate) for name, rate in own.items()} for own in plain(learner.step_rates)
+    ]
     if negative:
         drawn = [{name: rate * torch.sign(torch.randn_like(rate)) for name, rate in own.items()} for own in drawn]
     return drawn
@@ -167,7 +169,7 @@ def test_steps_beyond_those_trained_reuse_the_last_rates() -> None:
     adapted = learner.adapt(task_of(tasks, 0)[0], steps=4)
     ((support, _),) = numbers(tasks)
     start = np.concatenate([parameter.detach().numpy().ravel() for parameter in learner.module.parameters()])
-    own = spread([{n: r.numpy() for n, r in rates.items()} for rates in learner.step_rates], set(SHAPES), 4)
+    own = spread([{n: r.numpy() for n, r in rates.items()} for rates in plain(learner.step_rates)], set(SHAPES), 4)
     expected = end(start, own, inner_gradients(start, own, [support] * 4))
     found = np.concatenate([parameter.detach().numpy().ravel() for parameter in adapted.parameters()])
     np.testing.assert_allclose(found, expected, rtol=1e-6)
