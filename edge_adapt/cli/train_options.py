@@ -205,6 +205,11 @@ _METHOD = Group(
             show_default="0",
             help="Take the inner gradients of maml as constants for this first share of the training, as MAML++ does.",
         ),
+        click.option(
+            "--full-context",
+            is_flag=True,
+            help="Embed images of matching in the light of the whole support set.",
+        ),
         *teachers.OPTIONS,
     ),
 )

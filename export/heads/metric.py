@@ -35,9 +35,9 @@ adapt (float[M, {D}] features, int64[M] targets, int64 n_way, int64 steps) => ({
 """
 
 _UNIT_LENGTH = """
-    lengths = ReduceL2(features, minus_one)
-    divisors = Max(lengths, least_length)
-    {result} = Div(features, divisors)
+    lengths_of_{vectors} = ReduceL2({vectors}, minus_one)
+    divisors_of_{vectors} = Max(lengths_of_{vectors}, least_length)
+    {result} = Div({vectors}, divisors_of_{vectors})
 """
 
 _PROTONET_PREDICT = """
@@ -49,16 +49,20 @@ predict (float[B, {D}] features, float[N, {D}] prototypes) => (float[B, N] logit
 }}
 """
 
+_MATCHING = """
+    scores = Gemm <transB = 1, alpha = {scale}> (query, {support})
+    attention = Softmax <axis = -1> (scores)
+    of_classes = MatMul(attention, share)
+    possible = Max(of_classes, smallest)
+    logits = Log(possible)
+"""
+
 _MATCHING_PREDICT = """
 <ir_version: 8, opset_import: ["" : 18]>
 predict (float[B, {D}] features, float[M, {D}] support, float[M, N] share) => (float[B, N] logits)
 {{
     {unit_query}
-    scores = Gemm <transB = 1, alpha = {scale}> (query, support)
-    attention = Softmax <axis = -1> (scores)
-    of_classes = MatMul(attention, share)
-    possible = Max(of_classes, smallest)
-    logits = Log(possible)
+    {matching}
 }}
 """
 
@@ -85,6 +89,8 @@ predict (float[B, {D}] features, float[M, {D}] support, float[M, N] share) => (f
 
 _CONSTANTS: dict[str, NDArray[Any]] = {
     "zero": np.array([0], np.int64),
+    "one": np.array([1], np.int64),
+    "two": np.array([2], np.int64),
     "minus_one": np.array([-1], np.int64),
     "first": np.array(0, np.int64),
     "step_by": np.array(1, np.int64),
@@ -103,7 +109,7 @@ def protonet_graphs(scale: float, feature_size: int) -> HeadGraphs:
     means = "prototypes = Gemm <transA = 1> (share, features)"
     adapt = _ADAPT.format(D=feature_size, state=f"float[N, {feature_size}] prototypes", rest=means)
     predict = _PROTONET_PREDICT.format(D=feature_size, double_scale=f"{2 * scale:.9e}", minus_scale=f"{-scale:.9e}")
-    return HeadGraphs(_finished(adapt), _finished(predict), ("prototypes",))
+    return HeadGraphs(finished(adapt), finished(predict), ("prototypes",))
 
 
 def matching_graphs(scale: float, feature_size: int) -> HeadGraphs:
@@ -113,9 +119,17 @@ def matching_graphs(scale: float, feature_size: int) -> HeadGraphs:
         scale: of the cosines.
         feature_size: D.
     """
-    unit_support, unit_query = (_UNIT_LENGTH.format(result=result) for result in ("support", "query"))
-    predict = _MATCHING_PREDICT.format(D=feature_size, unit_query=unit_query, scale=f"{scale:.9e}")
-    return HeadGraphs(_keeping(unit_support, feature_size), _finished(predict), ("support", "share"))
+    unit_support, unit_query = (_UNIT_LENGTH.format(vectors="features", result=of) for of in ("support", "query"))
+    matching = _MATCHING.format(scale=f"{scale:.9e}", support="support")
+    predict = _MATCHING_PREDICT.format(D=feature_size, unit_query=unit_query, matching=matching)
+    return HeadGraphs(keeping(unit_support, feature_size), finished(predict), ("support", "share"))
+
+
+def matched(vectors: str, scale: float) -> str:
+    """Text of a graph: the logits of queries, which are `vectors`, by their cosines with the rows of `support`."""
+    unit_query = _UNIT_LENGTH.format(vectors=vectors, result="query")
+    unit_support = _UNIT_LENGTH.format(vectors="support", result="unit_support")
+    return unit_query + unit_support + _MATCHING.format(scale=f"{scale:.9e}", support="unit_support")
 
 
 def siamese_graphs(weights: NDArray[np.float32], bias: float) -> HeadGraphs:
@@ -128,18 +142,18 @@ def siamese_graphs(weights: NDArray[np.float32], bias: float) -> HeadGraphs:
         weights: of the features, float32 [D].
         bias: of a pair's logit.
     """
-    adapt = _keeping("support = Mul(features, weights)", len(weights), weights=weights)
+    adapt = keeping("support = Mul(features, weights)", len(weights), weights=weights)
     predict = _SIAMESE_PREDICT.format(D=len(weights))
-    return HeadGraphs(adapt, _finished(predict, weights=weights, bias=np.array(bias, np.float32)), ("support", "share"))
+    return HeadGraphs(adapt, finished(predict, weights=weights, bias=np.array(bias, np.float32)), ("support", "share"))
 
 
-def _keeping(support: str, feature_size: int, **learned: NDArray[np.float32]) -> bytes:
+def keeping(support: str, feature_size: int, **learned: NDArray[np.float32]) -> bytes:
     """An `adapt` that keeps the support set, as `support` makes it of the features."""
     state = f"float[M, {feature_size}] support, float[M, N] share"
-    return _finished(_ADAPT.format(D=feature_size, state=state, rest=support), **learned)
+    return finished(_ADAPT.format(D=feature_size, state=state, rest=support), **learned)
 
 
-def _finished(text: str, **learned: NDArray[np.float32]) -> bytes:
+def finished(text: str, **learned: NDArray[np.float32]) -> bytes:
     """A graph from its text, with those constants that it names."""
     model = parser.parse_model(text)
     names = set(re.findall(r"\w+", text))
