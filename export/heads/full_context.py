@@ -34,11 +34,11 @@ class FullContextParameters:
 
 
 _SUPPORT = """
-    sequence = Unsqueeze(features, one)
+    sequence = Unsqueeze(features, axis_one)
     both_ways, last_hidden, last_cell = LSTM <hidden_size = {D}, direction = "bidirectional"> (sequence, input_weight,
         recurrent_weight, lstm_bias)
-    of_each = Squeeze(both_ways, two)
-    read = ReduceSum <keepdims = 0> (of_each, one)
+    of_each = Squeeze(both_ways, axis_two)
+    read = ReduceSum <keepdims = 0> (of_each, axis_one)
     support = Add(features, read)
 """
 

@@ -89,8 +89,8 @@ predict (float[B, {D}] features, float[M, {D}] support, float[M, N] share) => (f
 
 _CONSTANTS: dict[str, NDArray[Any]] = {
     "zero": np.array([0], np.int64),
-    "one": np.array([1], np.int64),
-    "two": np.array([2], np.int64),
+    "axis_one": np.array([1], np.int64),
+    "axis_two": np.array([2], np.int64),
     "minus_one": np.array([-1], np.int64),
     "first": np.array(0, np.int64),
     "step_by": np.array(1, np.int64),
