@@ -87,6 +87,42 @@ def small(controller: Controller) -> NeuralTuringMachine:
     return NeuralTuringMachine(3, 2, controller, hidden=4, slots=4, width=3).double()
 
 
+def test_a_step_reads_what_the_one_before_left_and_then_writes() -> None:
+    """The whole machine with the feed-forward controller, in NumPy, one sequence."""
+    machine = small("feed-forward")
+    with torch.no_grad():
+        for parameter in machine.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    own = {name: parameter.detach().numpy() for name, parameter in machine.named_parameters()}
+
+    def layer(name: str, x: Array) -> Array:
+        return np.asarray(own[f"{name}.weight"] @ x + own[f"{name}.bias"])
+
+    def positive(x: Array) -> Array:
+        return np.log1p(np.exp(x))
+
+    def at(raw: Array, memory: Array, before: Array) -> Array:
+        shift = np.exp(raw[5:8]) / np.exp(raw[5:8]).sum()
+        gate = 1 / (1 + np.exp(-raw[4]))
+        return by_the_paper(memory, before, [raw[:3], positive(raw[3]), gate, shift, 1 + positive(raw[8])])
+
+    seen = np.random.default_rng(2).standard_normal((4, 3))
+    memory, found = np.full((4, 3), 1e-6), own["first_read"]
+    reading, writing = np.exp(own["first_places"]) / np.exp(own["first_places"]).sum(1, keepdims=True)
+    expected = []
+    for step in seen:
+        hidden = np.tanh(layer("layer", np.concatenate([step, found])))
+        reading = at(layer("reading_head", hidden), memory, reading)
+        found = reading @ memory
+        raw = layer("writing_head", hidden)
+        writing = at(raw, memory, writing)
+        erase = 1 / (1 + np.exp(-raw[9:12]))
+        memory = memory * (1 - np.outer(writing, erase)) + np.outer(writing, raw[12:])
+        expected.append(layer("output", np.concatenate([hidden, found])))
+    outputs = machine(torch.from_numpy(seen)[:, None])[:, 0].detach().numpy()
+    np.testing.assert_allclose(outputs, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_the_gradient_is_that_of_finite_differences(controller: Controller) -> None:
     machine = small(controller)
