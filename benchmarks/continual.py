@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--mini-imagenet", type=Path, metavar="FOLDER")
     parser.add_argument("--lists", type=Path, metavar="FOLDER", help="TOPIC's lists of sessions and test images.")
     parser.add_argument("--model", help="A bundle that was trained on the base classes of mini-ImageNet alone.")
-    parser.add_argument("--base-shots", type=int, default=50, help="Of a base class of mini-ImageNet, of 500.")
+    parser.add_argument("--base-shots", type=int, default=25, help="Of a base class of mini-ImageNet, of 500.")
     parser.add_argument("--omniglot", type=Path, metavar="OMNIGLOT.zip")
     parser.add_argument("--base", type=Path, nargs="*", default=[], metavar="FILE", help="The base characters.")
     parser.add_argument("--classes", type=Path, nargs="*", default=[], metavar="FILE", help="The characters to come.")
