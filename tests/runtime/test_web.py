@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import PIL
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -87,6 +88,8 @@ def test_the_same_pixels_are_preprocessed_to_the_last_bit(node: Program) -> None
         pixels = np.concatenate([image, alpha], axis=2) if random.random() < 0.5 else image
         height, width = (int(side) for side in random.integers(1, 90, 2))
         part, ground = float(random.choice([1, 0.1, 0.875, 0.333])), str(random.choice(["any", "light"]))
+        if int(PIL.__version__.partition(".")[0]) < 13 and len(image) - height > 2 * (image.shape[1] - width):
+            continue  # before, Pillow began with rows here too: see runtime/web/src/images/resize.ts
         cases.append((pixels, Preprocessing(height, width, int(random.choice([1, 3])), part=part, ground=ground)))
     found = node.does(
         *(

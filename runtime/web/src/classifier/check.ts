@@ -2,7 +2,7 @@
 
 import type { EpisodeModel } from "../contract.js";
 import { plural } from "../words.js";
-import { countsOf, type LeaveOneOut, LeaveOneOut as Answers, leaveOneOut, logitsWithout, type Task } from "./leave_one_out.js";
+import { countsOf, LeaveOneOut, leaveOneOut, logitsWithout, type Task } from "./leave_one_out.js";
 import { average } from "./rejection.js";
 import { NO_SHA256, OTHER, type SupportSet } from "./support.js";
 
@@ -53,7 +53,7 @@ async function leftOutAgain(model: EpisodeModel, task: Task, first: LeaveOneOut)
     const isWhole = countsOf(spared.map((index) => labels[index]!), nWay).every((count) => count > 0);
     logits.push(await logitsWithout(model, task, isWhole ? spared : all.filter((index) => index !== shot), shot));
   }
-  return new Answers(first.folds, first.labels, logits);
+  return new LeaveOneOut(first.folds, first.labels, logits);
 }
 
 function mislabelled(support: SupportSet, found: LeaveOneOut): Finding[] {
