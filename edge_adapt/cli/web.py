@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_adapt.cli import options, words
+from edge_adapt.cli import live, options, words
 
 if TYPE_CHECKING:
     from edge_adapt.runtime.graphs import Trust
@@ -58,6 +58,6 @@ def web(model: str, output: str | None, serve: bool, port: int, runtime: str | N
     if serve:
         from edge_adapt.web.serving import server_of
 
-        with server_of(files, port) as server:
+        with live.ended_by_signals(True), server_of(files, port) as server:
             words.say(f"Open http://localhost:{server.server_port}/ in a browser; Ctrl-C stops.")
             server.serve_forever()
