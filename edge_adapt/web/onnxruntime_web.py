@@ -117,9 +117,11 @@ def _download() -> bytes:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
             total = int(answer.headers.get("Content-Length") or 0)
             return _body(answer.read, total, f"downloading {url}")
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError) as error:
+        inner = error.reason if isinstance(error, urllib.error.URLError) else error
+        fault = reason(inner if isinstance(inner, Exception) else error)
         raise MissingDependencyError(
-            f"the page needs ONNX Runtime Web, and {shown(url)} cannot be downloaded ({reason(error)}); on a machine with a "
+            f"the page needs ONNX Runtime Web, and {shown(url)} cannot be downloaded ({fault}); on a machine with a "
             f"network run `npm pack onnxruntime-web@{VERSION}`, and give the file with --onnxruntime-web {_TARBALL}."
         ) from error
 
