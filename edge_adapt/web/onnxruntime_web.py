@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -117,7 +118,7 @@ def _download() -> bytes:
         with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
             total = int(answer.headers.get("Content-Length") or 0)
             return _body(answer.read, total, f"downloading {url}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         inner = error.reason if isinstance(error, urllib.error.URLError) else error
         fault = reason(inner if isinstance(inner, Exception) else error)
         raise MissingDependencyError(
