@@ -8,14 +8,12 @@ from functools import partial
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from edge_adapt.runtime.classifier.check import check_support
 from edge_adapt.runtime.classifier.classifier import Classifier
 from edge_adapt.runtime.regressor.check import check_readings
-from edge_adapt.runtime.regressor.regressor import Regressor
 from edge_adapt.service import uploads
 from edge_adapt.service.core import Service
 from edge_adapt.service.openapi import openapi
@@ -53,8 +51,6 @@ async def classifier_task(service: Service, request: Request) -> Response:
     snapshot = await service.on_a_thread(service.served.now)
     if has_etag(request.headers.get("if-none-match", ""), snapshot.etag):
         return _unchanged(snapshot)
-    if isinstance(snapshot.mine, Regressor):
-        raise HTTPException(404, "this reads values, and a task is of a classifier; take /classifier.edge.")
     task, snapshot = await service.on_a_thread(service.served.task)
     return Response(task, headers=_file(snapshot, f"{service.served.path.stem}.task"))
 

@@ -112,7 +112,7 @@ class Served:
         return None
 
     def task(self) -> tuple[bytes, Snapshot]:
-        """What `edge-adapt pack` writes of a classifier, and of which state."""
+        """What `edge-adapt pack` writes of it, and of which state."""
 
         def packed() -> tuple[bytes, Snapshot]:
             snapshot = self.now()

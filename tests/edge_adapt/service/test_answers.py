@@ -14,6 +14,7 @@ import pytest
 from edge_adapt.cli import main
 from edge_adapt.runtime.answers import answer_json
 from edge_adapt.runtime.model import load_classifier, load_model
+from edge_adapt.runtime.packing import pack
 from edge_adapt.runtime.regressor.regressor import Regressor
 from tests.conftest import TINY
 from tests.served import Client, png, serving
@@ -120,7 +121,8 @@ def test_values_are_read(tmp_path: Path) -> None:
         assert client.post("/add?label=0.4", image).status == 200
         assert client.post("/add?label=much", image).status == 422
         assert client.post("/rename", {"label": "a", "name": "b"}).status == 422
-        assert client.get("/classifier.task").status == 404
+        pack(tmp_path / "gauge.edge", tmp_path / "gauge.task")
+        assert client.get("/classifier.task").body == (tmp_path / "gauge.task").read_bytes()
         assert len(client.get("/classifier").json["images"]) == len(VALUES) + 1
         added = mine.add([image], [0.4])
         assert isinstance(added, Regressor)
