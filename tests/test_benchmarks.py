@@ -279,3 +279,26 @@ def test_data_of_the_benchmark_of_steps(photos: Path) -> None:
     bright = [name.startswith("bright") for name in data.files]
     for ours, given in zip(of_them, features, strict=True):
         np.testing.assert_array_equal(ours, given[bright])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and chooses cores")
+def test_a_service_under_load_is_measured_and_a_wrong_answer_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("starlette")
+    from benchmarks import service
+    from tests.served import png, serving
+    from tests.tiny_model import photos
+
+    monkeypatch.setattr(service, "ALONE_SECONDS", 0.05)
+    path = tmp_path / "mine.edge"
+    taught = photos({"a": 2, "b": 2})
+    load_model(TINY, "cpu").adapt({service.OLD: taught["a"], "b": taught["b"]}).save(path)
+    images = [png(image) for image in photos({"a": 2}, seed=5)["a"]]
+    row = service.measure(path, "tiny", images, 1, 0.1)
+    answers, edits = str(row[1]).split(", ")
+    assert int(answers.replace(",", "")) > 10 and int(edits) > 1
+    right = service.expected_answers(load_classifier(path, "cpu", threads=1), images)
+    with serving(path) as client:
+        assert not service.load(client.port, images, right, 0.3, None).wrong
+        assert service.load(client.port, images, right[::-1], 0.3, None).wrong
