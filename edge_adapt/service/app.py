@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
@@ -60,7 +60,7 @@ def application(service: Service, token: str | None, names: frozenset[str], page
         for path, handler in _HANDLERS.items()
     ]
     handlers: dict[Any, Any] = {HTTPException: _refused, EdgeAdaptError: _failed}
-    handlers |= {BusyError: _busy, MemoryError: _too_large}
+    handlers |= {BusyError: _busy, MemoryError: _too_large, ClientDisconnect: _gone}
     routes += [Route(path, file) for path, file in files.items()]
     app = Starlette(
         routes=[*routes, WebSocketRoute("/stream", partial(answers.stream, service))],
@@ -103,6 +103,10 @@ def _busy(request: Request, error: Exception) -> Response:
 
 def _too_large(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "there is not enough memory for this; send fewer or smaller images."}, 503)
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "the body ended early; send all of it."}, 400)  # which nobody hears
 
 
 def _broken(request: Request, error: Exception) -> Response:
