@@ -200,7 +200,7 @@ def test_a_large_frame_ends_its_stream(client: Client) -> None:
         b"POST /classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
         b"POST /classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999999999999999999999\r\n\r\n",
         b"POST /classify HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"GET /classifier HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
     ],
 )
 def test_what_is_no_request_or_a_trick_gets_a_4xx_or_nothing(client: Client, sent: bytes) -> None:
