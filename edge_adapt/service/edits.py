@@ -64,9 +64,8 @@ async def correct(service: Service, request: Request) -> Response:
 
 
 async def remove(service: Service, request: Request) -> Response:
-    nothing = type(None)
-    fields = await uploads.json_fields(request, label=(str, nothing), images=(list, nothing))
-    label, names = fields["label"], fields["images"] or []
+    fields = await uploads.json_fields(request, {"label": str, "images": list}, ("label", "images"))
+    label, names = fields.get("label"), fields.get("images", [])
 
     def change(mine: Mine) -> Mine:
         if isinstance(mine, Regressor):
@@ -79,12 +78,12 @@ async def remove(service: Service, request: Request) -> Response:
 
 
 async def rename(service: Service, request: Request) -> Response:
-    fields = await uploads.json_fields(request, label=str, name=str)
+    fields = await uploads.json_fields(request, {"label": str, "name": str})
     return await _edited(service, request, lambda mine: _of_classes(mine).rename(fields["label"], fields["name"]))
 
 
 async def merge(service: Service, request: Request) -> Response:
-    fields = await uploads.json_fields(request, labels=list, into=str)
+    fields = await uploads.json_fields(request, {"labels": list, "into": str})
     return await _edited(service, request, lambda mine: _of_classes(mine).merge(fields["labels"], fields["into"]))
 
 

@@ -89,7 +89,8 @@ class Guard:
             return
         if refusal is not None:
             status, why = refusal
-            headers = {"connection": "close"} | ({"www-authenticate": "Bearer"} if status == 401 else {})
+            # What is small is read to its end, or who sends it would see a broken connection instead of the answer.
+            headers = {413: {"connection": "close"}, 401: {"www-authenticate": "Bearer"}}.get(status)
             await JSONResponse({"error": why}, status, headers)(scope, receive, self._answering(scope, send))
             return
         self._under_way[kind] += 1

@@ -108,7 +108,7 @@ _SCHEMAS = {
         {"edits": _list(_object({"at": {"type": "string"}, "what": {"type": "string"}, "done": {"type": "boolean"}}))}
     ),
     "Health": _object({"status": {"enum": ["ok"]}}),
-    "Remove": _object({}, label=_TEXT, images=_list(_TEXT)),
+    "Remove": _object({}, label=_TEXT, images=_list(_TEXT, minItems=1)),
     "Rename": _object({"label": _TEXT, "name": _TEXT}),
     "Merge": _object({"labels": _list(_TEXT, minItems=1), "into": _TEXT}),
 }

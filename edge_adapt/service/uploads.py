@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -64,8 +65,8 @@ async def images(request: Request) -> list[UnreadImage]:
     return [image for of_field in (await images_by_field(request)).values() for image in of_field]
 
 
-async def json_fields(request: Request, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
-    """The keys of a JSON object: texts, or lists of texts; one whose kinds have NoneType among them may be missing."""
+async def json_fields(request: Request, kinds: Mapping[str, type], optional: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys of a JSON object: texts, or lists of texts, none of them empty; the optional ones may be missing."""
     if _content_type(request) != "application/json":
         raise HTTPException(415, "the body is JSON here; send Content-Type: application/json.")
     body = await request.body()
@@ -78,10 +79,13 @@ async def json_fields(request: Request, **kinds: type | tuple[type, ...]) -> dic
     if not isinstance(value, dict) or not set(value) <= set(kinds):
         raise HTTPException(400, f"the body is not an object with {', '.join(kinds)} alone; send that.")
     for key, kind in kinds.items():
-        given = value.setdefault(key, None)
-        texts = given if isinstance(given, list) else [] if given is None else [given]
-        if not isinstance(given, kind) or not all(isinstance(text, str) and text for text in texts):
-            raise HTTPException(400, f"{key} is missing, or neither a text nor a list of texts as is due; give it.")
+        if key in optional and key not in value:
+            continue
+        given = value.get(key)
+        texts = given if isinstance(given, list) else [given]
+        sound = texts and all(isinstance(text, str) and text for text in texts)
+        if not (isinstance(given, kind) and sound):
+            raise HTTPException(400, f"{key} is missing, empty, or neither a text nor a list as is due; give it.")
     return value
 
 

@@ -59,6 +59,15 @@ def test_without_the_token_nobody_learns_or_changes_anything(client: Client) -> 
     assert refused.status == 401 and refused.headers["www-authenticate"] == "Bearer"
 
 
+def test_who_is_refused_hears_why_though_a_body_comes_after(client: Client) -> None:
+    with closing(connection(client)) as asking:
+        asking.sendall(head(b"Content-Length: 100000\r\n").replace(TOKEN.encode(), b"wrong-token-of-tests"))
+        time.sleep(0.2)
+        asking.sendall(b"x" * 100_000)
+        asking.shutdown(socket.SHUT_WR)
+        assert b" 401 " in received(asking).partition(b"\r\n")[0]
+
+
 def test_guessing_takes_long(client: Client) -> None:
     time.sleep(1.1 - time.monotonic() % 1)  # another second
     answers = [client.get("/classifier", Authorization=f"Bearer {number:016}").status for number in range(30)]
