@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -70,6 +71,7 @@ def serve(service: Service, place: Place, ready: Callable[[str], object], images
         log_level="error",
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of what strangers send
     server = uvicorn.Server(config)
     failed: list[EdgeAdaptError] = []
 

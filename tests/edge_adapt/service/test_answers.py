@@ -94,6 +94,9 @@ def test_wrong_requests_are_told_what_is_wrong(client: Client) -> None:
     assert client.post("/classify?top=3", image).status == 400
     assert client.get("/classify").status == 405
     assert client.get("/../../etc/passwd").status == client.get("/nothing").status == 404
+    broken = b'--x\r\nContent-Disposition: form-data; na\rme="a"\r\n\r\n'
+    assert client.post("/classify", broken, Content_Type="multipart/form-data; boundary=x").status == 400
+    assert client.post("/classify", b"", Content_Type="multipart/form-data").status == 400
     for path in ("/classify", "/classify?unknown_at=x", "/classify?unknown_at=nan"):
         assert client.post(path, b"").error
     assert client.get("/nothing").error

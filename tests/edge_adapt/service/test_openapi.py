@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -38,7 +37,7 @@ def test_every_path_is_described_and_every_name_in_it_is_there() -> None:
 def test_whatever_is_drawn_from_it_is_answered_as_it_says(tmp_path: Path) -> None:
     path = tmp_path / "mine.edge"
     load_model(TINY, "cpu").adapt(photos({"a": 2, "b": 4, "c": 2})).save(path)
-    each = -(-CASES // len(list(operations())))
+    each = CASES // 10  # for each path, of which there are more; some take nothing that could be drawn
     with serving(path, token=TOKEN) as client:
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{client.port}/openapi.json"),
@@ -58,8 +57,3 @@ def test_whatever_is_drawn_from_it_is_answered_as_it_says(tmp_path: Path) -> Non
     load_classifier(path, "cpu").graphs.bundle.verify()
     found = re.search(r"([\d,]+) generated", run.stdout)
     assert found is not None and int(found[1].replace(",", "")) >= CASES
-
-
-def operations() -> list[tuple[str, Any]]:
-    """The path and the description of each."""
-    return [(path, operation) for path, methods in openapi()["paths"].items() for operation in methods.values()]
