@@ -1,6 +1,6 @@
 """The copy task of neural Turing machines: bits wrong by the length of the sequence, up to and beyond the lengths trained on.
 
-    python benchmarks/copying.py [--controller lstm|feed-forward] [--iterations 2000]
+    python benchmarks/copying.py [--controller lstm|feed-forward] [--iterations 1500]
 
 Graves et al. 2014, section 4.1: sequences of 1 to 20 random vectors of 8 bits, then a delimiter, then the same vectors are to be
 given with nothing to look at. A training step is 16 sequences of one length; Adam at 0.001, gradients no longer than 10.
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.measuring import machine, table
 from edge_adapt.networks.ntm import Controller, NeuralTuringMachine
 
-BITS, LONGEST, SEQUENCES, RATE, MAX_NORM, ITERATIONS = 8, 20, 16, 0.001, 10.0, 2000
+BITS, LONGEST, SEQUENCES, RATE, MAX_NORM, ITERATIONS = 8, 20, 16, 0.001, 10.0, 1500
 LENGTHS = (1, 5, 10, 15, 20, 30, 50)
 
 
