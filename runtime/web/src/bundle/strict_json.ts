@@ -24,8 +24,7 @@ export class Real {
 export type Json = null | boolean | number | string | Real | Json[] | Map<string, Json>;
 
 /** What `dumpJson` writes: keys in the order given, none like a whole number. */
-export type Dumpable =
-  | null | boolean | number | string | Real | readonly Dumpable[] | { readonly [key: string]: Dumpable };
+export type Dumpable = null | boolean | number | string | Real | readonly Dumpable[] | { readonly [key: string]: Dumpable };
 
 /** UTF-8 without blanks, keys in the order given, numbers as Python's `repr` writes them. */
 export function dumpJson(value: Dumpable, where: string): Uint8Array {
@@ -81,10 +80,7 @@ export function loadJson(data: Uint8Array, where: string): Json {
 class Parser {
   #at = 0;
 
-  constructor(
-    private readonly text: string,
-    private readonly where: string,
-  ) {}
+  constructor(private readonly text: string, private readonly where: string) {}
 
   whole(): Json {
     const value = this.#value(0);
@@ -186,10 +182,7 @@ class Parser {
 export class Fields {
   readonly #left: Map<string, Json>;
 
-  constructor(
-    value: Json,
-    readonly where: string,
-  ) {
+  constructor(value: Json, readonly where: string) {
     if (!(value instanceof Map)) throw new BundleError(`${where} is not a JSON object.`);
     this.#left = new Map(value);
   }
