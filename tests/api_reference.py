@@ -98,7 +98,7 @@ COMMANDS = {
     "export": "export_bundle",
     "wrap": "wrap",
 }
-"""What a command is in Python; `demo` is for looking at, and `serve` is for programs in any language."""
+"""What a command is in Python; `demo` is for looking at, `serve` for programs in any language, and `web` for browsers."""
 
 HEAD = """# Python
 

@@ -44,14 +44,14 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
     while scope["path"] == "/read" and (await receive()).get("more_body"):
         pass
     if scope["path"] == "/slow":
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
 
 
 def aborted(monkeypatch: pytest.MonkeyPatch, *sent: bytes, reads: bool = True) -> bool:
-    """Whether a connection is given up within five times the time that it has, which is a twentieth of a second."""
-    monkeypatch.setattr(connections, "_SECONDS", 0.05)
+    """Whether a connection is given up within twice the time that it has, which is a third of a second here."""
+    monkeypatch.setattr(connections, "_SECONDS", 0.3)
 
     async def connect() -> bool:
         config = uvicorn.Config(answer, timeout_keep_alive=60)
@@ -67,7 +67,7 @@ def aborted(monkeypatch: pytest.MonkeyPatch, *sent: bytes, reads: bool = True) -
             if not reads:
                 connection.pause_writing()
             await asyncio.sleep(0.02)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.6)
         return transport.aborted
 
     return asyncio.run(connect())
