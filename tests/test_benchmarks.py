@@ -231,7 +231,7 @@ def test_a_small_image_becomes_a_large_one_that_looks_the_same() -> None:
     assert (difference**2).mean() ** 0.5 < 10
 
 
-SHARED = {"frozen_graph.py", "measuring.py", "photo_sets.py", "plain_heads.py"}
+SHARED = {"frozen_graph.py", "measuring.py", "photo_sets.py", "plain_heads.py", "streaming_heads.py"}
 """What several benchmarks import, and nobody runs."""
 
 
