@@ -194,7 +194,6 @@ def test_a_copy_is_asked_for_after_the_delimiter_and_nothing_is_shown_then() -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_it_learns_to_copy(controller: Controller) -> None:
     machine = copying.trained(controller, copying.ITERATIONS)
