@@ -19,6 +19,9 @@ export type Reply =
 type Model = MetaModel | Classifier | Regressor;
 type Report = (done: number, total: number) => void;
 
+/** Images that are embedded for nothing, at first. */
+const WARM_UPS = 10;
+
 /** What the site begins with, which lies beside this file. */
 let current: Promise<Model> = fetch("model.edge").then(async (answer) => {
   if (!answer.ok) throw new Error("The model cannot be loaded; load the page again.");
@@ -59,9 +62,22 @@ const verbs = {
 
 /** One request after the other: an edit does not overtake the one before. */
 let last: Promise<unknown> = Promise.resolve();
+let asked = 0;
 onmessage = ({ data }: MessageEvent<Request>) => {
+  asked += 1;
   last = last.then(() => serve(data));
+  if (asked === 1) last = last.then(warmUp).catch(() => undefined);
 };
+
+/** Browsers make code fast once it has run often: that begins while photos are chosen, and ends where something is asked. */
+async function warmUp(): Promise<void> {
+  const model = await current;
+  const blank = { data: new Uint8ClampedArray(4), width: 1, height: 1 };
+  for (let run = 0; run < WARM_UPS && asked === 1 && "embed" in model; run += 1) {
+    await model.embed(blank);
+    await new Promise((go) => setTimeout(go)); // lets questions in
+  }
+}
 
 async function serve({ number, verb, values }: Request): Promise<void> {
   const reply = (answer: Reply) => postMessage(answer);
