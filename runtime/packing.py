@@ -67,5 +67,5 @@ def _bundled(task: Task) -> Bundle:
 
 def _base(task: Task, model: MetaModel) -> Bundle:
     """What the task was made with, if that is this model or this model with the head that reads values; else the model."""
-    values = model.for_values.bundle
-    return values if task.is_of(values) else model.graphs.bundle
+    own = model.graphs.bundle
+    return own if task.is_of(own) or not task.is_of(model.for_values.bundle) else model.for_values.bundle

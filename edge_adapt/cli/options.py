@@ -25,6 +25,7 @@ provider = click.option(
 
 
 TOKEN_VARIABLE = "EDGE_ADAPT_TOKEN"
+_MOST_OF_TOKEN = 1000  # characters
 
 token_file = click.option(
     "--token-file",
@@ -46,7 +47,16 @@ def token(file: str | None) -> str | None:
         raise EdgeAdaptError(f"{file} cannot be read; give a file that holds the token.") from error
 
 
-_MOST_OF_TOKEN = 1000  # characters
+task_model = click.option(
+    "--model",
+    show_default="the bundled one that it was made with",
+    metavar="MODEL.edge|NAME",
+    help="The model that the task was made with: a file, or a name that `edge-adapt models` lists.",
+)
+
+verify = click.option(
+    "--verify", type=click.Path(), metavar="PUBLIC.pem", help="Refuse a task that the owner of this key did not sign."
+)
 
 untrusted = click.option(
     "--untrusted",

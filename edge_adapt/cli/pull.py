@@ -17,15 +17,8 @@ from edge_adapt.cli import options, words
 )
 @click.argument("url")
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.edge", help="The file to write.")
-@click.option(
-    "--model",
-    show_default="the bundled one that it was made with",
-    metavar="MODEL.edge|NAME",
-    help="The model that a task was made with: a file, or a name that `edge-adapt models` lists.",
-)
-@click.option(
-    "--verify", type=click.Path(), metavar="PUBLIC.pem", help="Refuse what the owner of this key did not sign."
-)
+@options.task_model
+@options.verify
 @options.token_file
 @click.option("--replace", is_flag=True, help="Write over a file that no pull wrote, or that was edited since.")
 def pull(url: str, output: str, model: str | None, verify: str | None, token_file: str | None, replace: bool) -> None:

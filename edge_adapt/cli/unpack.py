@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_adapt.cli import words
+from edge_adapt.cli import options, words
 
 
 @click.command(
@@ -18,15 +18,8 @@ from edge_adapt.cli import words
 )
 @click.argument("task", type=click.Path(), metavar="MINE.task")
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="MINE.edge", help="The classifier to write.")
-@click.option(
-    "--model",
-    show_default="the bundled one that it was made with",
-    metavar="MODEL.edge|NAME",
-    help="The model that the task was made with: a file, or a name that `edge-adapt models` lists.",
-)
-@click.option(
-    "--verify", type=click.Path(), metavar="PUBLIC.pem", help="Refuse a task that the owner of this key did not sign."
-)
+@options.task_model
+@options.verify
 def unpack(task: str, output: str, model: str | None, verify: str | None) -> None:
     """Make a classifier of a task and its model: the very file that was packed. A task of another model is refused.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,14 +37,14 @@ def check_readings(regressor: Regressor) -> list[Finding]:
     findings: list[Finding] = []
     while len(left) > max(LEAST_READINGS, len(support.images) / 2):
         tried = []
+        without = cache(partial(_without, regressor, left, folds))  # of several values, one photo may be likeliest
         for value, sizes in enumerate(np.abs(missed).T):
-            for fold in np.argsort(-sizes, kind="stable")[:LIKELIEST]:
-                rest = np.delete(left, folds[fold])
-                after = _missed(regressor, rest)
+            for fold in np.argsort(-sizes, kind="stable")[:LIKELIEST].tolist():
+                rest, after = without(fold)
                 before = np.delete(missed[:, value], fold)
                 others = max(_size(after[1][:, value]), 1e-12)
                 if _size(before) >= BETTER * others and sizes[fold] >= FARTHER * others:
-                    tried.append((_size(before) / others, int(fold), value, rest, after))
+                    tried.append((_size(before) / others, fold, value, rest, after))
         if not tried:
             break
         _, fold, value, rest, after = max(tried, key=lambda one: one[0])
@@ -56,6 +57,14 @@ def check_readings(regressor: Regressor) -> list[Finding]:
         findings.append(Finding("does not fit", text, (name,), (image.name,)))
         left, (folds, missed) = rest, after
     return findings
+
+
+def _without(
+    regressor: Regressor, left: NDArray[np.int64], folds: NDArray[np.int64], fold: int
+) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """The shots without that of a fold, and what `_missed` gives of them."""
+    rest = np.delete(left, folds[fold])
+    return rest, _missed(regressor, rest)
 
 
 def _missed(regressor: Regressor, shots: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
